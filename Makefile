@@ -1,0 +1,48 @@
+# Each target does all of its own set-up, from Python 3.11 or newer and a package index.
+PYTHON ?= python3
+ENV_MANAGER ?= uv
+LOCKED := . data_download data_cleaning training evaluation inference monitoring
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
+
+.PHONY: help run test lint ui lock bench bench-scale clean
+help:
+	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
+	@echo "make test   the tests"
+	@echo "make ui     look at what ran, in a browser"
+	@echo "make lint   style and layers      make lock   pin every environment anew"
+	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
+
+.venv/ready: requirements.lock requirements-dev.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.lock)
+	.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.lock -r requirements-dev.lock
+	touch $@
+
+run: .venv/ready
+	mlflow run . --env-manager $(ENV_MANAGER)
+
+test: .venv/ready
+	python -m pytest
+
+lint: .venv/ready
+	ruff check .
+	ruff format --check .
+
+ui: .venv/ready
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+lock: .venv/ready
+	for folder in $(LOCKED); do \
+	  [ -f $$folder/conda.yml ] || continue; \
+	  sed -n '/- pip:/,$$ s/^ *- \([A-Za-z].*==.*\)/\1/p' $$folder/conda.yml \
+	    | uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate - --output-file $$folder/requirements.lock || exit 1; \
+	done
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	  -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv outputs

@@ -1,0 +1,219 @@
+"""Fetch a CSV file, checked on the way in. No MLflow here."""
+
+import gzip
+import hashlib
+import re
+import shutil
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+CHUNK = 1 << 20  # bytes read at a time: memory stays flat whatever the file's size
+SNIFF = 1 << 16  # bytes looked at to tell a CSV from something else
+SECRET = re.compile(r"(?i)(token|password|passwd|secret|signature|api_?key|access_?key|credential)")
+
+
+class DownloadError(Exception):
+    """The file cannot be had, or is not what was asked for; the text is meant for the user."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """What came: size of the CSV in bytes, its lines, digests in hex, and the address as given."""
+
+    source: str
+    bytes: int
+    lines: int
+    sha256: str  # of the CSV
+    published_sha256: str  # of the file as published; differs where that was packed
+
+
+def download(
+    data_url: str,
+    target: Path,
+    *,
+    sha256: str = "",
+    max_bytes: int = 2 << 30,
+    timeout: float = 30,
+    retries: int = 4,
+) -> Download:
+    """Write what is at `data_url` to `target`, byte for byte (a gzip file is unpacked).
+
+    `timeout` is in seconds, `max_bytes` counts after unpacking. `target` appears whole or not at all.
+
+    Raises:
+        DownloadError: nothing there, not a CSV, too large, cut short, or another digest.
+    """
+    refuse_credentials(data_url)
+    if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise DownloadError(f"sha256 {sha256!r} is not 64 hex digits; leave it empty to take any content")
+    partial = target.with_name(target.name + ".part")
+    try:
+        with open_source(data_url, timeout=timeout, retries=retries) as stream:
+            published = save(stream, partial, max_bytes, data_url)
+        if sha256 and published != sha256.lower():
+            raise DownloadError(
+                f"{data_url} has SHA-256 {published}, but sha256={sha256} was asked for; "
+                "check the address, or update sha256 if the new content is meant"
+            )
+        unpacked = published
+        if is_gzip(partial):
+            unpacked = unpack(partial, max_bytes, data_url)
+        refuse_other_than_csv(partial, data_url)
+        result = Download(data_url, partial.stat().st_size, count_lines(partial), unpacked, published)
+        partial.replace(target)
+        return result
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_credentials(data_url: str) -> None:
+    """Parameters are stored in clear, so no secret may be part of the address.
+
+    Raises:
+        DownloadError: a user name, password or token is in `data_url` (which is not repeated).
+    """
+    parts = urllib.parse.urlsplit(data_url)
+    keys = [key for key, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)]
+    if "@" in parts.netloc or any(SECRET.search(key) for key in keys):
+        raise DownloadError(
+            f"data_url for {parts.hostname} carries credentials, which would be stored with the run in clear; "
+            "put them in ~/.netrc instead and give the address without them"
+        )
+
+
+@contextmanager
+def open_source(data_url: str, *, timeout: float, retries: int) -> Iterator[Iterator[bytes]]:
+    """The content at `data_url` in pieces of at most CHUNK bytes."""
+    scheme = urllib.parse.urlsplit(data_url).scheme.lower()
+    if scheme in ("http", "https"):
+        with requests.Session() as session:
+            session.mount(f"{scheme}://", HTTPAdapter(max_retries=retry_policy(retries)))
+            yield http_chunks(session, data_url, timeout)
+    elif scheme in ("", "file") or len(scheme) == 1:  # one letter: a Windows drive
+        path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(data_url).path) if scheme == "file" else data_url)
+        if not path.is_file():
+            where = "" if path.is_absolute() else f" in {Path.cwd()}; give an absolute path"
+            raise DownloadError(f"data_url {data_url!r} names no file{where}")
+        with path.open("rb") as stream:
+            yield iter(lambda: stream.read(CHUNK), b"")
+    else:
+        raise DownloadError(f"data_url {data_url!r} has scheme {scheme!r}; http, https, file or a path is needed")
+
+
+def retry_policy(retries: int) -> Retry:
+    """Connection errors, 429 and 5xx are tried again after 0, 1, 2, 4 … seconds, or as Retry-After says."""
+    return Retry(
+        total=retries,
+        backoff_factor=0.5,
+        status_forcelist=[429, 500, 502, 503, 504],
+        allowed_methods=["GET"],
+        raise_on_status=False,
+    )
+
+
+def http_chunks(session: requests.Session, data_url: str, timeout: float) -> Iterator[bytes]:
+    try:
+        with session.get(data_url, stream=True, timeout=timeout) as response:
+            if response.status_code != 200:
+                raise DownloadError(
+                    f"{data_url} answered {response.status_code} {response.reason}; check the address in a browser"
+                )
+            if "html" in response.headers.get("Content-Type", ""):
+                raise DownloadError(f"{data_url} answered with an HTML page, not a CSV file; use its raw download link")
+            yield from response.iter_content(CHUNK)
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise DownloadError(f"{data_url} sent less than it had announced ({reason(error)}); try again") from error
+    except requests.exceptions.InvalidURL as error:
+        raise DownloadError(f"data_url {data_url!r} is not a valid address ({error})") from error
+    except requests.exceptions.Timeout as error:
+        raise DownloadError(f"{data_url} did not answer within {timeout:g} s; try again, or raise timeout") from error
+    except (requests.exceptions.RequestException, HTTPError) as error:
+        raise DownloadError(f"{data_url} cannot be reached ({reason(error)}); check the address") from error
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause in a few words: the outer ones only repeat the address."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+
+
+def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) -> str:
+    """Write the pieces to `partial`; returns their SHA-256 in hex."""
+    digest, size = hashlib.sha256(), 0
+    with partial.open("wb") as file:
+        for chunk in stream:
+            size += len(chunk)
+            if size > max_bytes:
+                raise DownloadError(
+                    f"{data_url} is larger than max_bytes={max_bytes}; raise max_bytes if that size is meant"
+                )
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+def is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def unpack(partial: Path, max_bytes: int, data_url: str) -> str:
+    """Replace a gzip file by its content; returns the SHA-256 of that in hex."""
+    unpacked = partial.with_name(partial.name + ".unpacked")
+    try:
+        with gzip.open(partial, "rb") as stream:
+            digest = save(pieces(stream), unpacked, max_bytes, data_url)
+        shutil.move(unpacked, partial)
+        return digest
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DownloadError(f"{data_url} is a damaged gzip file ({error}); download it again") from error
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
+def pieces(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK), b"")
+
+
+def refuse_other_than_csv(path: Path, data_url: str) -> None:
+    """Tell HTML, JSON, an empty file and a header without rows by the first bytes.
+
+    Raises:
+        DownloadError: the file is one of these.
+    """
+    with path.open("rb") as file:
+        start = file.read(SNIFF)
+        whole = not file.read(1)
+    text = start.removeprefix(b"\xef\xbb\xbf").strip()
+    if whole and not text:
+        raise DownloadError(f"{data_url} is empty; a CSV file with a header and rows is needed")
+    if text.startswith(b"<"):
+        raise DownloadError(f"{data_url} is an HTML or XML page, not a CSV file; use its raw download link")
+    if text.startswith((b"{", b"[")):
+        raise DownloadError(f"{data_url} is JSON, not a CSV file; a CSV file with a header and rows is needed")
+    if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DownloadError(f"{data_url} is a binary file, not a CSV file; a CSV file with a header and rows is needed")
+    if whole and len(text.splitlines()) < 2:
+        raise DownloadError(f"{data_url} has a header but no rows; check that it is the whole file")
+
+
+def count_lines(path: Path) -> int:
+    """Lines in the file, the header's included; a last line without a line end counts."""
+    lines, last = 0, b"\n"
+    with path.open("rb") as file:
+        for chunk in pieces(file):
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return lines + (last != b"\n")

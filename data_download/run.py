@@ -1,0 +1,58 @@
+"""data_download: a URL or a path in, data.csv out.
+
+The bytes are kept as they came; what they mean is for data_cleaning to judge.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import mlflow
+from download import Download, DownloadError, download
+from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+
+STEP = "data_download"
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    try:
+        with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "data.csv"
+            result = download(target=data, **vars(arguments))
+            mlflow.log_artifact(str(data))
+            mlflow.log_metrics({"bytes": result.bytes, "lines": result.lines})
+            mlflow.set_tags({"data.source": result.source, "data.sha256": result.sha256})
+            mlflow.log_input(dataset(result), context="output")
+    except DownloadError as error:
+        print(f"{STEP}: {error}", file=sys.stderr)
+        return 1
+    print(f"{STEP}: {result.bytes} bytes in {result.lines} lines from {result.source}, SHA-256 {result.sha256}")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--data_url", required=True)
+    parser.add_argument("--sha256", default="")
+    parser.add_argument("--max_bytes", type=int, default=2 << 30)
+    parser.add_argument("--timeout", type=float, default=30)
+    parser.add_argument("--retries", type=int, default=4)
+    return parser.parse_args()
+
+
+def dataset(result: Download) -> MetaDataset:
+    """The download as an MLflow dataset: where it came from and the digest of its content.
+
+    MLflow keeps at most 36 characters of a digest; the whole one is the tag data.sha256.
+    """
+    remote = result.source.lower().startswith(("http://", "https://"))
+    source = HTTPDatasetSource(result.source) if remote else LocalArtifactDatasetSource(result.source)
+    return MetaDataset(source, name="data.csv", digest=result.sha256[:32])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What the tests share: the real list where it is there, a real store, and real `mlflow run`s."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_LIST = ROOT.parent / "shared" / "data" / "titanic.csv"
+
+
+@pytest.fixture(scope="session")
+def real_list() -> Path:
+    """The published passenger list, 891 rows; not part of the project."""
+    if not REAL_LIST.is_file():
+        pytest.skip(f"the real list is not at {REAL_LIST}")
+    return REAL_LIST
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store with its tables made, once: making them takes longer than most tests."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh SQLite store of the test's own; the tracking URI, set for the test and its processes."""
+    import mlflow
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    if client.get_experiment_by_name("test") is None:
+        client.create_experiment("test", artifact_location=(tmp_path / "artifacts").as_uri())
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "test")
+    yield uri
+    mlflow.set_tracking_uri(before)
+
+
+@dataclass
+class Finished:
+    """A process that ended: its exit code, what it printed, and the newest MLflow run."""
+
+    code: int
+    out: str
+    err: str
+    run: "object | None" = None
+
+    def artifact(self, path: str) -> Path:
+        """The artifact's local path."""
+        import mlflow
+
+        return Path(mlflow.artifacts.download_artifacts(run_id=self.run.info.run_id, artifact_path=path))
+
+
+@pytest.fixture
+def mlflow_run(store: str) -> Callable[..., Finished]:
+    """`mlflow run PROJECT --env-manager local -P name=value …`, for real; the result with its run."""
+    import mlflow
+
+    def run(project: str | Path, *arguments: str, env: dict[str, str] | None = None, **parameters: object) -> Finished:
+        command = [sys.executable, "-m", "mlflow", "run", str(ROOT / project), "--env-manager", "local", *arguments]
+        for name, value in parameters.items():
+            command += ["-P", f"{name}={value}"]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"PATH": path} | (env or {}), timeout=300
+        )
+        print(shlex.join(command), done.stdout, done.stderr, sep="\n")
+        runs = mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")
+        return Finished(done.returncode, done.stdout, done.stderr, runs[0] if runs else None)
+
+    return run
