@@ -1,0 +1,29 @@
+"""The pipeline: compose the configuration, plan, run each step with `mlflow.run`, report."""
+
+import sys
+from pathlib import Path
+
+from pipeline.command_line import application, as_mapping
+from pipeline.config import parse
+
+ROOT = Path(__file__).resolve().parent
+ARGUMENTS = sys.argv[1:]
+
+
+def main(config) -> int:
+    """Do what the configuration asks for; 0: done, 1: a step failed, 2: refused, and nothing was started."""
+    from omegaconf import OmegaConf
+
+    from pipeline.session import Session
+
+    request = parse(*as_mapping(config))
+    with Session(request, ROOT, ARGUMENTS) as session:
+        session.plan()
+        if request.dry_run:
+            return session.show_plan()
+        session.run(OmegaConf.to_yaml(config))
+        return session.close_record()
+
+
+if __name__ == "__main__":
+    sys.exit(application(main, ROOT, ARGUMENTS))

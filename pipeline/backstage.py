@@ -1,0 +1,68 @@
+"""Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from pipeline.child import Task, run_step
+from pipeline.config import Request, Step
+from pipeline.launcher import Launcher, Process
+from pipeline.plan import Decision, Planner, Result
+from pipeline.tracking import Tracking
+
+
+class Stage:
+    """The runner's `Backstage`, for real."""
+
+    def __init__(self, request: Request, planner: Planner, tracking: Tracking, launcher: Launcher, scratch: Path):
+        self.request, self.planner, self.tracking, self.launcher = request, planner, tracking, launcher
+        self.scratch = scratch
+
+    def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Process]:
+        """Start a step's process; its run's ID ("" where the backend makes the run), its log, and the process."""
+        folder = self.planner.projects[step.name].folder
+        run_id = ""
+        if step.backend == "local":
+            run_id = self.tracking.begin_step(step, decision, attempt, folder)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch))
+        log = scratch / f"{step.name}.log"
+        task = Task(
+            folder=str(folder),
+            entry_point=step.entry_point,
+            parameters=dict(decision.parameters),
+            run_id=run_id,
+            experiment_id=self.tracking.experiment_id,
+            tracking_uri=self.tracking.uri,
+            env_manager=self.planner.manager(step),
+            backend=step.backend,
+            backend_config=dict(step.backend_config),
+            log=str(log),
+            scratch=str(scratch),
+            root=str(self.planner.root),
+            verbose=self.request.verbose,
+            environ=self.environ(),
+        )
+        return run_id, log, self.launcher.start(run_step, task)
+
+    def environ(self) -> dict[str, str]:
+        """The step's environment variables: ours, with `python` meaning this interpreter, and output unbuffered."""
+        here = str(Path(sys.executable).parent)
+        path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
+        return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.scratch)}
+
+    def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
+        run_id = run_id or self.adopt(step, decision, log)
+        return self.tracking.finish_step(run_id, step, decision, log, seconds)
+
+    def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: str, reason: str) -> None:
+        if run_id := run_id or self.adopt(step, decision, log):
+            self.tracking.fail_step(run_id, log, status, reason)
+
+    def adopt(self, step: Step, decision: Decision, log: Path) -> str:
+        """The run that another backend made for the step, now a child of this pipeline's; "" where it made none."""
+        file = log.with_name("run_id")
+        run_id = file.read_text() if file.is_file() else ""
+        if run_id:
+            self.tracking.adopt_step(run_id, step, decision)
+        return run_id

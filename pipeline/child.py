@@ -1,0 +1,237 @@
+"""What goes on inside a step's process: a session and a log of its own, then `mlflow.run`."""
+
+import atexit
+import contextlib
+import logging
+import multiprocessing
+import os
+import re
+import runpy
+import shlex
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.projects.backend import loader
+from mlflow.projects.backend.local import LocalBackend
+from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.projects.utils import (
+    MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG,
+    PROJECT_ENV_MANAGER,
+    PROJECT_STORAGE_DIR,
+    get_entry_point_command,
+    get_run_env_vars,
+    load_project,
+)
+
+from pipeline import environments
+from pipeline.launcher import stop_tree
+
+# `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
+PLAIN_PYTHON = re.compile(r"python3?\s+[\w./-]+\.py(\s+([\w./=,:@%+-]|\{\w+\})+)*\s*")
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a step's process has to know; plain values, since it goes to another process."""
+
+    folder: str
+    entry_point: str
+    parameters: Mapping[str, str]
+    run_id: str  # "" where the backend makes the run
+    experiment_id: str
+    tracking_uri: str
+    env_manager: str
+    backend: str
+    backend_config: Mapping[str, Any]
+    log: str
+    scratch: str  # a folder of this step's, for what MLflow downloads
+    root: str
+    verbose: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_step(task: Task) -> None:
+    """Run one step to its end. Leaves by `SystemExit` with the step's exit code, 128 + n for signal n."""
+    detach(task.log)
+    os.environ.clear()
+    os.environ.update(task.environ)
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    mlflow.set_tracking_uri(task.tracking_uri)
+    if not task.verbose:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+    try:
+        code = carry_out(task)
+    except (ExecutionException, MlflowException) as error:
+        print(f"{Path(task.folder).name}: {str(error).strip() or type(error).__name__}", file=sys.stderr)
+        code = 1
+    finish()
+    sys.exit(code)
+
+
+def detach(log: str) -> None:
+    """Become the head of a session, write to the log only, and die when the orchestrator does."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.stderr.reconfigure(line_buffering=True)
+    threading.Thread(target=die_with_parent, daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """The orchestrator may be killed without a chance to end its steps: its end of a pipe tells."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    stop_tree(os.getpid(), signal.SIGKILL)
+
+
+def carry_out(task: Task) -> int:
+    if task.backend != "local":
+        return on_other_backend(task)
+    # The stock local backend forgets the command's exit code, and has no other way to start Python than a shell.
+    loader.MLFLOW_BACKENDS["local"] = StepBackend
+    StepBackend.submitted, StepBackend.root = None, task.root
+    try:
+        mlflow.run(
+            task.folder,
+            entry_point=task.entry_point,
+            parameters=dict(task.parameters),
+            experiment_id=task.experiment_id,
+            run_id=task.run_id,
+            env_manager=task.env_manager,
+            storage_dir=task.scratch,
+            synchronous=True,
+        )
+    except ExecutionException:
+        if StepBackend.submitted is None:
+            raise
+    return StepBackend.submitted.code
+
+
+def on_other_backend(task: Task) -> int:
+    """Hand the step to a backend that makes its own run; which one it is goes into a file for the orchestrator."""
+    submitted = mlflow.run(
+        task.folder,
+        entry_point=task.entry_point,
+        parameters=dict(task.parameters),
+        experiment_id=task.experiment_id,
+        env_manager=None if task.env_manager == "inherit" else task.env_manager,
+        backend=task.backend,
+        backend_config=dict(task.backend_config),
+        synchronous=False,
+    )
+    Path(task.scratch, "run_id").write_text(submitted.run_id or "")
+    return 0 if submitted.wait() else 1
+
+
+class StepBackend(LocalBackend):
+    """MLflow's local backend, with the exit code kept; plain Python commands run in this very process."""
+
+    submitted: "Submitted | None" = None
+    root = ""
+
+    def run(self, project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id):
+        project = load_project(project_uri)
+        env_manager = backend_config[PROJECT_ENV_MANAGER]
+        run_id = backend_config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG]
+        if env_manager == "local" and not project.docker_env and is_plain_python(project, entry_point):
+            command = get_entry_point_command(project, entry_point, params, backend_config[PROJECT_STORAGE_DIR])
+            environ = get_run_env_vars(run_id, experiment_id)
+            submitted = InProcess(run_id, shlex.split(command[0]), project_uri, environ, self.root)
+        else:
+            environments.ensure(project_uri, env_manager)
+            stock = super().run(project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id)
+            submitted = Subprocess(run_id, stock.command_proc)
+        StepBackend.submitted = submitted
+        return submitted
+
+
+def is_plain_python(project: Any, entry_point: str) -> bool:
+    return bool(PLAIN_PYTHON.fullmatch(project.get_entry_point(entry_point).command.strip()))
+
+
+class Submitted(SubmittedRun):
+    """A command of this step; `code` is its exit code once it ended, 128 + n for signal n."""
+
+    def __init__(self, run_id: str):
+        self._run_id = run_id
+        self.code = 1
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id
+
+    def get_status(self) -> str:
+        return "RUNNING"
+
+    def cancel(self) -> None:
+        """The orchestrator ends the whole process tree."""
+
+
+class Subprocess(Submitted):
+    def __init__(self, run_id: str, process: Any):
+        super().__init__(run_id)
+        self.process = process
+
+    def wait(self) -> bool:
+        code = self.process.wait()
+        self.code = 128 - code if code < 0 else code
+        return code == 0
+
+
+class InProcess(Submitted):
+    """`python x.py …` run as if this process had been started for it."""
+
+    def __init__(self, run_id: str, command: list[str], folder: str, environ: Mapping[str, str], root: str):
+        super().__init__(run_id)
+        self.command, self.folder, self.environ, self.root = command, folder, environ, root
+
+    def wait(self) -> bool:
+        self.code = run_script(self.command[1:], self.folder, self.environ, self.root)
+        return self.code == 0
+
+
+def run_script(arguments: list[str], folder: str, environ: Mapping[str, str], root: str) -> int:
+    """Run a Python script as `__main__` in `folder`; returns its exit code."""
+    os.environ.update(environ)
+    os.chdir(folder)
+    script = str(Path(folder, arguments[0]))
+    sys.argv = arguments
+    # What a fresh interpreter would have: the script's folder first, and nothing of the orchestrator's.
+    sys.path[:] = [str(Path(script).parent)] + [p for p in sys.path if p and Path(p).resolve() != Path(root)]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as leave:
+        if leave.code is None or isinstance(leave.code, int):
+            return leave.code or 0
+        print(leave.code, file=sys.stderr)
+        return 1
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace and trace.tb_frame.f_code.co_filename != script:
+            trace = trace.tb_next
+        traceback.print_exception(type(error), error, trace or error.__traceback__)
+        return 1
+    return 0
+
+
+def finish() -> None:
+    """What an interpreter does when it ends, which a forked process leaves out."""
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()

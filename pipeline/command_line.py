@@ -1,0 +1,170 @@
+"""The front door: `python main.py …` as a Hydra application, and the same through `mlflow run`."""
+
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.config import SETTINGS
+from pipeline.errors import RequestError, unknown
+
+DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
+
+
+def application(task: Callable[[Any], int], root: Path, arguments: list[str]) -> int:
+    """Run `task` with the configuration that `arguments` and `root`/config.yaml make; returns the exit code."""
+    codes: list[int] = []
+    refused: list[RequestError] = []
+
+    def guarded(config: Any) -> None:
+        try:
+            codes.append(task(config))
+        except RequestError as error:  # kept from Hydra, which would add lines of its own
+            refused.append(error)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
+    try:
+        sys.argv[1:] = hydra_arguments(arguments, root)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
+        compose(guarded, root)
+    except RequestError as error:
+        refused.append(error)
+    except KeyboardInterrupt:
+        print("interrupted before anything was started", file=sys.stderr)
+        return INTERRUPTED
+    for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
+        print(f"error: {problem}", file=sys.stderr)
+    return max([*codes, *[REFUSED] * bool(refused)], default=DONE)
+
+
+def compose(task: Callable[[Any], None], root: Path) -> None:
+    """Let Hydra compose the configuration, with --help, --cfg and --multirun, and call `task` with it.
+
+    Raises:
+        RequestError: an override or config.yaml is wrong.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for name in ("artifact", "metric", "model"):
+        # References stay as they are written until a step starts.
+        OmegaConf.register_new_resolver(name, lambda *a, name=name: f"${{{name}:{','.join(a)}}}", replace=True)
+    try:
+        hydra.main(config_path=str(root), config_name="config", version_base="1.3")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(in_a_sentence(error, root)) from error
+
+
+def as_mapping(config: Any) -> tuple[dict[str, Any], list[str]]:
+    """A composed configuration as plain values, and the top-level keys that it refers to itself."""
+    from omegaconf import OmegaConf
+
+    raw = yaml.safe_dump(OmegaConf.to_container(config, resolve=False))
+    return OmegaConf.to_container(config, resolve=True), re.findall(r"\$\{(\w+)\}", raw)
+
+
+def hydra_arguments(arguments: Iterable[str], root: Path) -> list[str]:
+    """The command line in Hydra's own grammar.
+
+    `mlflow run` hands over `--steps S --data_url D … --overrides "A=1 B=2"`, further -P NAME=VALUE appended in the
+    same form. `STEP.PARAMETER=value` is short for `pipeline.STEP.parameters.PARAMETER=value`.
+    """
+    arguments = list(arguments)
+    if arguments[:1] == ["--steps"]:
+        arguments = from_mlflow(arguments)
+    sweep = any(a in ("--multirun", "-m") for a in arguments)
+    steps = step_names(root)
+    return [rewritten(a, steps, sweep) if not a.startswith("-") else a for a in arguments]
+
+
+def from_mlflow(arguments: list[str]) -> list[str]:
+    given = []
+    for name, value in zip(arguments[::2], arguments[1::2], strict=False):
+        name = name.removeprefix("--")
+        if name == "overrides":
+            try:
+                given += shlex.split(value)
+            except ValueError as error:
+                raise RequestError(f"overrides {value!r} cannot be read ({error}); close the quotes") from None
+        elif "." in name:
+            given.append(f"{name}={quoted(value)}" if value else f"{name}=")
+        elif value:
+            given.append(f"{name}={typed(name, value)}")
+    return given
+
+
+def typed(name: str, value: str) -> str:
+    """Text for Hydra: quoted, so that `=`, `,`, `#` and braces in it mean nothing; switches and numbers as they are."""
+    if SETTINGS.get(name) in (bool, int) or name == "force":
+        return value
+    return quoted(value.replace("${", r"\${"))
+
+
+def quoted(value: str) -> str:
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"'{escaped}'"
+
+
+def step_names(root: Path) -> list[str]:
+    try:
+        return list(yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))["pipeline"])
+    except (OSError, yaml.YAMLError, TypeError, KeyError):
+        return []  # Hydra or the parser of the configuration says what is wrong
+
+
+def rewritten(override: str, steps: list[str], sweep: bool) -> str:
+    match = OVERRIDE.fullmatch(override)
+    if not match:
+        return override
+    key, rest = match["key"], match["rest"] or ""
+    if key == "steps" and not sweep and "," in rest and not rest.startswith(("=[", "='", '="')):
+        return f"steps={quoted(rest[1:])}"
+    head, _, parameter = key.partition(".")
+    if not parameter or head in ("pipeline", "hydra") or "/" in key or "@" in key:
+        return override
+    if head not in steps:
+        raise RequestError(unknown("step", head, steps, override))
+    prefix = match["prefix"] if "~" in match["prefix"] else "++"
+    return f"{prefix}pipeline.{head}.parameters.{parameter}{rest}"
+
+
+def in_a_sentence(error: BaseException, root: Path) -> str:
+    """Hydra's several lines as one."""
+    lines = " ".join(str(error).split())
+    if match := re.search(r"Could not override '([^']+)'", lines):
+        keys = {**yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8")), **SETTINGS}
+        keys.pop("defaults", None), keys.pop("hydra", None)
+        return unknown("key", match[1], keys, "the command line")
+    if "Ambiguous value" in lines:
+        return f"{lines.split('.')[0]}: put a list in brackets, as in 'steps=[a,b]', or text in quotes"
+    if (
+        "no viable alternative" in lines
+        or "mismatched input" in lines
+        or "extraneous input" in lines
+        or "token recognition" in lines
+    ):
+        return (
+            f"cannot read an override ({lines}); put values with special characters in quotes, as in \"data_url='…'\""
+        )
+    return lines
+
+
+def again(env_manager: str, left: Iterable[str], arguments: Iterable[str]) -> list[str]:
+    """The command that does what is left of what `arguments` asked for, in the form that was used."""
+    arguments = list(arguments)
+    steps = ",".join(left)
+    if arguments[:1] == ["--steps"]:
+        pairs: Mapping[str, str] = dict(zip(arguments[::2], arguments[1::2], strict=False))
+        given = [f"{name[2:]}={value}" for name, value in pairs.items() if value and name != "--steps"]
+        parameters = [part for pair in [f"steps={steps}", *given] for part in ("-P", pair)]
+        return ["mlflow", "run", ".", "--env-manager", env_manager, *parameters]
+    return ["python", "main.py", f"steps=[{steps}]", *(a for a in arguments if not a.startswith("steps="))]

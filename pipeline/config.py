@@ -1,0 +1,263 @@
+"""config.yaml as typed values: which steps there are, their parameters, and the references between them."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import RequestError, unknown
+
+ENV_MANAGERS = ("inherit", "local", "uv", "virtualenv", "conda")
+REFERENCE = re.compile(r"\$\{(artifact|metric|model):([^}]*)\}")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A step's output named in another's parameter.
+
+    `${artifact:STEP,PATH}`, `${metric:STEP,NAME}`, and `${model:NAME@ALIAS,STEP,PATH}`: the registered model
+    version that the alias means when the step starts or, as long as nothing carries the alias, STEP's artifact.
+    """
+
+    kind: str
+    step: str
+    name: str
+    model: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.step}'s {'metric ' if self.kind == 'metric' else ''}{self.name}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One block of `pipeline:`; `parameters` are the entry point's, the rest is how to run it."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    uri: str = ""  # a folder or a Git URI; default: the folder of its name
+    version: str = ""  # of a Git URI: a branch, tag or commit
+    entry_point: str = "main"
+    after: tuple[str, ...] = ()  # order without data
+    when: str = ""  # a number or a metric reference: zero skips the step
+    if_skipped: str = "skip"  # a step this one reads was skipped: `skip` too, or use its `latest` good result
+    cache: bool = True
+    retries: int = 0
+    retry_pause: float = 1.0  # seconds before the first retry, doubled each time
+    timeout: float = 0.0  # seconds, 0: none
+    env_manager: str = "inherit"
+    backend: str = "local"
+    backend_config: Mapping[str, Any] = field(default_factory=dict)
+    figures: tuple[str, ...] = ()  # the metrics that the summary shows
+
+    def references(self) -> Iterator[tuple[str, Reference]]:
+        """Each reference of this step with the parameter (or `when`) that holds it."""
+        for key, text in [*self.parameters.items(), ("when", self.when)]:
+            for reference in references(text):
+                yield key, reference
+
+    def upstream(self) -> list[str]:
+        """The steps that must be settled before this one, each once, in the order they are named."""
+        return list(dict.fromkeys([r.step for _, r in self.references()] + list(self.after)))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that was asked for: the graph, and what to do with it this time."""
+
+    steps: Mapping[str, Step]
+    selected: tuple[str, ...]
+    env_manager: str = "inherit"
+    max_parallel: int = 0  # 0: one for each core
+    force: tuple[str, ...] = ()
+    dry_run: bool = False
+    verbose: bool = False
+    start_method: str = "forkserver"
+    preload: tuple[str, ...] = ()
+    outputs: tuple[Reference, ...] = ()
+    sweep_metric: str = ""
+
+
+SETTINGS = {
+    # key of config.yaml -> its type
+    "pipeline": dict,
+    "steps": (str, list),
+    "env_manager": str,
+    "max_parallel": int,
+    "force": (bool, str, list),
+    "dry_run": bool,
+    "verbose": bool,
+    "start_method": str,
+    "preload": list,
+    "outputs": list,
+    "sweep_metric": str,
+}
+STEP_KEYS = {f.name: f.type for f in dataclasses.fields(Step) if f.name != "name"}
+
+
+def references(text: str) -> list[Reference]:
+    """The references in a parameter's text, in order; malformed ones raise RequestError."""
+    found = []
+    for match in REFERENCE.finditer(text):
+        parts = [part.strip() for part in match[2].split(",")]
+        count = 3 if match[1] == "model" else 2
+        if len(parts) != count or not all(parts):
+            form = (
+                "NAME@ALIAS,STEP,PATH"
+                if match[1] == "model"
+                else "STEP,PATH"
+                if match[1] == "artifact"
+                else "STEP,NAME"
+            )
+            raise RequestError(f"the reference {match[0]} is not of the form ${{{match[1]}:{form}}}")
+        found.append(Reference(match[1], *parts[-2:], model=parts[0] if count == 3 else ""))
+    return found
+
+
+def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
+    """The request in a composed configuration; `used` are further top-level keys that it refers to.
+
+    Raises:
+        RequestError: all that is wrong with keys, types, names and references, at once.
+    """
+    problems: list[str] = []
+    for key, value in config.items():
+        if key not in SETTINGS:
+            if key not in used:
+                problems.append(unknown("key", key, SETTINGS, "config.yaml"))
+        elif not has_type(value, SETTINGS[key]):
+            problems.append(f"{key}={value!r} in config.yaml is not {kind(SETTINGS[key])}")
+    blocks = config.get("pipeline")
+    if not blocks or not isinstance(blocks, Mapping):
+        raise RequestError([*problems, "config.yaml names no steps: give it a block `pipeline:` with at least one"])
+    steps = {name: parse_step(name, block, problems) for name, block in blocks.items()}
+    if problems:
+        raise RequestError(problems)
+
+    for step in steps.values():
+        for upstream in step.upstream():
+            if upstream not in steps:
+                problems.append(unknown("step", upstream, steps, f"pipeline.{step.name}"))
+    selected = select(config.get("steps", "all"), steps, problems)
+    force = parse_force(config.get("force", False), steps, selected, problems)
+    outputs = tuple(r for text in config.get("outputs", ()) for r in references(str(text)))
+    problems += [unknown("step", r.step, steps, "outputs") for r in outputs if r.step not in steps]
+    one_of("env_manager", config.get("env_manager", "inherit"), ENV_MANAGERS, problems)
+    one_of("start_method", config.get("start_method", "forkserver"), ("forkserver", "spawn"), problems)
+    if config.get("max_parallel", 0) < 0:
+        problems.append(f"max_parallel={config['max_parallel']} is negative; 0 means one for each core")
+    if problems:
+        raise RequestError(problems)
+    plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "sweep_metric")
+    return Request(
+        steps=steps,
+        selected=selected,
+        force=force,
+        outputs=outputs,
+        preload=tuple(config.get("preload", ())),
+        **{key: config[key] for key in plain if key in config},
+    )
+
+
+def parse_step(name: str, block: Any, problems: list[str]) -> Step:
+    """A step's block; what is wrong with it is added to `problems`."""
+    if block is None:
+        block = {}
+    if not isinstance(block, Mapping):
+        problems.append(f"pipeline.{name} is {block!r}, not a block of keys; valid keys: {', '.join(STEP_KEYS)}")
+        return Step(name)
+    values: dict[str, Any] = {}
+    for key, value in block.items():
+        if key not in STEP_KEYS:
+            problems.append(unknown("key", key, STEP_KEYS, f"pipeline.{name}"))
+            continue
+        if value is None:
+            continue
+        default = getattr(Step(name), key)
+        if isinstance(default, tuple) and isinstance(value, str):
+            value = [value]
+        if key == "when" and isinstance(value, bool | int | float):
+            value = text(value)
+        wanted = {tuple: list, float: (int, float)}.get(
+            type(default), Mapping if key in ("parameters", "backend_config") else type(default)
+        )
+        if not has_type(value, wanted):
+            problems.append(f"pipeline.{name}.{key}={value!r} is not {kind(wanted)}")
+            continue
+        values[key] = tuple(map(str, value)) if isinstance(default, tuple) else value
+    if "parameters" in values:
+        values["parameters"] = dict(flatten(values["parameters"]))
+    for key in ("retries", "retry_pause", "timeout"):
+        if values.get(key, 0) < 0:
+            problems.append(f"pipeline.{name}.{key}={values[key]} is negative")
+    one_of(f"pipeline.{name}.env_manager", values.get("env_manager", "inherit"), ENV_MANAGERS, problems)
+    one_of(f"pipeline.{name}.if_skipped", values.get("if_skipped", "skip"), ("skip", "latest"), problems)
+    step = Step(name, **values)
+    try:
+        for _ in step.references():
+            pass
+    except RequestError as error:
+        problems += [f"pipeline.{name}: {problem}" for problem in error.problems]
+        return Step(name)
+    return step
+
+
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Parameters as MLflow takes them: text, names joined with `_` where they are nested; null is left out."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}_")
+        elif value is not None:
+            yield f"{prefix}{name}", text(value)
+
+
+def text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(text, value))
+    return str(value)
+
+
+def select(steps: str | list, known: Mapping[str, Step], problems: list[str]) -> tuple[str, ...]:
+    """The names in `steps`: text with commas or a list, in any order, spaces allowed; `all` is each of them."""
+    names = steps.split(",") if isinstance(steps, str) else list(map(str, steps))
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        problems.append(f"steps is empty; valid: all, {', '.join(known)}")
+    problems += [unknown("step", name, [*known, "all"]) for name in names if name not in known and name != "all"]
+    return tuple(name for name in known if name in names or "all" in names)
+
+
+def parse_force(
+    force: Any, known: Mapping[str, Step], selected: tuple[str, ...], problems: list[str]
+) -> tuple[str, ...]:
+    if isinstance(force, bool):
+        return selected if force else ()
+    return select(force, known, problems)
+
+
+def one_of(key: str, value: Any, valid: Iterable[str], problems: list[str]) -> None:
+    if value not in valid:
+        problems.append(unknown(f"value of {key}", str(value), valid))
+
+
+def has_type(value: Any, wanted: Any) -> bool:
+    if isinstance(value, bool):  # which Python counts as an int
+        return wanted is bool or (isinstance(wanted, tuple) and bool in wanted)
+    return isinstance(value, (Mapping if wanted is dict else wanted))
+
+
+def kind(wanted: Any) -> str:
+    names = {
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        list: "a list",
+        tuple: "a list",
+    }
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    return " or ".join(
+        dict.fromkeys(names.get(w, "a block of keys") for w in wanted if not (w is int and float in wanted))
+    )

@@ -1,0 +1,149 @@
+"""What a step's result depends on, as digests: its files, entry point, parameters, inputs and environment."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import yaml
+
+PARTS = ("code", "parameters", "inputs", "environment")
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where it is there
+PART_LIMIT = 7500  # characters of JSON: MLflow keeps 8000 of a tag
+# Never part of what a step does, wherever they lie.
+IGNORED = {
+    "__pycache__",
+    ".git",
+    ".ipynb_checkpoints",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".mypy_cache",
+    ".venv",
+    "mlruns",
+}
+IGNORED_FILES = (".pyc", ".db", ".db-wal", ".db-shm", ".db-journal", ".db.lock", ".DS_Store")
+# What MLflow writes anew into every MLmodel file, whatever the model.
+VOLATILE = {"run_id", "model_id", "model_uuid", "utc_time_created", "artifact_path", "model_size_bytes", "prompts"}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """All that decides a step's output. Two equal ones mean the same bytes out."""
+
+    code: Mapping[str, str] = field(default_factory=dict)  # file, relative to the step's folder -> SHA-256
+    entry_point: str = "main"
+    parameters: Mapping[str, str] = field(default_factory=dict)  # as given; inputs by their content's digest
+    inputs: Mapping[str, str] = field(default_factory=dict)  # parameter -> digest of the content it points at
+    environment: Mapping[str, str] = field(default_factory=dict)  # package -> version, or what manages it
+
+    def __post_init__(self):
+        for part in PARTS:
+            object.__setattr__(self, part, compact(getattr(self, part)))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, before: "Fingerprint", names: Mapping[str, str]) -> list[str]:
+        """What is not as it was, in words; `names` gives a name a person knows to each input."""
+        found = [f"{change} {file}" for file, change in changes(before.code, self.code)]
+        told = [f"its code changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
+        if self.entry_point != before.entry_point:
+            told.append(f"entry point {before.entry_point} → {self.entry_point}")
+        for name, _ in changes(before.parameters, self.parameters):
+            told.append(f"parameter {name} {shown(before.parameters.get(name))} → {shown(self.parameters.get(name))}")
+        told += [f"input {names.get(name, name)} changed" for name, _ in changes(before.inputs, self.inputs)]
+        found = [
+            f"{name} {before.environment.get(name, 'none')} → {self.environment.get(name, 'none')}"
+            for name, _ in changes(before.environment, self.environment)
+        ]
+        return told + (
+            [f"its environment changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
+        )
+
+
+def compact(part: Mapping[str, str]) -> Mapping[str, str]:
+    """A part as it can be kept with a run: one digest where it has too many entries to tell them apart."""
+    written = json.dumps(dict(part), sort_keys=True)
+    return part if len(written) <= PART_LIMIT else {"…": hashlib.sha256(written.encode()).hexdigest()}
+
+
+def shown(value: str | None) -> str:
+    return "default" if value is None else repr(value) if value == "" or " " in value else value
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The keys that differ, each with what happened to it."""
+    verbs = {(True, True): "changed", (False, True): "new", (True, False): "removed"}
+    return [(k, verbs[k in before, k in now]) for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+
+
+def folder_files(folder: Path) -> dict[str, str]:
+    """Digest of each file that can decide what a step does; byte-code, stores and caches cannot.
+
+    What Git ignores is left out too where the folder is in a Git work tree.
+    """
+    files: dict[str, str] = {}
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in IGNORED)
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not name.endswith(IGNORED_FILES) and path.is_file():
+                files[path.relative_to(folder).as_posix()] = digest(path)
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--stdin", "-z"], input="\0".join(files), cwd=folder, capture_output=True, text=True
+    )
+    for name in ignored.stdout.split("\0"):
+        files.pop(name, None)
+    return files
+
+
+def digest(path: Path) -> str:
+    """SHA-256, in hex, of a file's bytes, or of a folder's file names and their digests.
+
+    An MLmodel file counts without the run, the time and the identifiers that MLflow stamps on it.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        listing = "".join(f"{p.relative_to(path).as_posix()}\0{digest(p)}\n" for p in files)
+        return hashlib.sha256(listing.encode()).hexdigest()
+    if path.name == "MLmodel":
+        return mlmodel_digest(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mlmodel_digest(path: Path) -> str:
+    try:
+        content = yaml.load(path.read_bytes(), Loader=SAFE_LOADER)  # noqa: S506
+        stable = {key: value for key, value in content.items() if key not in VOLATILE}
+    except (yaml.YAMLError, AttributeError):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(stable, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def environment(env_manager: str, backend: str, backend_config: Mapping) -> dict[str, str]:
+    """What a step runs in, beside its own files (where a managed environment's file is one of these)."""
+    found = {"env_manager": env_manager, "platform": f"{sys.platform}-{platform.machine()}"}
+    if backend != "local":
+        found |= {"backend": backend, "backend_config": json.dumps(backend_config, sort_keys=True, default=str)}
+    elif env_manager == "local":
+        found |= {"python": platform.python_version()} | installed()
+    return found
+
+
+def installed() -> dict[str, str]:
+    """The distributions that Python finds on its path, by name: read off their folders' names, for speed."""
+    found: dict[str, str] = {}
+    for entry in sys.path:
+        if entry and Path(entry).is_dir():
+            for name in os.listdir(entry):  # noqa: PTH208 - the quickest there is
+                if name.endswith(".dist-info"):
+                    package, _, version = name.removesuffix(".dist-info").rpartition("-")
+                    found.setdefault(package.lower().replace("_", "-"), version)
+    return found

@@ -1,0 +1,37 @@
+"""The graph that the references make."""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from pipeline.config import Step
+from pipeline.errors import RequestError
+
+
+def order(steps: Mapping[str, Step]) -> list[str]:
+    """The steps' names, each after all that it reads from; otherwise as the configuration lists them.
+
+    Raises:
+        RequestError: the references go round in a circle, which is named step by step.
+    """
+    sorter = TopologicalSorter({name: step.upstream() for name, step in steps.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise RequestError(f"the steps go round in a circle: {circle}; take one of these references out") from None
+    listed = list(steps)
+    ordered: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=listed.index)
+        ordered += ready
+        sorter.done(*ready)
+    return ordered
+
+
+def descendants(steps: Mapping[str, Step], names: Iterable[str]) -> set[str]:
+    """All steps that need one of `names`, directly or through others."""
+    found: set[str] = set()
+    for name in order(steps):
+        if set(steps[name].upstream()) & (found | set(names)):
+            found.add(name)
+    return found

@@ -1,0 +1,260 @@
+"""Run the steps of a plan.
+
+    while steps are left:
+        settle those that need no run        reused, skipped, cannot be
+        start those that are ready           as many at a time as max_parallel allows
+        wait                                 for an end, a timeout, a signal
+        settle those that ended              executed; failed, or tried again
+
+The runner decides and tells its listeners; it prints nothing and does not know MLflow.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.config import Request, Step
+from pipeline.plan import Decision, Planner, Result
+
+POLL = 0.2  # seconds between two looks at signals and timeouts
+GRACE = 1.0  # seconds that a step has between the request to stop and its end
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a step's process ended: its exit code, negative for a signal."""
+
+    code: int
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.code == -9:
+            return "killed by the system (signal 9), most often because memory ran out"
+        return f"killed by signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
+
+
+class Job(Protocol):
+    """A step's process."""
+
+    sentinel: Any  # something `multiprocessing.connection.wait` can wait for
+
+    def ended(self) -> Exit | None: ...
+
+    def stop(self, force: bool = False) -> None: ...
+
+
+class Backstage(Protocol):
+    """Starts steps and keeps their records."""
+
+    def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Job]: ...
+
+    def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result: ...
+
+    def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: str, reason: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a step came to. `state` is executed, reused, failed or skipped; `seconds` is wall time."""
+
+    step: str
+    state: str
+    reason: str = ""
+    run_id: str = ""
+    seconds: float = 0.0
+    decision: Decision | None = None
+    result: Result | None = None
+    log: Path | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: `planned`, `started`, `output`, `retry`, `ended`, `warning`."""
+
+    kind: str
+    step: str = ""
+    text: str = ""
+    outcome: Outcome | None = None
+    run_id: str = ""
+    log: Path | None = None
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Running:
+    step: Step
+    decision: Decision
+    attempt: int
+    run_id: str
+    log: Path
+    job: Job
+    started: float
+    deadline: float  # monotonic; when the step has had its time
+    why: str = ""  # why it was asked to stop, if it was
+    kill_at: float = float("inf")
+
+
+@dataclass
+class Runner:
+    """Runs `order` (all steps selected, upstream first); see the module's text for the loop."""
+
+    request: Request
+    planner: Planner
+    backstage: Backstage
+    listeners: Iterable[Listener] = ()
+    max_parallel: int = 1
+    left: list[str] = field(default_factory=list)  # neither settled nor under way
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    running: dict[str, Running] = field(default_factory=dict)
+    retrying: dict[str, tuple[float, int]] = field(default_factory=dict)  # step -> when (monotonic), attempt
+    interrupted: str = ""
+
+    def run(self, order: list[str]) -> dict[str, Outcome]:
+        """Run the steps; each one's outcome by name, in the order they ended."""
+        self.left = list(order)
+        try:
+            while self.left or self.running:
+                self.settle_and_start()
+                self.wait()
+        finally:
+            self.stop_all("the pipeline ended", force=True)  # only where something unforeseen was raised
+        return self.outcomes
+
+    def settle_and_start(self) -> None:
+        """Go once through the steps that are left, upstream first."""
+        for name in list(self.left):
+            step = self.request.steps[name]
+            upstream = [u for u in step.upstream() if u in self.request.selected]
+            if self.interrupted:
+                self.settle(Outcome(name, "skipped", self.interrupted))
+            elif any(u not in self.outcomes for u in upstream):
+                continue
+            elif bad := next((u for u in upstream if self.blocks(u)), None):
+                self.settle(Outcome(name, "skipped", f"{bad} {self.outcomes[bad].state}"))
+            elif len(self.running) >= self.max_parallel or self.retrying.get(name, (0, 0))[0] > time.monotonic():
+                continue
+            else:
+                self.carry_out(step, upstream)
+            self.left.remove(name)
+
+    def blocks(self, name: str) -> bool:
+        """Whether a step failed, or was skipped because of a failure further up."""
+        outcome = self.outcomes[name]
+        return outcome.state == "failed" or (outcome.state == "skipped" and outcome.decision is None)
+
+    def carry_out(self, step: Step, upstream: list[str]) -> None:
+        decision = self.planner.decide(step, {name: self.outcomes[name].result for name in upstream}, set())
+        if decision.action == "reuse":
+            run_id = decision.result.run_id
+            self.settle(Outcome(step.name, "reused", decision.reason, run_id, 0.0, decision, decision.result))
+        elif decision.action == "skip":
+            self.settle(Outcome(step.name, "skipped", decision.reason, decision=decision))
+        elif decision.action == "fail":
+            self.settle(Outcome(step.name, "failed", decision.reason, decision=decision))
+        else:
+            _, attempt = self.retrying.pop(step.name, (0, 1))
+            started = time.monotonic()
+            run_id, log, job = self.backstage.start(step, decision, attempt)
+            deadline = started + step.timeout if step.timeout else float("inf")
+            self.running[step.name] = Running(step, decision, attempt, run_id, log, job, started, deadline)
+            self.tell(Event("started", step.name, decision.reason, run_id=run_id, log=log))
+
+    def wait(self) -> None:
+        """Until a step ends, one has had its time, or a signal came; then settle what ended."""
+        if self.running:
+            wait([r.job.sentinel for r in self.running.values()], timeout=POLL)
+        elif self.retrying and not self.interrupted:
+            time.sleep(max(0.0, min(POLL, min(at for at, _ in self.retrying.values()) - time.monotonic())))
+        now = time.monotonic()
+        for running in list(self.running.values()):
+            if exit := running.job.ended():
+                del self.running[running.step.name]
+                self.ended(running, exit)
+            elif now > running.deadline and not running.why:
+                self.stop(running, f"it took longer than its timeout of {running.step.timeout:g} s")
+            elif now > running.kill_at:
+                running.job.stop(force=True)
+        self.tell(Event("tick"))
+
+    def ended(self, running: Running, exit: Exit) -> None:
+        running.job.stop(force=True)  # what the step may have left running
+        step, seconds = running.step, time.monotonic() - running.started
+        outcome = Outcome(
+            step.name, "executed", running.decision.reason, running.run_id, seconds, running.decision,
+            log=running.log, attempts=running.attempt,
+        )  # fmt: skip
+        if exit.ok and not running.why:
+            outcome.result = self.backstage.finish(step, running.decision, running.run_id, running.log, seconds)
+            outcome.run_id = outcome.result.run_id
+            self.settle(outcome)
+            return
+        reason = running.why or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ") or str(exit)
+        if exit.code < 0 and not running.why:
+            reason = str(exit)
+        status = "KILLED" if running.why else "FAILED"
+        self.backstage.fail(step, running.decision, running.run_id, running.log, status, reason)
+        if running.attempt <= step.retries and not self.interrupted:
+            pause = step.retry_pause * 2 ** (running.attempt - 1)
+            self.retrying[step.name] = (time.monotonic() + pause, running.attempt + 1)
+            self.tell(Event("retry", step.name, f"attempt {running.attempt} failed ({reason}); again in {pause:g} s"))
+            self.left.append(step.name)
+        else:
+            outcome.state, outcome.reason = "failed", reason
+            self.settle(outcome)
+
+    def stop(self, running: Running, why: str, force: bool = False) -> None:
+        running.why = running.why or why
+        running.kill_at = min(running.kill_at, time.monotonic() + GRACE)
+        running.job.stop(force)
+
+    def stop_all(self, why: str, force: bool = False) -> None:
+        for running in list(self.running.values()):
+            self.stop(running, why, force)
+
+    def interrupt(self, why: str) -> None:
+        """End what is under way and start nothing more; safe to call from a signal handler."""
+        self.interrupted = self.interrupted or why
+        self.stop_all(why)
+
+    def settle(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.step] = outcome
+        self.tell(Event("ended", outcome.step, outcome.reason, outcome))
+
+    def tell(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """The last lines a step wrote, blank ones left out."""
+    if not log.is_file():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16384))
+        text = file.read().decode(errors="replace")
+    # A progress bar writes over its own line: only what was left standing counts.
+    written = (line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n"))
+    return [line for line in written if line][-lines:]
+
+
+def dry_run(request: Request, planner: Planner, order: list[str]) -> Mapping[str, Decision]:
+    """What `Runner.run` would decide, without running anything: what is not known before a step ran is said so."""
+    decisions: dict[str, Decision] = {}
+    for name in order:
+        step = request.steps[name]
+        upstream = [u for u in step.upstream() if u in decisions]
+        if bad := next((u for u in upstream if decisions[u].action == "fail"), None):
+            decisions[name] = Decision("skip", f"{bad} failed")
+            continue
+        pending = {u for u in upstream if decisions[u].action == "execute"}
+        decisions[name] = planner.decide(step, {u: decisions[u].result for u in upstream if u not in pending}, pending)
+    return decisions

@@ -1,0 +1,187 @@
+"""One pipeline run from its plan to its report."""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import report
+from pipeline.command_line import DONE, INTERRUPTED, STEP_FAILED, again
+from pipeline.config import Request
+from pipeline.errors import RequestError
+from pipeline.fingerprint import digest
+from pipeline.graph import order
+from pipeline.launcher import Launcher
+from pipeline.plan import Planner
+from pipeline.project import Project, load, load_all
+from pipeline.runner import Event, Outcome, Runner, dry_run
+
+
+class Session(contextlib.ExitStack):
+    """Holds what a pipeline run needs: the store, the steps' projects, a scratch folder, the process launcher."""
+
+    def __init__(self, request: Request, root: Path, arguments: Sequence[str] = ()):
+        super().__init__()
+        self.request, self.root, self.arguments = request, root, list(arguments)
+        self.started = time.time()
+        self.order = [name for name in order(request.steps) if name in request.selected]
+        self.parent_pid = os.getppid()
+        self.scratch = Path(
+            self.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-", ignore_cleanup_errors=True))
+        )
+        self.launcher = Launcher(request.start_method, request.preload)
+
+    def plan(self, tags: Mapping[str, str] | None = None) -> None:
+        """Look at everything that can be refused; nothing is started, and nothing is written to the store.
+
+        Raises:
+            RequestError: all of it at once.
+        """
+        selected = [self.request.steps[name] for name in self.order]
+        projects = load_all(selected, self.root, self.scratch / "clones")
+        if not self.request.dry_run:
+            self.launcher.warm_up()
+        from pipeline.tracking import Tracking  # imports MLflow: after what can be refused without it
+
+        quiet(self.request.verbose)
+        self.tracking = Tracking(self.root)
+        self.env_manager = self.request.env_manager
+        if self.env_manager == "inherit":
+            self.env_manager = self.tracking.started_with()
+        projects |= self.other_projects()
+        self.planner = Planner(self.request, projects, self.tracking, self.root, self.env_manager)
+        self.warnings = self.planner.check()
+
+    def other_projects(self) -> dict[str, Project]:
+        """The projects of steps that are not run, where they are folders here: to tell whether they changed since."""
+        found = {}
+        for name, step in self.request.steps.items():
+            folder = self.root / (step.uri or name)
+            if name not in self.order and folder.is_dir():
+                with contextlib.suppress(RequestError):
+                    found[name] = load(step, folder)
+        return found
+
+    def show_plan(self) -> int:
+        """Print what would be done, decided by the same code that does it."""
+        for warning in self.warnings:
+            print(f"warning: {warning}")
+        decisions = dry_run(self.request, self.planner, self.order)
+        print(report.plan_table(self.request, self.planner, decisions))
+        return DONE
+
+    def run(self, config: str, tags: Mapping[str, str] | None = None) -> dict[str, Outcome]:
+        """Run the plan and record it; each step's outcome."""
+        self.tracking.repair()
+        tags = {"pipeline.steps": ",".join(self.order), "pipeline.env_manager": self.env_manager, **(tags or {})}
+        self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
+        from pipeline.backstage import Stage
+
+        stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)
+        runner = Runner(
+            self.request, self.planner, stage, max_parallel=self.request.max_parallel or os.cpu_count() or 1
+        )
+        with self.listeners(runner), handled_signals(runner):
+            for warning in self.warnings:
+                runner.tell(Event("warning", text=warning))
+            self.outcomes = runner.run(self.order)
+        self.interrupted = runner.interrupted
+        return self.outcomes
+
+    @contextlib.contextmanager
+    def listeners(self, runner: Runner) -> Iterator[None]:
+        live = sys.stdout.isatty() and not self.request.verbose
+        with report.Live(self.request) if live else contextlib.nullcontext(report.Lines(self.request)) as shown:
+            runner.listeners = [shown, self.watch_parent(runner)]
+            if self.request.verbose:
+                runner.listeners.append(report.Verbose(shown))
+            yield
+
+    def watch_parent(self, runner: Runner) -> Any:
+        """`mlflow run` may be ended without telling us: then nobody waits for this run any more."""
+
+        def watch(event: Event) -> None:
+            if "MLFLOW_RUN_ID" in os.environ and os.getppid() != self.parent_pid and not runner.interrupted:
+                runner.interrupt("the `mlflow run` that started this ended")
+
+        return watch
+
+    def close_record(self) -> int:
+        """Write the manifest and the files of `outputs/`, end the run's record, tell; returns the exit code."""
+        failed = [o for o in self.outcomes.values() if o.state == "failed"]
+        status = "KILLED" if self.interrupted else "FAILED" if failed else "FINISHED"
+        folder = self.root / "outputs"
+        self.save_outputs(folder)
+        manifest = report.manifest(
+            self.outcomes, self.tracking.run_id, status, self.env_manager, self.started, self.tracking.git
+        )
+        report.write_whole(folder / "manifest.json", report.as_text(manifest))
+        states = [o.state for o in self.outcomes.values()]
+        counts = {f"steps_{state}": states.count(state) for state in ("executed", "reused", "failed", "skipped")}
+        self.tracking.end(
+            status, status.lower(), {"manifest": folder / "manifest.json"}, counts | {"seconds": manifest["seconds"]}
+        )
+
+        print(f"\n{report.summary(self.request, self.outcomes)}\n")
+        told = ", ".join(f"{states.count(s)} {s}" for s in ("executed", "reused", "failed", "skipped") if s in states)
+        print(f"pipeline run {self.tracking.run_id} {status} in {report.took(manifest['seconds'])}: {told}")
+        print(f"files: {', '.join(sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')))} in {folder}")
+        print("look:  make ui")
+        if failed or self.interrupted:
+            left = [n for n in self.order if self.outcomes[n].state in ("failed", "skipped")]
+            print(report.failure(self.outcomes, self.logs(), again(self.env_manager, left, self.arguments)), flush=True)
+        return INTERRUPTED if self.interrupted else STEP_FAILED if failed else DONE
+
+    def logs(self) -> dict[str, str]:
+        """Where each step's log is now: an artifact of its run."""
+        return {
+            o.step: self.tracking.log_location(o.run_id, o.log.name)
+            for o in self.outcomes.values()
+            if o.log and o.run_id
+        }
+
+    def save_outputs(self, folder: Path) -> None:
+        """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay."""
+        folder.mkdir(exist_ok=True)
+        for reference in self.request.outputs:
+            outcome = self.outcomes.get(reference.step)
+            sha256 = outcome.result.outputs.get(reference.name) if outcome and outcome.result else None
+            target = folder / Path(reference.name).name
+            if sha256 and not (target.is_file() and digest(target) == sha256):
+                self.tracking.save(f"runs:/{outcome.run_id}/{reference.name}", target)
+
+
+@contextlib.contextmanager
+def handled_signals(runner: Runner) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal end the steps; a second one does not wait for them."""
+
+    def handle(number: int, _: object) -> None:
+        if runner.interrupted:
+            runner.stop_all(runner.interrupted, force=True)
+        runner.interrupt(f"interrupted by {signal.Signals(number).name}")
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {n: signal.getsignal(n) for n in numbers}
+    for number in numbers:
+        if before[number] is not signal.SIG_IGN:  # nohup
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def quiet(verbose: bool) -> None:
+    """Keep MLflow's own lines (download bars, database migrations) off the terminal."""
+    if not verbose:
+        import logging
+
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        for name in ("mlflow", "alembic", "sqlalchemy"):
+            logging.getLogger(name).setLevel(logging.ERROR)
