@@ -1,7 +1,7 @@
 # Each target does all of its own set-up, from Python 3.11 or newer and a package index.
 PYTHON ?= python3
 ENV_MANAGER ?= uv
-LOCKED := . data_download data_cleaning training evaluation inference monitoring
+STEPS := $(patsubst %/MLproject,%,$(wildcard */MLproject))
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV_COMPILE_BYTECODE := 1
@@ -35,14 +35,14 @@ lint: .venv/ready
 ui: .venv/ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
+PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 lock: .venv/ready
-	for folder in $(LOCKED); do \
-	  [ -f $$folder/conda.yml ] || continue; \
-	  sed -n '/- pip:/,$$ s/^ *- \([A-Za-z].*==.*\)/\1/p' $$folder/conda.yml \
-	    | uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate - --output-file $$folder/requirements.lock || exit 1; \
+	sed -n 's/^ *- \([A-Za-z].*==.*\)/\1/p' conda.yml | $(PIN) - --output-file requirements.lock
+	for step in $(STEPS); do \
+	  sed -n 's/^ *- \([A-Za-z].*==.*\)/\1/p' $$step/conda.yml \
+	    | $(PIN) -c requirements.lock - --output-file $$step/requirements.lock || exit 1; \
 	done
-	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
+	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
 
 clean:
 	rm -rf .venv outputs
