@@ -1,0 +1,231 @@
+"""What was checked and what was found, over all pieces; as a table, as JSON and as HTML."""
+
+import html
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from cleaning import DUPLICATE, INCOMPLETE, Cleaned
+from csv_reading import Ragged
+from schema import KEY, SCHEMA, TARGET, allowed, kind, rule
+
+EXAMPLES = 5  # first lines and values shown of each check
+ROW = "(row)"
+MEANING = {
+    "missing": "must be given",
+    "not_a_number": "must be a number",
+    "not_a_whole_number": "must be a whole number",
+    "duplicate": "occurs once; a second row with the same value but other cells is rejected",
+    "ragged": "has as many cells as the header",
+}
+
+
+@dataclass
+class Check:
+    """One rule for one column (or the whole row), and the rows that broke it."""
+
+    column: str
+    rule: str
+    meaning: str
+    rows: int = 0
+    lines: list[int] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
+
+    def add(self, lines: list[int], values: list[str], rows: int) -> None:
+        self.rows += rows
+        room = EXAMPLES - len(self.lines)
+        self.lines += lines[:room]
+        self.values += values[:room]
+
+
+class Checks:
+    """The tally: rows in and out, every declared check with its first examples, gaps by column."""
+
+    def __init__(self, columns: list[str], *, require_target: bool) -> None:
+        self.rows_in = self.rows_out = self.rejected = self.parsed = 0
+        self.require_target = require_target
+        self.checks = {(check.column, check.rule): check for check in declared(columns, require_target)}
+        self.missing: dict[str, int] = {}
+        self.failures: list[str] = []
+
+    def add(self, cells: pd.DataFrame, lines: np.ndarray, ragged: list[Ragged], cleaned: Cleaned) -> None:
+        """Count one piece: its cells as they were, the line of each, and what became of them."""
+        self.rows_in += len(cells) + len(ragged)
+        self.parsed += len(cells)
+        self.rows_out += len(cleaned.passengers)
+        for (column, broken), positions in cleaned.findings.items():
+            first = positions[:EXAMPLES]
+            values = (
+                cells[column].iloc[first].fillna("").str.lstrip(" ").tolist() if column in cells else [""] * len(first)
+            )
+            self.checks[column, broken].add(lines[first].tolist(), values, len(positions))
+        if ragged:
+            examples = [f"{len(row.cells)} cells" for row in ragged[:EXAMPLES]]
+            self.checks[ROW, "ragged"].add([row.line for row in ragged[:EXAMPLES]], examples, len(ragged))
+        for column, gaps in cleaned.missing.items():
+            self.missing[column] = self.missing.get(column, 0) + gaps
+        self.rejected = self.rows_in - self.rows_out - self.duplicates - self.incomplete
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that repeat an earlier one, cell by cell."""
+        return self.checks[ROW, DUPLICATE].rows
+
+    @property
+    def incomplete(self) -> int:
+        """Rows dropped for a gap, with missing=drop."""
+        return self.checks[ROW, INCOMPLETE].rows
+
+    @property
+    def share_rejected(self) -> float:
+        return self.rejected / self.rows_in if self.rows_in else 0.0
+
+    def judge(self, max_rejected: float) -> None:
+        """Note in `failures` what breaks the whole file."""
+        empty = [
+            name
+            for name, gaps in self.missing.items()
+            if name in SCHEMA.columns and gaps == self.parsed > 0 and (self.require_target or name != TARGET)
+        ]
+        if self.rows_in == 0:
+            self.failures.append("the input has a header but no rows; check that it is the whole file")
+        if empty:
+            noun = "column" if len(empty) == 1 else "columns"
+            self.failures.append(f"{noun} {', '.join(empty)}: empty in every row; fill or correct the input")
+        if self.share_rejected > max_rejected:
+            self.failures.append(
+                f"{self.rejected} of {self.rows_in} rows were rejected ({self.why()}), more than "
+                f"max_rejected={max_rejected:g}; correct the input (see checks.html), or raise max_rejected"
+            )
+        elif self.rows_in and not self.rows_out and not empty:
+            self.failures.append(f"none of the {self.rows_in} rows is left; use missing=keep, or another input")
+
+    def why(self) -> str:
+        worst = sorted((check for check in self.broken() if check.column != ROW or check.rule == "ragged"), key=order)
+        parts = [f"{reason(check)} {check.rows}, first in line {check.lines[0]}" for check in worst[:3]]
+        return "; ".join(parts) + ("; …" if len(worst) > 3 else "")
+
+    def broken(self) -> list[Check]:
+        return [check for check in self.checks.values() if check.rows]
+
+    def warnings(self) -> list[str]:
+        """Columns with more gaps than the schema expects: told, but no reason to stop."""
+        texts = []
+        for name, gaps in self.missing.items():
+            limit = SCHEMA.columns[name].metadata["max_missing"] if name in SCHEMA.columns else 1.0
+            if name != TARGET and self.parsed and gaps / self.parsed > limit:
+                texts.append(f"{name}: {gaps / self.parsed:.1%} of the cells are empty; up to {limit:.0%} are expected")
+        return texts
+
+    def metrics(self) -> dict[str, float]:
+        """What a person asks for; rows_in = rows_out + rejected + duplicates + incomplete."""
+        figures: dict[str, float] = {
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "rejected": self.rejected,
+            "share_rejected": self.share_rejected,
+            "duplicates": self.duplicates,
+            "incomplete": self.incomplete,
+            "warnings": len(self.warnings()),
+        }
+        for check in self.broken():
+            if check.rule not in (DUPLICATE, INCOMPLETE) or check.column != ROW:
+                figures[f"rejected_{reason(check)}"] = check.rows
+        return figures
+
+    def table(self) -> str:
+        """The broken checks as a table for the log."""
+        rows = [("check", "rows", "share", "first lines", "first values")]
+        for check in sorted(self.broken(), key=order):
+            values = ", ".join(repr(value[:20]) for value in check.values)
+            lines = ", ".join(map(str, check.lines))
+            rows.append((reason(check), str(check.rows), f"{check.rows / self.rows_in:.1%}", lines, values))
+        widths = [max(len(row[place]) for row in rows) for place in range(5)]
+        texts = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        broken = len(rows) - 1
+        summary = f"{len(self.checks)} checks, {broken} broken"
+        return "\n".join([*(texts if broken else []), summary, *(f"warning: {text}" for text in self.warnings())])
+
+    def as_dict(self) -> dict:
+        return {
+            "passed": not self.failures,
+            "failures": self.failures,
+            "warnings": self.warnings(),
+            "metrics": self.metrics(),
+            "checks": [
+                {
+                    "column": check.column,
+                    "rule": check.rule,
+                    "meaning": check.meaning,
+                    "rows": check.rows,
+                    "first_lines": check.lines,
+                    "first_values": check.values,
+                }
+                for check in self.checks.values()
+            ],
+            "missing": self.missing,
+        }
+
+    def json(self) -> str:
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
+
+    def html(self) -> str:
+        verdict = "; ".join(self.failures) or "passed"
+        texts = [f"<p><b>{html.escape(verdict)}</b></p>"]
+        texts += [f"<p>Warning: {html.escape(text)}</p>" for text in self.warnings()]
+        figures = [
+            (name, f"{value:g}" if isinstance(value, float) else value) for name, value in self.metrics().items()
+        ]
+        texts.append(html_table(("figure", "value"), figures))
+        rows = [
+            (c.column, c.rule, c.meaning, c.rows, ", ".join(map(str, c.lines)), ", ".join(map(repr, c.values)))
+            for c in sorted(self.checks.values(), key=order)
+        ]
+        texts.append(html_table(("column", "rule", "meaning", "rows", "first lines", "first values"), rows))
+        return page("Checks of the passenger list", "\n".join(texts))
+
+
+def declared(columns: list[str], require_target: bool) -> list[Check]:
+    """Every check there is for these columns, in the schema's order; none has been broken yet."""
+    checks = [
+        Check(ROW, "ragged", MEANING["ragged"]),
+        Check(ROW, DUPLICATE, "repeats no earlier row; the first one is kept"),
+        Check(ROW, INCOMPLETE, "with missing=drop: has no gap"),
+    ]
+    for name in [name for name in SCHEMA.columns if name in columns]:
+        rules = [] if SCHEMA.columns[name].nullable or (name == TARGET and not require_target) else ["missing"]
+        if kind(name) != "text":
+            rules.append("not_a_number")
+        if kind(name) == "whole number":
+            rules.append("not_a_whole_number")
+        checks += [Check(name, text, MEANING[text]) for text in rules]
+        checks += [Check(name, rule(check), f"must be: {allowed(name)}") for check in SCHEMA.columns[name].checks]
+    return [*checks, Check(KEY, "duplicate", MEANING["duplicate"])]
+
+
+def reason(check: Check) -> str:
+    return check.rule if check.column == ROW else f"{check.column}_{check.rule}"
+
+
+def order(check: Check) -> int:
+    return -check.rows
+
+
+def html_table(head: tuple[str, ...], rows: list[tuple]) -> str:
+    def line(cells: tuple, tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    return "\n".join(["<table>", line(head, "th"), *(line(row, "td") for row in rows), "</table>"])
+
+
+def page(title: str, body: str) -> str:
+    style = (
+        "body{font:14px/1.4 system-ui,sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse;margin:1em 0}"
+        "th,td{border-bottom:1px solid #ddd;padding:.2em .8em .2em 0;text-align:left;vertical-align:top}"
+        "svg{display:block;margin:.3em 0 1.5em}svg text{font:11px system-ui,sans-serif;fill:#444}"
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{style}</style></head><body>\n<h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
+    )

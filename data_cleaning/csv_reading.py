@@ -1,0 +1,261 @@
+"""Read any CSV that people send as passenger lists, in pieces, each row with its line number. No MLflow here.
+
+A piece goes through Arrow's reader. Where that could differ from Python's own `csv` in the least (a ragged
+row, a blank line, a space before a quote), the piece goes through `csv`, which is slower and knows each line.
+"""
+
+import codecs
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from schema import SCHEMA, TARGET, TEXT
+
+SEPARATORS = ",;\t|"
+BLOCK = 1 << 20  # bytes
+BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+class CleaningError(Exception):
+    """The file, or a parameter, is not one that can be worked with; the text is meant for the user."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A CSV file as found: `columns` are its columns in order, those of the schema by the schema's own names."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    encoding: str
+    separator: str
+    header: list[str]
+    columns: list[str]
+
+
+@dataclass
+class Ragged:
+    """A row with more or fewer cells than the header."""
+
+    line: int
+    cells: list[str]
+
+
+@dataclass
+class Piece:
+    """Rows of text: `cells` has the source's columns, `lines` the line in the file on which each row begins."""
+
+    cells: pd.DataFrame
+    lines: np.ndarray
+    ragged: list[Ragged] = field(default_factory=list)
+
+
+def inspect(path: Path) -> Source:
+    """Find out how the file is written, and which column is which.
+
+    Raises:
+        CleaningError: not a text file, or empty.
+    """
+    if not path.is_file():
+        raise CleaningError(f"input {str(path)!r} names no file; give the path of a CSV file")
+    encoding, digest = read_once(path)
+    best: tuple[int, int, str, list[str]] | None = None
+    for separator in SEPARATORS:
+        with open_text(path, encoding) as file:
+            header, _ = read_header(file, separator)
+        score = (len(set(name_columns(header)) & set(SCHEMA.columns)), len(header))
+        if best is None or score > best[:2]:
+            best = (*score, separator, header)
+    _, _, separator, header = best
+    if not header:
+        raise CleaningError(f"{path.name} is empty; a CSV file with a header and rows is needed")
+    return Source(path, path.stat().st_size, digest, encoding, separator, header, name_columns(header))
+
+
+def refuse_repeats(columns: list[str]) -> None:
+    """A column that is there twice is an error: which one is meant?"""
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise CleaningError(f"the input has the column {', '.join(twice)} more than once; rename or remove one")
+
+
+def read_once(path: Path) -> tuple[str, str]:
+    """The encoding (UTF-8 if the whole file is valid so, else Windows-1252, else Latin-1) and SHA-256 of the file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        start = file.read(BLOCK)
+        file.seek(0)
+        while block := file.read(BLOCK):
+            digest.update(block)
+    for bom, encoding in BOMS.items():
+        if start.startswith(bom):
+            return encoding, digest.hexdigest()
+    if b"\0" in start or start.startswith(b"\x1f\x8b"):
+        raise CleaningError(f"{path.name} is a binary or packed file, not a CSV file; unpack or export it first")
+    encoding = next((name for name in ("utf-8", "cp1252") if decodes(path, name)), "latin-1")
+    return encoding, digest.hexdigest()
+
+
+def decodes(path: Path, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def open_text(path: Path, encoding: str) -> TextIO:
+    """The text of the file with every kind of line end as LF, inside quotes too."""
+    return path.open(encoding=encoding, newline=None)
+
+
+def read_header(file: TextIO, separator: str) -> tuple[list[str], int]:
+    """The first line that is not blank, as cells, and the line number on which it ends."""
+    reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                return cells, reader.line_num
+    except csv.Error as error:
+        raise CleaningError(f"the header cannot be read ({error}); is this a CSV file?") from error
+    return [], reader.line_num
+
+
+def name_columns(header: list[str]) -> list[str]:
+    """The schema's names for its columns, whatever their case, spaces or underscores; other names only trimmed."""
+    known = {plain(name): name for name in SCHEMA.columns}
+    names = [" ".join(name.split()) for name in header]
+    return [known.get(plain(name), name or f"column_{index}") for index, name in enumerate(names, start=1)]
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def require_columns(columns: list[str], *, require_target: bool) -> None:
+    """Name every column that is missing, at once.
+
+    Raises:
+        CleaningError: a column of the schema is not there.
+    """
+    needed = [name for name in SCHEMA.columns if require_target or name != TARGET]
+    missing = [name for name in needed if name not in columns]
+    if not missing:
+        return
+    noun = "column" if len(missing) == 1 else "columns"
+    found = ", ".join(repr(name[:40]) for name in columns[:15])
+    hint = "; without the target, use require_target=false" if missing == [TARGET] else "; add or rename it"
+    raise CleaningError(f"missing {noun} {', '.join(missing)}; the input has {found}{hint}")
+
+
+def pieces(source: Source, rows: int) -> Iterator[Piece]:
+    """The rows of the file, about `rows` at a time.
+
+    Raises:
+        CleaningError: a quote is opened and never closed.
+    """
+    with open_text(source.path, source.encoding) as file:
+        _, line = read_header(file, source.separator)
+        while lines := list(islice(file, rows)):
+            piece = read_fast(source, lines, line)
+            if piece is None:
+                piece, used = read_exactly(source, lines, file, line)
+            else:
+                used = len(lines)
+            line += used
+            yield piece
+
+
+def read_fast(source: Source, lines: list[str], line: int) -> Piece | None:
+    """The piece by Arrow's reader, or None where the lines are not plainly all rows of the right width."""
+    text = "".join(lines)
+    spaced = text.startswith(' "') or any(f'{before} "' in text for before in ("\n", source.separator))
+    if spaced or text.count('"') % 2 or "\0" in text:
+        return None
+    data = text.encode()
+    try:
+        table = pyarrow.csv.read_csv(
+            io.BytesIO(data),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=source.columns, block_size=len(data) + 1, use_threads=False
+            ),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=source.separator, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(source.columns, pa.large_string()),
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    heights = np.ones(table.num_rows, np.int64)  # lines of each row: more than one with line ends in quotes
+    if table.num_rows != len(lines):
+        for column in table.columns:
+            heights += pc.count_substring(column, "\n").to_numpy()
+    if heights.sum() != len(lines):
+        return None
+    cells = pd.DataFrame({name: pd.array(table[name], dtype=TEXT) for name in source.columns})
+    return Piece(cells, line + 1 + np.cumsum(heights) - heights)
+
+
+def read_exactly(source: Source, lines: list[str], file: TextIO, line: int) -> tuple[Piece, int]:
+    """The piece by Python's `csv`, and the lines used: more than given where the last row goes on in the file."""
+    record: list[str] = []  # the lines of the row that is being read
+
+    def follow() -> Iterator[str]:
+        for text in chain(lines, file):
+            record.append(text)
+            yield text
+
+    reader = csv.reader(follow(), delimiter=source.separator, skipinitialspace=True)
+    width = len(source.columns)
+    rows, numbers, ragged = [], [], []
+    while reader.line_num < len(lines):
+        begin = line + reader.line_num + 1
+        record.clear()
+        try:
+            cells = next(reader)
+        except csv.Error as error:  # a cell beyond 131072 characters
+            raise CleaningError(unclosed(source, begin)) from error
+        if not any(cell.strip() for cell in cells[1:]) and not "".join(cells[:1]).strip() and len(cells) < 2:
+            continue  # a blank line
+        if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
+            cells = cells[:width]  # separators at the line's end
+        if len(cells) == width:
+            rows.append(cells)
+            numbers.append(begin)
+        else:
+            ragged.append(Ragged(begin, cells))
+    if ends_within_quotes(record, source.separator):
+        raise CleaningError(unclosed(source, begin))
+    columns = zip(*rows, strict=True) if rows else [()] * width
+    cells = pd.DataFrame(
+        {name: pd.array(values, dtype=TEXT) for name, values in zip(source.columns, columns, strict=True)}
+    )
+    return Piece(cells, np.array(numbers, dtype=np.int64), ragged), reader.line_num
+
+
+def ends_within_quotes(record: list[str], separator: str) -> bool:
+    try:
+        list(csv.reader(record, delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        return "unexpected end of data" in str(error)
+    return False
+
+
+def unclosed(source: Source, line: int) -> str:
+    return f"{source.path.name}, line {line}: a quote is opened here that is never closed; correct that line"
