@@ -1,0 +1,147 @@
+"""MLflow's scikit-learn flavor, saved so that the same model gives the same bytes.
+
+`mlflow.models.Model.log(flavor=skops_flavor, …)` instead of `mlflow.sklearn.log_model(…)`; what is saved is loaded by
+`mlflow.sklearn` and `mlflow.pyfunc` like any other. skops itself writes memory addresses and times into its zip.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import sklearn
+import skops
+import skops.io
+import yaml
+from mlflow.models import Model, ModelSignature
+from mlflow.models.utils import _save_example
+from skops.io._utils import SaveContext, get_state  # what skops.io.dumps is made of
+
+# All that a model file may hold beyond what skops trusts by itself: plain data types and pure functions.
+TRUSTED_TYPES = ["numpy.dtype", "numpy.ravel", "numpy.sum", "sklearn.tree._tree.Tree"]
+DROPPED = [
+    "_stop_words_id",  # CountVectorizer: the memory address of its stop words; without it, it looks again
+    "named_estimators_",  # VotingClassifier: estimators_ once more, under their names
+]
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
+
+
+def save_model(
+    sk_model: object,
+    path: str,
+    mlflow_model: Model,
+    signature: ModelSignature,
+    input_example: object,
+    pip_requirements: list[str],
+    python_version: str,
+    **_: object,
+) -> None:
+    """Write the model folder: MLmodel, model.skops, input_example.json, requirements.txt, conda.yaml, python_env.yaml.
+
+    Raises:
+        ValueError: the model holds types beyond TRUSTED_TYPES.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True)
+    data = dumps(sk_model)
+    if unknown := set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES):
+        raise ValueError(f"the model holds types that are not trusted: {', '.join(sorted(unknown))}")
+    (folder / "model.skops").write_bytes(data)
+    _save_example(mlflow_model, input_example, path)
+    mlflow_model.signature = signature
+    mlflow.pyfunc.add_to_model(
+        mlflow_model,
+        loader_module="mlflow.sklearn",
+        model_path="model.skops",
+        conda_env="conda.yaml",
+        python_env="python_env.yaml",
+        predict_fn="predict",
+    )
+    mlflow_model.add_flavor(
+        "sklearn",
+        pickled_model="model.skops",  # the key's name is historical; serialization_format says what it is
+        sklearn_version=sklearn.__version__,
+        serialization_format="skops",
+        code=None,
+        skops_trusted_types=TRUSTED_TYPES,
+    )
+    mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    mlflow_model.save(str(folder / "MLmodel"))
+    write_environment(folder, pip_requirements, python_version)
+
+
+def write_environment(folder: Path, pip_requirements: list[str], python_version: str) -> None:
+    """The three files from which MLflow builds the model's environment."""
+    (folder / "requirements.txt").write_text("\n".join(pip_requirements) + "\n")
+    conda = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python_version}", "pip", {"pip": pip_requirements}],
+    }
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
+    environment = {"python": python_version, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+
+
+def dumps(model: object) -> bytes:
+    """`skops.io.dumps`, but equal models give equal bytes, and in a third of the time (no indented JSON)."""
+    scratch, buffer = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(scratch, "w") as arrays, zipfile.ZipFile(buffer, "w") as canonical:
+        context = SaveContext(zip_file=arrays)
+        schema = get_state(model, context)
+        names: dict[str, str] = {}
+        renumber(schema, {}, names)
+        schema |= {"protocol": context.protocol, "_skops_version": skops.__version__}
+        for old, new in names.items():
+            canonical.writestr(zipfile.ZipInfo(new, EPOCH), without_padding(arrays.read(old)))
+        canonical.writestr(zipfile.ZipInfo("schema.json", EPOCH), json.dumps(schema, separators=(",", ":")))
+    return buffer.getvalue()
+
+
+def without_padding(npy: bytes) -> bytes:
+    """The array file with zeros between the fields of its records, where numpy leaves whatever was in memory.
+
+    The nodes of scikit-learn's trees have seven such bytes each.
+    """
+    if b"('', '|V" not in npy[:1000]:  # the name and type of padding in the file's header
+        return npy
+    array, buffer = np.load(io.BytesIO(npy), allow_pickle=False), io.BytesIO()
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    np.save(buffer, clean, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def renumber(node: Any, ids: dict[int, int], names: dict[str, str]) -> None:
+    """Replace memory addresses by 1, 2, 3 … in order of appearance: `ids` of objects, `names` of the files of arrays.
+
+    Plain values (text, numbers) lose theirs: whether two equal ones are one object is up to the interpreter.
+    """
+    if isinstance(node, dict):
+        if node.get("__loader__") == "DictNode":
+            drop(node["content"], node["key_types"]["content"])
+        if "__id__" in node:
+            if node.get("__loader__") == "JsonNode":
+                del node["__id__"]
+            else:
+                node["__id__"] = ids.setdefault(node["__id__"], len(ids) + 1)
+        if node.get("type") in ("numpy", "scipy") and isinstance(node.get("file"), str):
+            old = node["file"]
+            node["file"] = names.setdefault(old, f"{len(names) + 1}{Path(old).suffix}")
+        for value in node.values():
+            renumber(value, ids, names)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            renumber(value, ids, names)
+
+
+def drop(content: dict[str, Any], key_types: list[Any]) -> None:
+    """Remove what is in DROPPED from the state of a dict; it has its keys' types in a list of their own."""
+    for name in DROPPED:
+        if name in content:
+            del key_types[list(content).index(name)]
+            del content[name]

@@ -1,0 +1,71 @@
+"""The parameters of a training: all checked at once, before anything is read. No MLflow here."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from estimators import RANGES, hyperparameters
+from training_data import TrainingError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to train and how to judge it; see MLproject for each."""
+
+    model: str
+    values: dict[str, object]
+    fixed: set[str]  # hyperparameters that were given, which a search leaves alone
+    test_size: float
+    split_seed: int
+    seed: int
+    cv_folds: int
+    cv_repeats: int
+    search_trials: int
+    plots: bool
+    model_name: str
+
+
+def check(given: dict[str, str]) -> Settings:
+    """The settings that the parameters' texts mean.
+
+    Raises:
+        TrainingError: one or more are out of range; all of them are named.
+    """
+    problems: list[str] = []
+
+    def number(name: str, kind: type, low: float, high: float) -> float:
+        try:
+            value = kind(given[name])
+            if not low <= value <= high or not math.isfinite(value):
+                raise ValueError
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            problems.append(f"{name}={given[name]!r} is not {what} from {low:g} to {high:g}")
+            return kind(low)
+        return value
+
+    values: dict[str, object] = {}
+    try:
+        values = hyperparameters(given["model"], {name: given[name] for name in RANGES})
+    except TrainingError as error:
+        problems.append(str(error))
+    settings = Settings(
+        model=given["model"],
+        values=values,
+        fixed={name for name in RANGES if given[name].strip()},
+        test_size=number("test_size", float, 0.01, 0.9),
+        split_seed=number("split_seed", int, 0, 2**31 - 1),
+        seed=number("seed", int, 0, 2**31 - 1),
+        cv_folds=number("cv_folds", int, 2, 100),
+        cv_repeats=number("cv_repeats", int, 0, 100),
+        search_trials=number("search_trials", int, 0, 10_000),
+        plots=given["plots"] == "true",
+        model_name=given["model_name"],
+    )
+    if given["plots"] not in ("true", "false"):
+        problems.append(f"plots={given['plots']!r} is not true or false")
+    if not re.fullmatch(r"[\w.-][\w .-]{0,99}", settings.model_name):
+        problems.append(f"model_name={settings.model_name!r} is not a name of letters, digits, spaces, dots, - and _")
+    if problems:
+        raise TrainingError("; ".join(problems))
+    return settings
