@@ -1,0 +1,34 @@
+"""rollback: the champion's predecessor becomes champion again."""
+
+import argparse
+import sys
+
+import champion_registry as registry
+import mlflow
+from evaluation_model import EvaluationError
+
+STEP = "rollback"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--reason", default="no reason given")
+    parser.add_argument("--model_name", default="titanic")
+    arguments = parser.parse_args(argv)
+    try:
+        with mlflow.start_run() as run:
+            if not 0 < len(arguments.reason.strip()) <= 1000:
+                raise EvaluationError("reason must say in 1 to 1000 characters why, for those who read the history")
+            client = mlflow.MlflowClient()
+            name = registry.check_name(arguments.model_name)
+            now, before = registry.roll_back(client, name, arguments.reason, run.info.run_id)
+            mlflow.set_tags({"champion": now.version, "rolled_back": before.version})
+    except EvaluationError as error:
+        print(f"{STEP}: {error}", file=sys.stderr)
+        return 1
+    print(f"{STEP}: version {now.version} of {now.name} is champion again, after version {before.version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

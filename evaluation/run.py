@@ -1,0 +1,313 @@
+"""evaluation: a model and the passengers it has not seen in, a verdict out; who passes becomes champion."""
+
+import argparse
+import hashlib
+import json
+import logging
+import shlex
+import sys
+import tempfile
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import champion_registry as registry
+import mlflow
+import numpy as np
+import pandas as pd
+from comparison import Difference, compare, in_holdout, largest_gaps, score, slices
+from evaluation_model import EvaluationError, SavedModel, open_model
+from evaluation_report import page
+from gate import RANGES, Gate, parse_gate, reasons_against
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.entities import LoggedModelInput
+from mlflow.entities.model_registry import ModelVersion
+
+STEP = "evaluation"
+TARGET = "Survived"
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    try:
+        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
+            print(f"{STEP}: {evaluate(run, arguments, Path(folder))}")
+    except EvaluationError as error:
+        print(f"{STEP}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--holdout", required=True, type=Path)
+    parser.add_argument("--champion", default="")
+    parser.add_argument("--min_accuracy", default="0.7")
+    parser.add_argument("--min_auc", default="0.75")
+    parser.add_argument("--max_calibration_error", default="0.15")
+    parser.add_argument("--min_slice_accuracy", default="0.6")
+    parser.add_argument("--min_slice_size", default="30")
+    parser.add_argument("--tolerance", default="0.02")
+    parser.add_argument("--min_compared", default="30")
+    parser.add_argument("--report", default="true")
+    parser.add_argument("--model_name", default="titanic")
+    return parser.parse_args(argv)
+
+
+def evaluate(run: mlflow.ActiveRun, arguments: argparse.Namespace, folder: Path) -> str:
+    """Judge the model, log the verdict, and move the aliases; returns the summary.
+
+    Raises:
+        EvaluationError: something is wrong with the inputs, or the model is rejected and there is no champion.
+    """
+    gate = parse_gate({name: getattr(arguments, name) for name in RANGES})
+    if arguments.report not in ("true", "false"):
+        raise EvaluationError(f"report={arguments.report!r} is not true or false")
+    registry.check_name(arguments.model_name)
+    client = mlflow.MlflowClient()
+    model, holdout = open_model(arguments.model), read_holdout(arguments.holdout)
+    version = registry.find_version(client, model, arguments.model_name)
+    champion_version = registry.find_champion(
+        client, arguments.champion or f"models:/{arguments.model_name}@{registry.CHAMPION}"
+    )
+    champion = open_champion(champion_version, version, model, folder)
+    survived = holdout[TARGET].to_numpy()
+    probabilities = {"challenger": model.probability(holdout).to_numpy()}
+    if champion:
+        probabilities["champion"] = champion.probability(holdout).to_numpy()
+    why = registry.rolled_back(client, version, model.sha256)
+    verdict, table = judge(holdout, probabilities, gate, version, champion_version, model, champion, why)
+    pictures = {}
+    if arguments.report == "true":
+        from evaluation_report import draw
+
+        pictures = draw(survived, probabilities)
+        mlflow_report(holdout, "challenger", model)
+        if champion and champion is not model:
+            mlflow_report(holdout, "champion", champion)
+    output = folder / "output"
+    output.mkdir()
+    (output / "verdict.json").write_text(json.dumps(verdict, indent=2) + "\n")
+    (output / "evaluation.html").write_text(page(verdict, table, pictures))
+    table.to_csv(output / "slices.csv", index=False)
+    mlflow.log_artifacts(str(output))
+    mlflow.log_metrics(metrics_of(verdict))
+    log_inputs(client, run, model, arguments.holdout)
+    registry.set_tags(client, version, {"model.sha256": model.sha256})
+    apply(client, verdict, version, champion_version, run.info.run_id)
+    return verdict["summary"]
+
+
+def read_holdout(path: Path) -> pd.DataFrame:
+    """The passengers to judge on.
+
+    Raises:
+        EvaluationError: not a CSV file, a column missing, or not both outcomes in it.
+    """
+    texts = dict.fromkeys(["Name", "Sex", "Ticket", "Cabin", "Embarked"], "object")
+    try:
+        frame = pd.read_csv(path, dtype=texts)
+    except (OSError, ValueError) as error:  # pandas' and Unicode errors are ValueErrors
+        raise EvaluationError(f"the holdout {path.name} is not a readable CSV file ({error})") from None
+    if missing := [name for name in ["PassengerId", TARGET, "Sex", "Pclass", "Age"] if name not in frame.columns]:
+        raise EvaluationError(
+            f"the holdout {path.name} has no column {', '.join(missing)}; give training's holdout.csv"
+        )
+    if set(frame[TARGET].unique()) != {0, 1}:
+        raise EvaluationError(f"the holdout {path.name} needs passengers with {TARGET} 0 and with 1, and no others")
+    if not pd.api.types.is_integer_dtype(frame["PassengerId"]):
+        raise EvaluationError(f"the holdout {path.name} has PassengerId values that are missing or no integers")
+    return frame.astype({TARGET: "int64", "Age": "float64"})
+
+
+def open_champion(
+    champion: ModelVersion | None, challenger: ModelVersion, model: SavedModel, folder: Path
+) -> SavedModel | None:
+    """The champion's model, as safely as any other; the challenger's own where they are the same version."""
+    if champion is None:
+        return None
+    if champion.name == challenger.name and str(champion.version) == str(challenger.version):
+        return model
+    uri = f"models:/{champion.name}/{champion.version}"
+    try:
+        path = mlflow.artifacts.download_artifacts(uri, dst_path=str(folder / "champion"))
+        return open_model(Path(path))
+    except (EvaluationError, mlflow.MlflowException, OSError) as error:
+        raise EvaluationError(
+            f"the champion {uri} cannot be opened ({error}); go back with mlflow run evaluation -e rollback"
+        ) from error
+
+
+def judge(
+    holdout: pd.DataFrame,
+    probabilities: dict[str, np.ndarray],
+    gate: Gate,
+    version: ModelVersion,
+    champion_version: ModelVersion | None,
+    model: SavedModel,
+    champion: SavedModel | None,
+    why: str,
+) -> tuple[dict, pd.DataFrame]:
+    """The verdict with all its figures, and the table of slices. Nothing is changed.
+
+    `why` the model was rolled back before, "" if it was not.
+    """
+    survived = holdout[TARGET].to_numpy()
+    metrics = {name: score(survived, probability) for name, probability in probabilities.items()}
+    table = slices(holdout, survived, probabilities["challenger"])
+    itself = champion_version is not None and champion_version.version == version.version
+    same = champion is not None and champion.sha256 == model.sha256
+    difference, compared, notes = None, None, notes_on_holdout(holdout, version)
+    if champion and not same:
+        difference, compared, more = compare_unseen(holdout, probabilities, version, champion_version, gate)
+        notes += more
+    reasons = reasons_against(gate, metrics["challenger"], table, difference, compared)
+    if why and not same:
+        reasons.append(f"this model was champion and was rolled back ({why})")
+    if same and not itself:
+        notes.append(f"version {version.version} is the same model as the champion, byte for byte")
+    if same and reasons:
+        notes.append("the champion itself would not pass this gate today")
+    outcome = "kept" if same else "rejected" if reasons else "promoted"
+    verdict = {
+        "verdict": outcome,
+        "summary": "",
+        "reasons": reasons,
+        "notes": notes,
+        "challenger": {"version": int(version.version), "metrics": metrics["challenger"]},
+        "champion": champion and {"version": int(champion_version.version), "metrics": metrics.get("champion")},
+        "difference": difference and asdict(difference),
+        "holdout": {"rows": len(holdout), "survived": int(survived.sum())},
+        "gate": asdict(gate),
+        "largest_gaps": largest_gaps(table, gate.min_slice_size),
+        "slices": table.to_dict("records"),
+    }
+    verdict["summary"] = summary(verdict)
+    return verdict, table
+
+
+def notes_on_holdout(holdout: pd.DataFrame, version: ModelVersion) -> list[str]:
+    """Say so where these people may be among those the model was trained on."""
+    split = registry.split_of(version)
+    seen = len(holdout) - int(in_holdout(holdout["PassengerId"], *split).sum()) if split else 0
+    if not seen:
+        return []
+    return [f"{seen} of the {len(holdout)} passengers are not of the model's own holdout: it may have seen them"]
+
+
+def compare_unseen(
+    holdout: pd.DataFrame,
+    probabilities: dict[str, np.ndarray],
+    version: ModelVersion,
+    champion: ModelVersion,
+    gate: Gate,
+) -> tuple[Difference | None, int, list[str]]:
+    """Both models on the passengers that neither was trained on, how many these are, and what to say about it."""
+    unseen, notes = np.ones(len(holdout), dtype=bool), []
+    split = registry.split_of(champion)
+    if split is None:
+        notes.append(f"the champion's split is not known (no tags), so it may have seen some of the {len(holdout)}")
+    elif split != registry.split_of(version):
+        unseen = in_holdout(holdout["PassengerId"], *split)
+        notes.append(
+            f"the champion was trained with another split (test_size {split[0]:g}, split_seed {split[1]}): "
+            f"{unseen.sum()} of {len(holdout)} passengers are unseen by both, and the comparison is on these"
+        )
+    rows = int(unseen.sum())
+    if rows < gate.min_compared:
+        return None, rows, notes
+    survived = holdout[TARGET].to_numpy()[unseen]
+    return compare(survived, *(probabilities[name][unseen] for name in ("challenger", "champion"))), rows, notes
+
+
+def summary(verdict: dict) -> str:
+    metrics, champion = verdict["challenger"]["metrics"], verdict["champion"]
+    start = (
+        f"version {verdict['challenger']['version']} (accuracy {metrics['accuracy']:.3f}, "
+        f"ROC AUC {metrics['roc_auc']:.3f} on {verdict['holdout']['rows']} held-out passengers) "
+    )
+    reasons = "; ".join(verdict["reasons"])
+    if verdict["verdict"] == "promoted":
+        before = f", after version {champion['version']}" if champion else ""
+        return f"{start}passed and is champion now{before}"
+    if verdict["verdict"] == "kept":
+        is_same = champion["version"] == verdict["challenger"]["version"]
+        end = "is champion already" if is_same else f"is the same model as the champion, version {champion['version']}"
+        return f"{start}{end}" + (f"; today's gate would refuse it: {reasons}" if reasons else "")
+    if champion:
+        return f"{start}is rejected, version {champion['version']} stays champion: {reasons}"
+    return (
+        f"{start}is rejected, and there is no champion to go on with: {reasons}; train a better model or lower the gate"
+    )
+
+
+def metrics_of(verdict: dict) -> dict[str, float]:
+    """The figures for the run: the challenger's as they are, the champion's with a prefix."""
+    metrics = dict(verdict["challenger"]["metrics"])
+    if verdict["champion"]:
+        metrics |= {f"champion_{name}": value for name, value in verdict["champion"]["metrics"].items()}
+    if verdict["difference"]:
+        metrics |= {f"difference_{name}": float(value) for name, value in verdict["difference"].items()}
+    return metrics | {
+        "rows_holdout": verdict["holdout"]["rows"],
+        "promoted": float(verdict["verdict"] == "promoted"),
+        "rejected": float(verdict["verdict"] == "rejected"),
+        "reasons": len(verdict["reasons"]),
+    }
+
+
+def mlflow_report(holdout: pd.DataFrame, name: str, model: SavedModel) -> None:
+    """MLflow's own evaluation, logged with the prefix mlflow_<name>_: metrics and five plots."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    data = holdout[[*model.columns, TARGET]].astype(dict.fromkeys(model.decimals, "float64"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            mlflow.models.evaluate(
+                str(model.folder),  # open_model has refused all but skops by now
+                data,
+                targets=TARGET,
+                model_type="classifier",
+                evaluators="default",
+                evaluator_config={"log_model_explainability": False, "metric_prefix": f"mlflow_{name}_"},
+            )
+        except mlflow.MlflowException as error:  # it is stricter than the model: no empty cell in a whole-number column
+            print(f"{STEP}: MLflow's own evaluation of the {name} is left out: {error}", file=sys.stderr)
+
+
+def log_inputs(client: mlflow.MlflowClient, run: mlflow.ActiveRun, model: SavedModel, path: Path) -> None:
+    """Say which model was judged on which data."""
+    if model.model_id:
+        client.log_inputs(run.info.run_id, models=[LoggedModelInput(model.model_id)])
+    source = shlex.split(run.data.params.get("holdout", "")) or [str(path)]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]  # MLflow keeps at most 36 characters
+    mlflow.log_input(MetaDataset(LocalArtifactDatasetSource(source[0]), name=path.name, digest=digest), "holdout")
+
+
+def apply(
+    client: mlflow.MlflowClient, verdict: dict, version: ModelVersion, champion: ModelVersion | None, run_id: str
+) -> None:
+    """Write the verdict into the registry.
+
+    Raises:
+        EvaluationError: the model is rejected and there is no champion.
+    """
+    mlflow.set_tags({"verdict": verdict["verdict"], "verdict.reasons": "; ".join(verdict["reasons"])[:2000]})
+    client.set_registered_model_alias(version.name, registry.CHALLENGER, version.version)
+    itself = champion is not None and champion.version == version.version
+    if not itself:
+        registry.set_tags(client, version, {"verdict.run_id": run_id})
+    if verdict["verdict"] == "promoted":
+        registry.promote(client, version, champion, run_id)
+    elif verdict["verdict"] == "rejected":
+        registry.reject(client, version, verdict["reasons"])
+        if champion is None:
+            raise EvaluationError(verdict["summary"])
+    elif not itself:
+        registry.set_tags(client, version, {"verdict": f"same as version {champion.version}"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
