@@ -1,0 +1,98 @@
+"""Batch inference on many rows: seconds and peak memory, against a bare chunked read + predict_proba + write.
+
+    python benchmarks/inference_scale.py [--rows 1000000] [--model models:/titanic@champion]
+
+Without --model, a logistic regression on the raw columns is fitted. Both run in processes of their own, one after
+the other; tracking is not part of either.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "inference")]
+CHUNK = 20_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--model", default="")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.folder, arguments.model)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = arguments.model or make_model(folder)
+        write_rows(folder / "input.csv", arguments.rows)
+        found = {"bare": [], "ours": []}
+        for _ in range(arguments.repeats):  # in turn, so that a slower minute hits both
+            for which, results in found.items():
+                command = [sys.executable, __file__, "--only", which, "--folder", name, "--model", model]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                results.append(json.loads(done.stdout.splitlines()[-1]))
+        show(found, arguments.rows)
+
+
+def make_model(folder: Path) -> str:
+    from tests.inference.small_model import save_model
+
+    return str(save_model(folder / "model"))
+
+
+def write_rows(path: Path, rows: int) -> None:
+    from tests.inference.small_model import make_passengers
+
+    block = make_passengers(50_000)
+    for start in range(0, rows, len(block)):
+        part = block.head(rows - start).copy()
+        part["PassengerId"] += start
+        part.to_csv(path, mode="a", header=start == 0, index=False)
+
+
+def measure(which: str, folder: Path, model: str) -> dict[str, float]:
+    import pandas as pd
+    from batch_scoring import Scorer, score_file
+    from model_files import load
+
+    loaded = load(model)
+    source, target = folder / "input.csv", folder / f"{which}.csv"
+    target.unlink(missing_ok=True)
+    start = time.perf_counter()
+    if which == "ours":
+        score_file(source, target, Scorer(loaded.classifier, loaded.kinds), chunk_rows=CHUNK)
+    else:
+        for piece in pd.read_csv(source, chunksize=CHUNK):
+            probability = loaded.classifier.predict_proba(piece[list(loaded.kinds)])[:, 1]
+            result = pd.DataFrame(
+                {"PassengerId": piece["PassengerId"], "Survived": probability > 0.5, "p": probability}
+            )
+            result.to_csv(target, mode="a", index=False)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def show(found: dict[str, list[dict[str, float]]], rows: int) -> None:
+    median = {which: sorted(one["seconds"] for one in results)[len(results) // 2] for which, results in found.items()}
+    print(
+        f"{rows} rows, pieces of {CHUNK}, Python {platform.python_version()}, {platform.machine()}, {platform.system()}"
+    )
+    print("| | seconds (median) | ratio | peak MiB |\n| --- | --- | --- | --- |")
+    for which, results in found.items():
+        ratio = median[which] / median["bare"]
+        print(f"| {which} | {median[which]:.2f} | {ratio:.2f} | {max(one['mib'] for one in results):.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Which passengers can be scored: each row judged by itself, against the model's types and what a passenger can be."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ID = "PassengerId"
+MISSING = ["", "?", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none"]
+NUMBER, WHOLE, TEXT = "number", "whole", "text"
+NAMES = {NUMBER: "a number", WHOLE: "a whole number", TEXT: "text"}
+LARGEST = 2**53  # up to which a float64 holds every whole number
+SHOWN = 40  # characters of a value that a message repeats
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a cell may hold: inclusive bounds or listed values; a `required` one may not be empty."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    allowed: tuple[object, ...] = ()
+    required: bool = False
+
+    def __str__(self) -> str:
+        if self.allowed:
+            return "one of " + ", ".join(map(str, self.allowed))
+        return f"at least {self.low:g}" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
+
+
+# What no passenger can be, whichever model is asked; gaps are the model's to fill, where its signature allows them.
+# Applied to the columns that the model takes, and to the ID.
+RULES = {
+    ID: Rule(low=0, required=True),
+    "Pclass": Rule(allowed=(1, 2, 3)),
+    "Sex": Rule(allowed=("female", "male")),
+    "Age": Rule(low=0, high=120),
+    "SibSp": Rule(low=0, high=20),
+    "Parch": Rule(low=0, high=20),
+    "Fare": Rule(low=0, high=10_000),
+    "Embarked": Rule(allowed=("C", "Q", "S")),
+}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A column read in its type; all of one length."""
+
+    values: np.ndarray  # float64, or object for text; NaN where empty or wrong
+    empty: np.ndarray  # booleans
+    wrong: np.ndarray  # booleans: not of the type
+    given: Callable[[int], object]  # the cell as it came, by its place
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Rows in the model's types, and for each row the reasons against it, "" where there are none."""
+
+    frame: pd.DataFrame  # one row for each input row; cells that could not be read are empty
+    reasons: np.ndarray  # text, same length
+    by_column: Mapping[str, int]  # how many rows each column was a reason in
+
+    @property
+    def good(self) -> np.ndarray:
+        """Booleans, one for each row."""
+        return self.reasons == ""
+
+
+def check(columns: Mapping[str, Cells], kinds: Mapping[str, str]) -> Checked:
+    """Judge each row by itself; `kinds` says NUMBER, WHOLE or TEXT for each column."""
+    rows = len(next(iter(columns.values())).values) if columns else 0
+    reasons = np.full(rows, "", dtype=object)
+    by_column = {}
+    for name, cells in columns.items():
+        rule = RULES.get(name, Rule())
+        lacking = cells.empty if rule.required or kinds[name] == WHOLE else np.zeros(rows, bool)
+        outside = ~cells.empty & ~cells.wrong & ~within(cells.values, rule)
+        for mask, text in ((cells.wrong, f"is not {NAMES[kinds[name]]}"), (outside, f"is not {rule}")):
+            for place in np.flatnonzero(mask):
+                add(reasons, place, f"{name} {shown(cells.given(place))} {text}")
+        for place in np.flatnonzero(lacking):
+            add(reasons, place, f"{name} is missing")
+        if count := int((lacking | cells.wrong | outside).sum()):
+            by_column[name] = count
+    return Checked(pd.DataFrame({name: cells.values for name, cells in columns.items()}), reasons, by_column)
+
+
+def add(reasons: np.ndarray, place: int, text: str) -> None:
+    reasons[place] = f"{reasons[place]}; {text}" if reasons[place] else text
+
+
+def within(values: np.ndarray, rule: Rule) -> np.ndarray:
+    """Which values the rule allows."""
+    if rule.allowed:
+        return pd.Series(values).isin(rule.allowed).to_numpy()
+    return np.ones(len(values), bool) if values.dtype == object else (values >= rule.low) & (values <= rule.high)
+
+
+def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> Cells:
+    """A CSV's column: trimmed, numbers read from text, the usual words for "no value" empty."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    text = pc.utf8_trim_whitespace(column)
+    empty = pc.is_in(text, pa.array([None, *MISSING], pa.string()))
+    text = pc.if_else(empty, pa.scalar(None, pa.string()), text)
+    missing = empty.to_numpy(zero_copy_only=False)
+    if kind == TEXT:
+        values = text.to_numpy(zero_copy_only=False)
+        if missing.any():
+            values = np.where(missing, np.nan, values)
+        wrong = np.zeros(len(values), bool)
+    else:
+        values = numbers(text)
+        wrong = ~missing & unfit(values, kind)
+        values[wrong] = np.nan
+    return Cells(values, missing, wrong, lambda place: column[int(place)].as_py())
+
+
+def numbers(text: pa.Array) -> np.ndarray:
+    """Text to float64, correctly rounded; NaN for none, and for what is no number."""
+    try:
+        return pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False).copy()
+    except pa.ArrowInvalid:  # some cell is no number: then one by one
+        return np.array([number(cell) for cell in text.to_pylist()], float)
+
+
+def number(cell: str | None) -> float:
+    try:
+        return math.nan if cell is None or "_" in cell else float(cell)
+    except ValueError:
+        return math.nan
+
+
+def from_objects(column: Sequence[object], kind: str) -> Cells:
+    """A JSON's column: "22" is no number, and only null is empty (with text: also the usual words)."""
+    empty = np.array([cell is None or (isinstance(cell, float) and math.isnan(cell)) for cell in column], bool)
+    wrong = ~empty & ~np.array([is_text(cell) if kind == TEXT else is_number(cell) for cell in column], bool)
+    plain = np.array([None, *column], dtype=object)[1:]  # the None keeps numpy from making lists to rows
+    plain[empty | wrong] = np.nan
+    if kind == TEXT:
+        lacking = np.array([cell in MISSING for cell in plain], bool)
+        plain[lacking] = np.nan
+        empty |= lacking
+    else:
+        plain = plain.astype(float)
+        wrong |= ~empty & unfit(plain, kind)
+        plain[wrong] = np.nan
+    return Cells(plain, empty, wrong, lambda place: column[place])
+
+
+def is_text(cell: object) -> bool:
+    return isinstance(cell, str)
+
+
+def is_number(cell: object) -> bool:
+    """Also False for a whole number that no float64 can hold."""
+    return isinstance(cell, int | float | np.number) and not isinstance(cell, bool) and abs(cell) <= 2**63
+
+
+def unfit(values: np.ndarray, kind: str) -> np.ndarray:
+    """Which numbers are not finite, or not whole where they must be."""
+    if kind != WHOLE:
+        return ~np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > LARGEST)
+
+
+def shown(value: object) -> str:
+    """A value for a message: short, in one line."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -1,0 +1,140 @@
+"""inference: a model and passengers in, predictions.csv out.
+
+One row for each input row, in the same order. A row that cannot be scored has empty cells and the reason in a
+further column `error`.
+"""
+
+import argparse
+import hashlib
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import mlflow
+from batch_scoring import Scorer, Totals, score_file
+from csv_pieces import InputError
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from model_files import LoadedModel, ModelError, load
+
+STEP = "inference"
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    try:
+        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
+            refuse_bad_values(arguments)
+            model = load(arguments.model)
+            challenger = load(arguments.challenger) if arguments.canary > 0 else None
+            shadow = load(arguments.shadow) if arguments.shadow else None
+            predictions, differences = Path(folder) / "predictions.csv", Path(folder) / "shadow_differences.csv"
+            totals = score(arguments, model, challenger, shadow, predictions, differences)
+            metrics = totals.metrics(shadow is not None, arguments.canary > 0)
+            mlflow.log_artifact(str(predictions))
+            if shadow:
+                mlflow.log_artifact(str(differences))
+            mlflow.log_metrics(metrics)
+            mlflow.set_tags(who("model", model) | who("challenger", challenger) | who("shadow", shadow))
+            mlflow.log_inputs(
+                datasets=[dataset(arguments.input, given(run, "input")), dataset(predictions)],
+                contexts=["scoring", "output"],
+                tags_list=[{}, {}],
+            )
+    except (InputError, ModelError) as error:
+        print(f"{STEP}: {error}", file=sys.stderr)
+        return 1
+    report(totals, metrics, model)
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--input", required=True, type=Path)
+    parser.add_argument("--shadow", default="")
+    parser.add_argument("--canary", type=float, default=0)
+    parser.add_argument("--challenger", default="models:/titanic@challenger")
+    parser.add_argument("--model_version_column", default="false")
+    parser.add_argument("--chunk_rows", type=int, default=20_000)
+    return parser.parse_args()
+
+
+def refuse_bad_values(arguments: argparse.Namespace) -> None:
+    """Raises InputError that names every parameter out of its range."""
+    problems = []
+    if not 0 <= arguments.canary <= 1:
+        problems.append(f"canary={arguments.canary:g} is not a share from 0 to 1")
+    if arguments.model_version_column not in ("true", "false"):
+        problems.append(f"model_version_column={arguments.model_version_column!r} is neither true nor false")
+    if not 1 <= arguments.chunk_rows <= 10_000_000:
+        problems.append(f"chunk_rows={arguments.chunk_rows} is not a number of rows from 1 to 10000000")
+    if problems:
+        raise InputError("; ".join(problems))
+
+
+def score(
+    arguments: argparse.Namespace,
+    model: LoadedModel,
+    challenger: LoadedModel | None,
+    shadow: LoadedModel | None,
+    predictions: Path,
+    differences: Path,
+) -> Totals:
+    from tqdm import tqdm
+
+    size = arguments.input.stat().st_size if arguments.input.is_file() else 0
+    with tqdm(total=size, desc=STEP, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        return score_file(
+            arguments.input,
+            predictions,
+            scorer(model),
+            challenger=challenger and scorer(challenger),
+            canary=arguments.canary,
+            shadow=shadow and scorer(shadow),
+            differences=differences if shadow else None,
+            model_version_column=arguments.model_version_column == "true",
+            chunk_rows=arguments.chunk_rows,
+            progress=lambda position: bar.update(position - bar.n),
+        )
+
+
+def scorer(model: LoadedModel) -> Scorer:
+    return Scorer(model.classifier, model.kinds, model.label)
+
+
+def who(role: str, model: LoadedModel | None) -> dict[str, str]:
+    """Tags that say which model it was: model.name, model.version, model.run_id, model.id."""
+    if model is None:
+        return {}
+    found = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
+    return {f"{role}.{key}": value for key, value in found.items() if value}
+
+
+def given(run: mlflow.ActiveRun, parameter: str) -> str:
+    """A parameter as the user gave it (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
+    words = shlex.split(run.data.params.get(parameter, ""))
+    return words[0] if words else ""
+
+
+def dataset(path: Path, source: str = "") -> MetaDataset:
+    """A file as an MLflow dataset: where it came from and the digest of its content, read in pieces."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return MetaDataset(LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32])
+
+
+def report(totals: Totals, metrics: dict[str, float], model: LoadedModel) -> None:
+    which = f"{model.name} version {model.version}" if model.version else f"model {model.label}"
+    scored = f"{totals.scored} of {totals.rows} passengers scored by {which}"
+    print(f"{STEP}: {scored}, {totals.survived} predicted to survive")
+    if metrics["errors"]:
+        columns = ", ".join(f"{name} {count}" for name, count in totals.errors_by_column.most_common())
+        print(f"{STEP}: {metrics['errors']} rows could not be scored, see the column error (by column: {columns})")
+    if "shadow_agreement" in metrics:
+        print(f"{STEP}: the shadow model agrees on {metrics['shadow_agreement']:.1%} of the scored passengers")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
