@@ -18,22 +18,32 @@ DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
 
 
-def application(task: Callable[[Any], int], root: Path, arguments: list[str]) -> int:
-    """Run `task` with the configuration that `arguments` and `root`/config.yaml make; returns the exit code."""
+def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str]) -> int:
+    """Run `task` with the configuration that `arguments` and `root`/config.yaml make; returns the exit code.
+
+    With --multirun, `task` is run for each combination, and all get the same Sweep (otherwise None).
+    """
     codes: list[int] = []
     refused: list[RequestError] = []
+    sweep = None
 
     def guarded(config: Any) -> None:
         try:
-            codes.append(task(config))
+            codes.append(task(config, sweep))
         except RequestError as error:  # kept from Hydra, which would add lines of its own
             refused.append(error)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
     try:
         sys.argv[1:] = hydra_arguments(arguments, root)
+        if {"--multirun", "-m"} & set(sys.argv):
+            from pipeline.sweep import Sweep
+
+            sweep = Sweep()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
         compose(guarded, root)
+        if sweep:
+            print(sweep.close())
     except RequestError as error:
         refused.append(error)
     except KeyboardInterrupt:

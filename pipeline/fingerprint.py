@@ -58,13 +58,16 @@ class Fingerprint:
         for name, _ in changes(before.parameters, self.parameters):
             told.append(f"parameter {name} {shown(before.parameters.get(name))} → {shown(self.parameters.get(name))}")
         told += [f"input {names.get(name, name)} changed" for name, _ in changes(before.inputs, self.inputs)]
-        found = [
-            f"{name} {before.environment.get(name, 'none')} → {self.environment.get(name, 'none')}"
-            for name, _ in changes(before.environment, self.environment)
-        ]
-        return told + (
-            [f"its environment changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
-        )
+        return told + environment_changes(before.environment, self.environment)
+
+
+def environment_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is different in the environment, in one phrase: another manager says it all."""
+    keys = (
+        ["env_manager"] if before.get("env_manager") != now.get("env_manager") else [k for k, _ in changes(before, now)]
+    )
+    found = [f"{key} {before.get(key, 'none')} → {now.get(key, 'none')}" for key in keys]
+    return [f"its environment changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
 
 
 def compact(part: Mapping[str, str]) -> Mapping[str, str]:

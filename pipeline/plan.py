@@ -213,7 +213,13 @@ class Planner:
                 sha256 = UNKNOWN if value == UNKNOWN else self.content(value, upstream.get(reference.step), reference)
                 inputs[name] = Input(value, sha256, reference.name)
             elif value.startswith(("models:/", "runs:/")):
-                value = self.pinned(value)
+                try:
+                    value = self.pinned(value)
+                except LookupError:
+                    if name in step.parameters:
+                        raise
+                    parameters[name] = value  # a default that means nothing yet: the step knows what to do then
+                    continue
                 inputs[name] = Input(
                     value, f"{value} {self.store.artifact_digest(value)}", raw if not reference else value
                 )

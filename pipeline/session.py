@@ -6,11 +6,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import report
+from pipeline import picture, report
 from pipeline.command_line import DONE, INTERRUPTED, STEP_FAILED, again
 from pipeline.config import Request
 from pipeline.errors import RequestError
@@ -25,8 +25,9 @@ from pipeline.runner import Event, Outcome, Runner, dry_run
 class Session(contextlib.ExitStack):
     """Holds what a pipeline run needs: the store, the steps' projects, a scratch folder, the process launcher."""
 
-    def __init__(self, request: Request, root: Path, arguments: Sequence[str] = ()):
+    def __init__(self, request: Request, root: Path, arguments: Sequence[str] = (), sweep: Any = None):
         super().__init__()
+        self.sweep = sweep
         self.request, self.root, self.arguments = request, root, list(arguments)
         self.started = time.time()
         self.order = [name for name in order(request.steps) if name in request.selected]
@@ -36,7 +37,7 @@ class Session(contextlib.ExitStack):
         )
         self.launcher = Launcher(request.start_method, request.preload)
 
-    def plan(self, tags: Mapping[str, str] | None = None) -> None:
+    def plan(self) -> None:
         """Look at everything that can be refused; nothing is started, and nothing is written to the store.
 
         Raises:
@@ -75,18 +76,21 @@ class Session(contextlib.ExitStack):
         print(report.plan_table(self.request, self.planner, decisions))
         return DONE
 
-    def run(self, config: str, tags: Mapping[str, str] | None = None) -> dict[str, Outcome]:
+    def run(self, config: str) -> dict[str, Outcome]:
         """Run the plan and record it; each step's outcome."""
-        self.tracking.repair()
-        tags = {"pipeline.steps": ",".join(self.order), "pipeline.env_manager": self.env_manager, **(tags or {})}
-        self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
         from pipeline.backstage import Stage
 
+        self.tracking.repair()
         stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)
-        runner = Runner(
-            self.request, self.planner, stage, max_parallel=self.request.max_parallel or os.cpu_count() or 1
-        )
-        with self.listeners(runner), handled_signals(runner):
+        cores = os.cpu_count() or 1
+        runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or cores)
+        self.enter_context(handled_signals(runner))
+        tags = {"pipeline.steps": ",".join(self.order), "pipeline.env_manager": self.env_manager}
+        if self.sweep is not None:
+            tags |= self.sweep.begin(self.tracking, self.request.sweep_metric)
+        self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
+        self.callback(self.tracking.abandon)
+        with self.listeners(runner):
             for warning in self.warnings:
                 runner.tell(Event("warning", text=warning))
             self.outcomes = runner.run(self.order)
@@ -121,11 +125,13 @@ class Session(contextlib.ExitStack):
             self.outcomes, self.tracking.run_id, status, self.env_manager, self.started, self.tracking.git
         )
         report.write_whole(folder / "manifest.json", report.as_text(manifest))
+        page = self.scratch / "report.html"
+        page.write_text(picture.page(self.request, manifest), encoding="utf-8")
         states = [o.state for o in self.outcomes.values()]
         counts = {f"steps_{state}": states.count(state) for state in ("executed", "reused", "failed", "skipped")}
-        self.tracking.end(
-            status, status.lower(), {"manifest": folder / "manifest.json"}, counts | {"seconds": manifest["seconds"]}
-        )
+        self.tracking.end(status, [folder / "manifest.json", page], counts | {"seconds": manifest["seconds"]})
+        if self.sweep is not None:
+            self.sweep.add(self.tracking.run_id, status, self.outcomes)
 
         print(f"\n{report.summary(self.request, self.outcomes)}\n")
         told = ", ".join(f"{states.count(s)} {s}" for s in ("executed", "reused", "failed", "skipped") if s in states)

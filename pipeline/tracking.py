@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,15 @@ class Tracking:
         self.root = root
         self.uri = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(self.uri)  # as it is now, absolute: the steps work in other folders
-        self.client = mlflow.MlflowClient()
         try:
             with store_lock(self.uri):
+                self.client = mlflow.MlflowClient()
                 self.experiment_id = self._experiment_id()
         except MlflowException as error:
             why = str(error).splitlines()[0]
             raise RequestError(f"cannot use the tracking store {without_password(self.uri)} ({why})") from error
         self.run_id = ""
+        self.run_ended = False
         self.git: dict[str, Any] = {}
         self._latest: dict[str, Result | None] = {}
 
@@ -188,12 +189,29 @@ class Tracking:
         self.client.log_text(self.run_id, config, "config.yaml")
         return self.run_id
 
-    def end(self, status: str, state: str, files: Mapping[str, Path], metrics: Mapping[str, float]) -> None:
+    def end(self, status: str, files: Iterable[Path], metrics: Mapping[str, float]) -> None:
         """Finish the pipeline run's record: `status` FINISHED, FAILED or KILLED."""
-        for path in files.values():
+        for path in files:
             self.client.log_artifact(self.run_id, str(path))
-        self.client.log_batch(self.run_id, metrics=as_metrics(metrics), tags=as_tags({STATE: state}))
+        self.client.log_batch(self.run_id, metrics=as_metrics(metrics), tags=as_tags({STATE: status.lower()}))
         self.client.set_terminated(self.run_id, status)
+        self.run_ended = True
+
+    def abandon(self) -> None:
+        """Close the record of a pipeline run that something unforeseen broke off."""
+        if not self.run_ended:
+            self.client.log_batch(self.run_id, tags=as_tags({STATE: "failed"}))
+            self.client.set_terminated(self.run_id, "FAILED")
+
+    def create_sweep(self) -> str:
+        """A run that is the parent of several pipeline runs."""
+        tags = {
+            PROCESS: this_process(),
+            MLFLOW_USER: user(),
+            MLFLOW_SOURCE_NAME: "main.py",
+            MLFLOW_SOURCE_TYPE: "LOCAL",
+        }
+        return self.client.create_run(self.experiment_id, tags=tags, run_name="sweep").info.run_id
 
     def begin_step(self, step: Step, decision: Decision, attempt: int, folder: Path) -> str:
         """A run for a step, child of the pipeline run, with its parameters as they were given."""

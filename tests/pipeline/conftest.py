@@ -1,0 +1,147 @@
+"""A toy pipeline in a folder of its own, run by the real main.py in real processes against a real store."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Finished
+
+STEP = '''
+import argparse, os, signal, subprocess, sys, time
+from pathlib import Path
+import mlflow
+
+parser = argparse.ArgumentParser()
+for name in ("input", "text", "do"):
+    parser.add_argument(f"--{name}", default="")
+a = parser.parse_args()
+verb, _, value = a.do.partition(":")
+with mlflow.start_run():
+    print("at work in", Path.cwd().name, flush=True)
+    if verb == "sleep":
+        time.sleep(float(value))
+    if verb == "spawn":  # a process in a session of its own, which the step waits for
+        subprocess.run(["sleep", value], start_new_session=True)
+    if verb == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "fail":
+        sys.exit(f"{Path.cwd().name}: {value}")
+    if verb == "flaky" and not Path(value).exists():
+        Path(value).touch()
+        sys.exit("not yet")
+    if verb == "bug":
+        raise ZeroDivisionError("a bug")
+    read = Path(a.input).read_text() if a.input else ""
+    mlflow.log_text(read + a.text + "\\n", "out.txt")
+    mlflow.log_metric("lines", len(read.splitlines()) + 1)
+'''
+MLPROJECT = """
+name: toy
+entry_points:
+  main:
+    parameters:
+      input: {type: path}
+      text: {type: string, default: ""}
+      do: {type: string, default: ""}
+    command: python run.py --input {input} --text {text} --do {do}
+"""
+FIRST = MLPROJECT.replace("      input: {type: path}\n", "").replace("--input {input} ", "")
+
+
+class Toy:
+    """A project folder with main.py, pipeline/, and steps that a test writes."""
+
+    def __init__(self, folder: Path, uri: str):
+        self.folder, self.uri = folder, uri
+        shutil.copy(ROOT / "main.py", folder)
+        shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+        self.config = {
+            **yaml.safe_load((ROOT / "config.yaml").read_text()),
+            "data_url": "unused",
+            "x": "${data_url}",
+            "pipeline": {},
+            "outputs": [],
+            "preload": [],
+        }
+        del self.config["x"], self.config["data_url"]
+
+    def step(self, name: str, reads: str = "", **block) -> None:
+        """Add a step that appends a line to what it `reads` (another step's out.txt)."""
+        (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / name / "MLproject").write_text(MLPROJECT if reads else FIRST)
+        (self.folder / name / "run.py").write_text(STEP)
+        parameters = {"text": name} | ({"input": f"${{artifact:{reads},out.txt}}"} if reads else {})
+        parameters |= block.pop("parameters", {})
+        self.config["pipeline"][name] = {"parameters": parameters, **block}
+        self.save()
+
+    def save(self) -> None:
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        command = [sys.executable, "main.py", *arguments]
+        return subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        )
+
+    def run(self, *arguments: str) -> Finished:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=120)
+        print(arguments, out, err, sep="\n")
+        return Finished(process.returncode, out, err)
+
+    def manifest(self) -> dict:
+        return json.loads((self.folder / "outputs" / "manifest.json").read_text())
+
+    def states(self) -> dict[str, str]:
+        return {name: step["state"] for name, step in self.manifest()["steps"].items()}
+
+    def runs(self) -> list:
+        return mlflow.search_runs(search_all_experiments=True, output_format="list")
+
+    def statuses(self) -> list[str]:
+        return sorted(run.info.status for run in self.runs())
+
+    def wait_for(self, text: str, process: subprocess.Popen) -> None:
+        """Read what the process prints until a line holds `text`."""
+        for line in process.stdout:
+            print(line, end="")
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} never came: {process.stderr.read()}")
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes that work in this project's folder or for it."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if str(self.folder) in " ".join([process.cwd(), *process.cmdline(), *process.environ().values()]):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return [p for p in found if p.pid != os.getpid() and p.status() != psutil.STATUS_ZOMBIE]
+
+    def gone_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.05)
+        return not self.processes()
+
+
+@pytest.fixture
+def toy(store: str, tmp_path: Path) -> Toy:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    yield (toy := Toy(folder, store))
+    for process in toy.processes():
+        process.send_signal(signal.SIGKILL)

@@ -1,0 +1,95 @@
+"""The rules of the house that a machine can check: layers, environments, names."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+STEPS = sorted(path.parent.name for path in ROOT.glob("*/MLproject"))
+PIPELINE = sorted((ROOT / "pipeline").glob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """The top-level names that a file imports, with `pipeline.x` and `mlflow.x` in full."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def pins(folder: str) -> dict[str, str]:
+    environment = yaml.safe_load((ROOT / folder / "conda.yml").read_text())
+    assert [d for d in environment["dependencies"] if isinstance(d, str)] == ["python=3.11", "pip"]
+    (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    assert pip[-1] == "-c requirements.lock"
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+==[\w.]+", line) for line in pip[:-1]), pip
+    return dict(line.split("==") for line in pip[:-1])
+
+
+def lock(folder: str) -> dict[str, str]:
+    lines = (ROOT / folder / "requirements.lock").read_text().splitlines()
+    return dict(line.split(" ;")[0].split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_the_steps_are_those_of_the_configuration():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert set(config["pipeline"]) == set(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_imports_neither_the_pipeline_nor_another_step(step):
+    own = {path.stem for path in (ROOT / step).glob("*.py")}
+    others = {path.stem for other in STEPS if other != step for path in (ROOT / other).glob("*.py")} - own
+    for file in (ROOT / step).rglob("*.py"):
+        tops = {name.split(".")[0] for name in imported(file)}
+        assert not tops & ({"pipeline", *STEPS} | others), file
+
+
+def test_the_pipeline_imports_no_step_and_knows_no_word_of_the_data():
+    modules = {path.stem for step in STEPS for path in (ROOT / step).glob("*.py")}
+    for file in PIPELINE:
+        assert not {name.split(".")[0] for name in imported(file)} & (modules | set(STEPS)), file
+        words = re.findall(
+            r"(?i)titanic|passenger|survived|" + "|".join(s for s in STEPS if "_" in s), file.read_text()
+        )
+        assert not words, (file, words)
+
+
+def test_mlflow_is_spoken_to_in_few_places():
+    speaking = {f.stem for f in PIPELINE if any(name.split(".")[0] == "mlflow" for name in imported(f))}
+    assert speaking == {"tracking", "child", "environments"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_local_mode_has_the_versions_of_every_step(step):
+    root, own = pins("."), pins(step)
+    assert own.items() <= root.items()
+    assert own.items() <= lock(step).items()
+    assert {name: lock(".").get(name) for name in lock(step)} == lock(step)
+
+
+@pytest.mark.parametrize("folder", [".", *STEPS])
+def test_every_parameter_is_described_and_its_placeholder_is_bare(folder):
+    for name, entry in yaml.safe_load((ROOT / folder / "MLproject").read_text())["entry_points"].items():
+        for parameter, spec in entry["parameters"].items():
+            assert len(spec["description"]) > 15, f"{folder} -e {name}: {parameter}"
+            assert f"{{{parameter}}}" in entry["command"]
+        assert not re.search(r"""['"]\{|\}['"]""", entry["command"]), "quotes would undo MLflow's own quoting"
+
+
+def test_nothing_of_this_machine_is_in_the_repository():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path.suffix not in (".png", ".csv"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"(--(extra-)?index-url|--find-links)\s", text) or path == Path(__file__), name
+            assert not re.search(r"/(root|home/[a-z]+)/[a-z.]", text), name

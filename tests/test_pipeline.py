@@ -1,0 +1,190 @@
+"""The shipped pipeline from end to end, as a user starts it: what came out, not just that it ended."""
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT, Finished
+
+pytestmark = pytest.mark.integration
+QUICK = "training.cv_repeats=0 training.plots=false evaluation.report=false monitoring.report=false"
+STEPS = "data_download,data_cleaning,training,evaluation,inference,monitoring"
+
+
+@pytest.fixture
+def project(tmp_path: Path, store: str) -> Path:
+    """A copy of the project's own files, as a clone has them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    folder = tmp_path / "clone"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def run(project: Path):
+    """Run a command in the clone, with this interpreter's `mlflow` and `python` first on the path."""
+
+    def run(*command: str) -> Finished:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        done = subprocess.run(
+            command, cwd=project, capture_output=True, text=True, env=os.environ | {"PATH": path}, timeout=400
+        )
+        print(command, done.stdout, done.stderr, sep="\n")
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def manifest(project: Path):
+    return lambda: json.loads((project / "outputs" / "manifest.json").read_text())
+
+
+@pytest.fixture
+def served(real_list: Path):
+    """The real list's address on loopback."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(real_list.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{real_list.name}"
+        server.shutdown()
+
+
+def by_name() -> dict:
+    newest_first = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    return {run.info.run_name: run for run in reversed(newest_first)}
+
+
+def test_mlflow_run_does_everything_and_the_second_time_nothing(run, project, manifest):
+    command = ("mlflow", "run", ".", "--env-manager", "local", "-P", f"steps={STEPS}", "-P", f"overrides={QUICK}")
+    assert run(*command).code == 0
+    assert {n: s["state"] for n, s in manifest()["steps"].items()} == dict.fromkeys(STEPS.split(","), "executed")
+
+    runs = by_name()
+    parent = runs["pipeline"]
+    children = [runs[name] for name in STEPS.split(",")]
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    assert {r.info.status for r in (parent, *children)} == {"FINISHED"}
+    download, cleaning, training, evaluation, inference, monitoring = children
+    assert cleaning.data.params["input"] == f"runs:/{download.info.run_id}/data.csv"
+    assert training.data.params["input"] == f"runs:/{cleaning.info.run_id}/clean_data.csv"
+    assert cleaning.data.metrics["rows_out"] == 900
+    assert 0.7 < training.data.metrics["accuracy"] < 1
+    assert evaluation.data.tags["verdict"] == "promoted"
+    assert inference.data.params["model"] == "models:/titanic/1"
+    assert inference.data.metrics["rows"] == 200
+    assert monitoring.data.metrics["drift_detected"] == 0
+
+    predictions = pd.read_csv(project / "outputs" / "predictions.csv")
+    passengers = pd.read_csv(project / "data" / "passengers_to_score.csv")
+    assert list(predictions.columns) == ["PassengerId", "Survived", "probability"]
+    assert predictions["PassengerId"].tolist() == passengers["PassengerId"].tolist()
+    assert predictions["probability"].between(0, 1).all()
+    assert len(pd.read_csv(project / "outputs" / "clean_data.csv")) == 900
+    shipped = (project / "data" / "titanic_sample.csv").read_bytes()
+    assert (project / "outputs" / "data.csv").read_bytes() == shipped
+
+    first = manifest()["steps"]
+    assert run(*command).code == 0
+    second = manifest()["steps"]
+    assert {s["state"] for s in second.values()} == {"reused"}
+    assert [s["run_id"] for s in second.values()] == [s["run_id"] for s in first.values()]
+    assert [s["outputs"] for s in second.values()] == [s["outputs"] for s in first.values()]
+
+
+def test_mlflow_run_of_two_steps_runs_exactly_these(run, manifest, served):
+    steps = ("-P", "steps=data_cleaning, data_download")
+    done = run("mlflow", "run", ".", "--env-manager", "local", *steps, "-P", f"data_url={served}")
+    assert done.code == 0
+    assert {n: s["state"] for n, s in manifest()["steps"].items()} == {
+        "data_download": "executed",
+        "data_cleaning": "executed",
+    }
+    assert manifest()["steps"]["data_cleaning"]["metrics"]["rows_out"] == 891
+
+
+def test_the_real_list_over_http_goes_through_all_steps(run, manifest, served):
+    quoted = f"data_url='{served}'"
+    assert run("python", "main.py", quoted).code == 0
+    steps = manifest()["steps"]
+    assert steps["data_cleaning"]["metrics"]["rows_out"] == 891
+    assert steps["training"]["metrics"]["accuracy"] >= 0.78
+
+    assert run("python", "main.py", quoted, "steps=data_download,data_cleaning", "data_cleaning.missing=drop").code == 0
+    assert manifest()["steps"]["data_cleaning"]["metrics"]["rows_out"] == 183
+    assert manifest()["steps"]["data_download"]["state"] == "executed"  # a remote address is always asked again
+
+
+def test_a_component_alone_makes_the_same_bytes_as_in_the_pipeline(run, manifest, real_list, mlflow_run):
+    assert run("python", "main.py", f"data_url={real_list}", f"steps={STEPS}", *QUICK.split()).code == 0
+    steps = manifest()["steps"]
+
+    def same(name: str, output: str, **parameters: str) -> None:
+        done = mlflow_run(name, **parameters)
+        assert done.code == 0
+        inside = Path(mlflow.artifacts.download_artifacts(f"runs:/{steps[name]['run_id']}/{output}")).read_bytes()
+        assert done.artifact(output).read_bytes() == inside
+
+    made = {name: f"runs:/{step['run_id']}" for name, step in steps.items()}
+    same("data_download", "data.csv", data_url=str(real_list))
+    same("data_cleaning", "clean_data.csv", input=f"{made['data_download']}/data.csv")
+    same(
+        "training", "model/model.skops", input=f"{made['data_cleaning']}/clean_data.csv", cv_repeats="0", plots="false"
+    )
+    passengers = str(ROOT / "data" / "passengers_to_score.csv")
+    same("inference", "predictions.csv", model=f"{made['training']}/model", input=passengers)
+
+
+def test_overrides_reach_the_steps_through_mlflow_run(run):
+    overrides = "overrides=data_cleaning.missing=drop training.model=random_forest dry_run=true"
+    done = run("mlflow", "run", ".", "--env-manager", "local", "-P", overrides)
+    assert done.code == 0
+    assert "data_cleaning  execute" in done.out
+    assert set(by_name()) == {"pipeline"} or len(by_name()) == 1, "a dry run makes no run but the one of `mlflow run`"
+
+
+def test_a_typo_is_one_sentence(run):
+    done = run("mlflow", "run", ".", "--env-manager", "local", "-P", "steps=data_download,trainning")
+    assert done.code != 0
+    assert "error: unknown step 'trainning': did you mean training?" in done.err
+    assert "Traceback" not in done.err
+    done = run("python", "main.py", "training.modell=random_forest")
+    assert done.code == 2
+    assert "did you mean training.model?" in done.err
+
+
+def test_the_environment_manager_of_the_root_is_the_steps(run, project):
+    """Shown with `uv` and a step whose environment is tiny; conda cannot be run where this was written."""
+    (project / "where").mkdir()
+    (project / "where" / "MLproject").write_text(
+        "name: where\nconda_env: conda.yml\nentry_points:\n  main:\n    command: which python\n"
+    )
+    (project / "where" / "conda.yml").write_text(
+        "dependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - six==1.17.0\n"
+    )
+    config = (project / "config.yaml").read_text()
+    (project / "config.yaml").write_text(config.replace("pipeline:\n", "pipeline:\n  where: {}\n", 1))
+    for manager, told in (("uv", "uv"), ("local", "")):
+        done = run("python", "main.py", "steps=where", f"env_manager={manager}", "verbose=true")
+        assert done.code == 0
+        where = next(line for line in done.out.splitlines() if line.endswith("bin/python"))
+        assert ("/envs/mlflow-" in where) == (manager == "uv")
+        assert by_name()["where"].data.tags.get("mlflow.project.env", "") == told
