@@ -49,6 +49,7 @@ class Step:
     backend: str = "local"
     backend_config: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[str, ...] = ()  # the metrics that the summary shows
+    on_request: bool = False  # `all` leaves it out: it runs when it, or a group with it, is named
 
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Each reference of this step with the parameter (or `when`) that holds it."""
@@ -81,6 +82,7 @@ class Request:
 SETTINGS = {
     # key of config.yaml -> its type
     "pipeline": dict,
+    "groups": dict,  # name -> the steps that it stands for
     "steps": (str, list),
     "env_manager": str,
     "max_parallel": int,
@@ -138,8 +140,10 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
         for upstream in step.upstream():
             if upstream not in steps:
                 problems.append(unknown("step", upstream, steps, f"pipeline.{step.name}"))
-    selected = select(config.get("steps", "all"), steps, problems)
-    force = parse_force(config.get("force", False), steps, selected, problems)
+    groups = parse_groups(config.get("groups") or {}, steps, problems)
+    selected = select(config.get("steps", "all"), steps, groups, problems)
+    force = config.get("force", False)
+    force = (selected if force else ()) if isinstance(force, bool) else select(force, steps, groups, problems)
     outputs = tuple(r for text in config.get("outputs", ()) for r in references(str(text)))
     problems += [unknown("step", r.step, steps, "outputs") for r in outputs if r.step not in steps]
     one_of("env_manager", config.get("env_manager", "inherit"), ENV_MANAGERS, problems)
@@ -219,22 +223,31 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def select(steps: str | list, known: Mapping[str, Step], problems: list[str]) -> tuple[str, ...]:
-    """The names in `steps`: text with commas or a list, in any order, spaces allowed; `all` is each of them."""
+def parse_groups(
+    groups: Mapping[str, Any], known: Mapping[str, Step], problems: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Names that stand for several steps; `all` is always among them."""
+    found = {"all": tuple(name for name, step in known.items() if not step.on_request)}
+    for group, names in groups.items():
+        names = [names] if isinstance(names, str) else list(names or ())
+        problems += [unknown("step", str(name), known, f"groups.{group}") for name in names if name not in known]
+        if group in known or group == "all":
+            problems.append(f"groups.{group} has the name of {'every step' if group == 'all' else 'a step'}; rename it")
+        found[group] = tuple(map(str, names))
+    return found
+
+
+def select(
+    steps: str | list, known: Mapping[str, Step], groups: Mapping[str, tuple[str, ...]], problems: list[str]
+) -> tuple[str, ...]:
+    """The steps named: text with commas or a list, in any order, spaces allowed; a group is each of its steps."""
     names = steps.split(",") if isinstance(steps, str) else list(map(str, steps))
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        problems.append(f"steps is empty; valid: all, {', '.join(known)}")
-    problems += [unknown("step", name, [*known, "all"]) for name in names if name not in known and name != "all"]
-    return tuple(name for name in known if name in names or "all" in names)
-
-
-def parse_force(
-    force: Any, known: Mapping[str, Step], selected: tuple[str, ...], problems: list[str]
-) -> tuple[str, ...]:
-    if isinstance(force, bool):
-        return selected if force else ()
-    return select(force, known, problems)
+        problems.append(f"steps is empty; valid: {', '.join([*known, *groups])}")
+    problems += [unknown("step", name, [*known, *groups]) for name in names if name not in known and name not in groups]
+    chosen = {step for name in names for step in groups.get(name, (name,))}
+    return tuple(name for name in known if name in chosen)
 
 
 def one_of(key: str, value: Any, valid: Iterable[str], problems: list[str]) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from tests.conftest import ROOT, Finished
 
-STEP = '''
+STEP = """
 import argparse, os, signal, subprocess, sys, time
 from pathlib import Path
 import mlflow
@@ -44,7 +44,7 @@ with mlflow.start_run():
     read = Path(a.input).read_text() if a.input else ""
     mlflow.log_text(read + a.text + "\\n", "out.txt")
     mlflow.log_metric("lines", len(read.splitlines()) + 1)
-'''
+"""
 MLPROJECT = """
 name: toy
 entry_points:

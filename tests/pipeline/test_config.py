@@ -95,3 +95,13 @@ def test_references_are_found_inside_text():
 
 def test_unknown_environment_manager_is_refused():
     assert "did you mean conda?" in problems({"env_manager": "condo", "pipeline": {"a": {}}})[0]
+
+
+def test_a_group_stands_for_its_steps_and_all_leaves_out_what_runs_on_request():
+    config = {"pipeline": {"a": {}, "b": {"on_request": True}, "c": {}}, "groups": {"again": ["b", "a"]}}
+    assert parse(config).selected == ("a", "c")
+    assert parse({**config, "steps": "again"}).selected == ("a", "b")
+    assert parse({**config, "steps": "again,c"}).selected == ("a", "b", "c")
+    assert "did you mean again?" in problems({**config, "steps": "agian"})[0]
+    assert "unknown step 'd' in groups.again" in problems({**config, "groups": {"again": ["d"]}})[0]
+    assert "has the name of a step" in problems({**config, "groups": {"a": ["c"]}})[0]
