@@ -43,7 +43,12 @@ class Stage:
             verbose=self.request.verbose,
             environ=self.environ(),
         )
-        return run_id, log, self.launcher.start(run_step, task)
+        modules = [module for name in self.request.selected for module in self.preload(self.request.steps[name])]
+        return run_id, log, self.launcher.start(run_step, task, bool(self.preload(step)), modules)
+
+    def preload(self, step: Step) -> tuple[str, ...]:
+        """What a step's process should find imported; another environment has modules of its own."""
+        return step.preload if self.planner.manager(step) == "local" and step.backend == "local" else ()
 
     def environ(self) -> dict[str, str]:
         """The step's environment variables: ours, with `python` meaning this interpreter, and output unbuffered."""

@@ -32,7 +32,7 @@ from mlflow.projects.utils import (
 )
 
 from pipeline import environments
-from pipeline.launcher import stop_tree
+from pipeline.processes import stop_tree
 
 # `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
 PLAIN_PYTHON = re.compile(r"python3?\s+[\w./-]+\.py(\s+([\w./=,:@%+-]|\{\w+\})+)*\s*")

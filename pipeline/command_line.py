@@ -1,5 +1,6 @@
 """The front door: `python main.py …` as a Hydra application, and the same through `mlflow run`."""
 
+import functools
 import os
 import re
 import shlex
@@ -11,8 +12,10 @@ from typing import Any
 
 import yaml
 
+from pipeline import launcher
 from pipeline.config import SETTINGS
 from pipeline.errors import RequestError, unknown
+from pipeline.fingerprint import SAFE_LOADER
 
 DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
@@ -41,6 +44,8 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
 
             sweep = Sweep()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
+        if will_run(sys.argv[1:], root):
+            launcher.warm_up()
         compose(guarded, root)
         if sweep:
             print(sweep.close())
@@ -49,6 +54,8 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
     except KeyboardInterrupt:
         print("interrupted before anything was started", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        launcher.cool_down()
     for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
         print(f"error: {problem}", file=sys.stderr)
     return max([*codes, *[REFUSED] * bool(refused)], default=DONE)
@@ -92,7 +99,7 @@ def hydra_arguments(arguments: Iterable[str], root: Path) -> list[str]:
     if arguments[:1] == ["--steps"]:
         arguments = from_mlflow(arguments)
     sweep = any(a in ("--multirun", "-m") for a in arguments)
-    steps = step_names(root)
+    steps = list(as_written(root).get("pipeline") or ())
     return [rewritten(a, steps, sweep) if not a.startswith("-") else a for a in arguments]
 
 
@@ -124,11 +131,21 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def step_names(root: Path) -> list[str]:
+def will_run(arguments: Iterable[str], root: Path) -> bool:
+    """Whether steps will probably be forked from the warm server, so that it pays to start it before all else."""
+    asks = [a for a in arguments if a.startswith("-") and a not in ("--multirun", "-m")]
+    method = as_written(root).get("start_method", "forkserver")
+    return method == "forkserver" and not asks and not {"dry_run=true", "start_method=spawn"} & set(arguments)
+
+
+@functools.cache
+def as_written(root: Path) -> dict[str, Any]:
+    """config.yaml before Hydra composes it; what is wrong with it is for Hydra and the parser to say."""
     try:
-        return list(yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))["pipeline"])
-    except (OSError, yaml.YAMLError, TypeError, KeyError):
-        return []  # Hydra or the parser of the configuration says what is wrong
+        written = yaml.load((root / "config.yaml").read_bytes(), Loader=SAFE_LOADER)  # noqa: S506
+    except (OSError, yaml.YAMLError):
+        return {}
+    return written if isinstance(written, dict) else {}
 
 
 def rewritten(override: str, steps: list[str], sweep: bool) -> str:
@@ -151,7 +168,7 @@ def in_a_sentence(error: BaseException, root: Path) -> str:
     """Hydra's several lines as one."""
     lines = " ".join(str(error).split())
     if match := re.search(r"Could not override '([^']+)'", lines):
-        keys = {**yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8")), **SETTINGS}
+        keys = {**as_written(root), **SETTINGS}
         keys.pop("defaults", None), keys.pop("hydra", None)
         return unknown("key", match[1], keys, "the command line")
     if "Ambiguous value" in lines:

@@ -48,6 +48,7 @@ class Step:
     env_manager: str = "inherit"
     backend: str = "local"
     backend_config: Mapping[str, Any] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()  # modules that its process finds imported already; `env_manager: local` only
     figures: tuple[str, ...] = ()  # the metrics that the summary shows
     on_request: bool = False  # `all` leaves it out: it runs when it, or a group with it, is named
 
@@ -74,7 +75,6 @@ class Request:
     dry_run: bool = False
     verbose: bool = False
     start_method: str = "forkserver"
-    preload: tuple[str, ...] = ()
     outputs: tuple[Reference, ...] = ()
     sweep_metric: str = ""
 
@@ -90,7 +90,6 @@ SETTINGS = {
     "dry_run": bool,
     "verbose": bool,
     "start_method": str,
-    "preload": list,
     "outputs": list,
     "sweep_metric": str,
 }
@@ -158,7 +157,6 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
         selected=selected,
         force=force,
         outputs=outputs,
-        preload=tuple(config.get("preload", ())),
         **{key: config[key] for key in plain if key in config},
     )
 

@@ -112,7 +112,8 @@ def digest(path: Path) -> str:
     An MLmodel file counts without the run, the time and the identifiers that MLflow stamps on it.
     """
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        # MLflow adds registered_model_meta when somebody fetches a registered model.
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != "registered_model_meta")
         listing = "".join(f"{p.relative_to(path).as_posix()}\0{digest(p)}\n" for p in files)
         return hashlib.sha256(listing.encode()).hexdigest()
     if path.name == "MLmodel":

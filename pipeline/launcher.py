@@ -1,71 +1,95 @@
-"""Start a step in a process of its own, and end it with everything that it started.
+"""Start a step in a process of its own, and end it with everything that it started."""
 
-The process comes from `multiprocessing`: with `forkserver` it is a fork of a server that has the heavy modules
-imported already, with `spawn` (and wherever forking is not possible) a fresh interpreter. Nothing else differs.
-"""
-
-import contextlib
 import multiprocessing
-import multiprocessing.forkserver
-import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import psutil
-
+from pipeline.processes import stop_group, stop_tree
 from pipeline.runner import Exit
+from pipeline.warm import Server, WarmServers
 
-# What every step's process needs before the step's own code starts.
-OURS = ("__main__", "pipeline.child", "mlflow.projects", "mlflow.store.tracking.sqlalchemy_store")
+_servers: WarmServers | None = None
+
+
+def warm_up() -> WarmServers:
+    """This process's warm servers, started now if they are not there: they import while it does something else."""
+    global _servers
+    if _servers is None:
+        _servers = WarmServers()
+    return _servers
+
+
+def cool_down() -> None:
+    """End the warm servers, if there are any."""
+    global _servers
+    if _servers is not None:
+        _servers.close()
+        _servers = None
 
 
 class Launcher:
-    """Starts processes by one of multiprocessing's start methods."""
+    """Starts processes: forks of a warm server, or (`spawn`, and where nothing can fork) fresh interpreters."""
 
-    def __init__(self, start_method: str = "forkserver", preload: Iterable[str] = ()):
-        if start_method not in multiprocessing.get_all_start_methods():
-            start_method = "spawn"
-        self.context = multiprocessing.get_context(start_method)
-        if start_method == "forkserver":
-            self.context.set_forkserver_preload([*OURS, *preload])
+    def __init__(self, start_method: str = "forkserver"):
+        self.warm = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
 
-    def warm_up(self) -> None:
-        """Start the fork server now, so that it imports while this process does something else."""
-        if self.context.get_start_method() == "forkserver":
-            multiprocessing.forkserver.ensure_running()
-
-    def start(self, target: Any, *arguments: Any) -> "Process":
-        process = self.context.Process(target=target, args=arguments)
-        process.start()
-        return Process(process)
+    def start(self, target: Callable, task: Any, preload: bool = False, modules: Iterable[str] = ()) -> "Process":
+        """Run `target(task)` in a process; with `preload`, in one that has all of `modules` imported."""
+        if not self.warm:
+            return Spawned(target, task)
+        servers = warm_up()
+        servers.preload(modules)
+        return Forked(servers.heavy if preload else servers.light, target, task)
 
 
 class Process:
-    """A started process; the `Job` that the runner waits for."""
+    """A step's process: the `Job` that the runner waits for. `sentinel` is ready when there may be news."""
 
-    def __init__(self, process: multiprocessing.Process):
-        self.process = process
-        self.sentinel = process.sentinel
-        self.pid = process.pid
+    pid: int = 0  # 0 as long as it is not known
+    sentinel: Any = None
+    over: bool = False
+
+    def code(self) -> int | None:
+        raise NotImplementedError
 
     def ended(self) -> Exit | None:
-        code = self.process.exitcode
-        return None if code is None else Exit(128 - code if code > 128 else code)
+        code = self.code()
+        self.over = code is not None
+        return Exit(128 - code if code > 128 else code) if self.over else None
 
     def stop(self, force: bool = False) -> None:
         """Ask the whole process tree to end, or end it; harmless where there is nothing left."""
-        stop_tree(self.pid, signal.SIGKILL if force else signal.SIGTERM)
+        if self.pid:
+            stop = stop_group if self.over else stop_tree
+            stop(self.pid, signal.SIGKILL if force else signal.SIGTERM)
 
 
-def stop_tree(pid: int, signal_number: int) -> None:
-    """Send a signal to a process, its descendants, and its process group, also where the process itself is gone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for descendant in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                descendant.send_signal(signal_number)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(pid, signal_number)  # its group is its own, or does not exist yet
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal_number)
+class Spawned(Process):
+    def __init__(self, target: Callable, task: Any):
+        self.process = multiprocessing.get_context("spawn").Process(target=target, args=(task,))
+        self.process.start()
+        self.sentinel, self.pid = self.process.sentinel, self.process.pid
+
+    def code(self) -> int | None:
+        return self.process.exitcode
+
+
+class Forked(Process):
+    def __init__(self, server: Server, target: Callable, task: Any):
+        self.server, self.sentinel, self.unwanted = server, server.connection, False
+        self.ticket = server.start(target, task)
+        server.started[self.ticket] = self.has_started
+
+    def has_started(self, pid: int) -> None:
+        self.pid = pid
+        if self.unwanted:
+            super().stop(force=True)
+
+    def code(self) -> int | None:
+        self.server.listen()
+        return self.server.codes.get(self.ticket)
+
+    def stop(self, force: bool = False) -> None:
+        self.unwanted = True  # it may not have started yet
+        super().stop(force)

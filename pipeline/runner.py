@@ -171,7 +171,7 @@ class Runner:
     def wait(self) -> None:
         """Until a step ends, one has had its time, or a signal came; then settle what ended."""
         if self.running:
-            wait([r.job.sentinel for r in self.running.values()], timeout=POLL)
+            wait({r.job.sentinel for r in self.running.values()}, timeout=POLL)
         elif self.retrying and not self.interrupted:
             time.sleep(max(0.0, min(POLL, min(at for at, _ in self.retrying.values()) - time.monotonic())))
         now = time.monotonic()

@@ -1,6 +1,7 @@
 """One pipeline run from its plan to its report."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -35,7 +36,7 @@ class Session(contextlib.ExitStack):
         self.scratch = Path(
             self.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-", ignore_cleanup_errors=True))
         )
-        self.launcher = Launcher(request.start_method, request.preload)
+        self.launcher = Launcher(request.start_method)
 
     def plan(self) -> None:
         """Look at everything that can be refused; nothing is started, and nothing is written to the store.
@@ -45,12 +46,11 @@ class Session(contextlib.ExitStack):
         """
         selected = [self.request.steps[name] for name in self.order]
         projects = load_all(selected, self.root, self.scratch / "clones")
-        if not self.request.dry_run:
-            self.launcher.warm_up()
         from pipeline.tracking import Tracking  # imports MLflow: after what can be refused without it
 
         quiet(self.request.verbose)
         self.tracking = Tracking(self.root)
+        gc.enable()
         self.env_manager = self.request.env_manager
         if self.env_manager == "inherit":
             self.env_manager = self.tracking.started_with()

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from pipeline.config import SETTINGS
 from tests.conftest import ROOT, Finished
 
 STEP = """
@@ -65,15 +66,10 @@ class Toy:
         self.folder, self.uri = folder, uri
         shutil.copy(ROOT / "main.py", folder)
         shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-        self.config = {
-            **yaml.safe_load((ROOT / "config.yaml").read_text()),
-            "data_url": "unused",
-            "x": "${data_url}",
-            "pipeline": {},
-            "outputs": [],
-            "preload": [],
-        }
-        del self.config["x"], self.config["data_url"]
+        shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
+        hydra = {key: shipped[key] for key in ("defaults", "hydra")}
+        settings = {key: value for key, value in shipped.items() if key in SETTINGS and key != "groups"}
+        self.config = settings | {"pipeline": {}, "outputs": []} | hydra
 
     def step(self, name: str, reads: str = "", **block) -> None:
         """Add a step that appends a line to what it `reads` (another step's out.txt)."""
