@@ -11,6 +11,7 @@ from csv_reading import Ragged
 from schema import KEY, SCHEMA, TARGET, allowed, kind, rule
 
 EXAMPLES = 5  # first lines and values shown of each check
+CHANCE = 0.001  # what is less likely is taken for a fault
 ROW = "(row)"
 MEANING = {
     "missing": "must be given",
@@ -81,12 +82,16 @@ class Checks:
     def share_rejected(self) -> float:
         return self.rejected / self.rows_in if self.rows_in else 0.0
 
-    def judge(self, max_rejected: float) -> None:
-        """Note in `failures` what breaks the whole file."""
+    def judge(self, max_rejected: float, *, whole_list: bool = True) -> None:
+        """Note in `failures` what breaks the whole file.
+
+        An empty column does, but in what is only added to a list not where so few rows may lack it by chance.
+        """
         empty = [
             name
             for name, gaps in self.missing.items()
             if name in SCHEMA.columns and gaps == self.parsed > 0 and (self.require_target or name != TARGET)
+            if whole_list or SCHEMA.columns[name].metadata["max_missing"] ** self.parsed < CHANCE
         ]
         if self.rows_in == 0:
             self.failures.append("the input has a header but no rows; check that it is the whole file")
@@ -98,7 +103,7 @@ class Checks:
                 f"{self.rejected} of {self.rows_in} rows were rejected ({self.why()}), more than "
                 f"max_rejected={max_rejected:g}; correct the input (see checks.html), or raise max_rejected"
             )
-        elif self.rows_in and not self.rows_out and not empty:
+        elif self.rows_in and not self.rows_out and not empty and not self.duplicates:
             self.failures.append(f"none of the {self.rows_in} rows is left; use missing=keep, or another input")
 
     def why(self) -> str:

@@ -1,21 +1,23 @@
 """Clean a file of any length, in pieces, in flat memory. No MLflow here.
 
-inspect -> for each piece: read, clean, count, write -> judge -> reports
+inspect -> for each piece: read, (label,) clean, count, write -> judge -> reports
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from checks import Checks
-from cleaning import choose, clean
+from cleaning import Cleaned, choose, clean
 from csv_reading import CleaningError, Piece, Source, inspect, pieces, refuse_repeats, require_columns
 from csv_writing import csv_lines, header_line, text_of
 from data_profile import Profile
 from duplicates import Seen
-from schema import SCHEMA, TEXT
+from labelling import Labels, join
+from schema import KEY, SCHEMA, TARGET, TEXT
 from tqdm import tqdm
 
 
@@ -28,6 +30,14 @@ class Result:
     columns: list[str]  # of clean_data.csv
     bytes: int
     sha256: str
+    rows_old: int = 0  # of the list that was there before
+    unlabelled: int = 0  # rows left out since nobody knows their outcome yet
+
+    def conflicts(self) -> str:
+        """Passengers left out because their PassengerId is another passenger's, in words; "" where there are none."""
+        check = self.checks.checks[KEY, "duplicate"]
+        more = ", …" if check.rows > len(check.values) else ""
+        return f"{KEY} {', '.join(check.values)}{more} ({check.rows} rows)" if check.rows else ""
 
 
 def clean_file(
@@ -40,8 +50,13 @@ def clean_file(
     require_target: bool = True,
     chunk_rows: int = 50_000,
     profile: bool = True,
+    old: Path | None = None,
+    labels: Labels | None = None,
 ) -> Result:
     """Write clean_data.csv, rejected.csv, checks.json, checks.html and profile.html to `folder`.
+
+    `old` is a clean list that comes first in clean_data.csv, and whose passengers the others may not repeat; what is
+    checked and counted is `path` alone. With `labels`, these are the outcomes, and rows without one are left out.
 
     Raises:
         CleaningError: a parameter is not valid, or the file cannot be read as a passenger list at all.
@@ -53,17 +68,28 @@ def clean_file(
     if chunk_rows < 1:
         raise CleaningError(f"chunk_rows={chunk_rows} is not at least 1")
     source = inspect(path)
-    require_columns(source.columns, require_target=require_target)
+    require_columns(source.columns, require_target=require_target and labels is None)
     refuse_repeats(source.columns)
+    read = pieces(source, chunk_rows)
+    if labels:
+        read = (join(piece, labels) for piece in read)
+        if TARGET not in source.columns:
+            source = replace(source, header=[*source.header, TARGET], columns=[*source.columns, TARGET])
     columns = [name for name in SCHEMA.columns if name in source.columns]
     if extra_columns == "keep":
         columns += [name for name in source.columns if name not in SCHEMA.columns]
     checks, seen, overview = Checks(columns, require_target=require_target), Seen(), Profile() if profile else None
     target = Writer(folder / "clean_data.csv", columns)
     rejects = Writer(folder / "rejected.csv", ["line", "reason", *source.header])
+    rows_old = 0
     try:
         with target, rejects, tqdm(unit=" rows", desc="data_cleaning", disable=None) as progress:
-            for piece in pieces(source, chunk_rows):
+            for cleaned in carried_over(old, chunk_rows, seen) if old else ():
+                rows_old += len(cleaned.passengers)
+                target.write(text_of(cleaned.lines))
+                if overview:
+                    overview.add(cleaned.passengers)
+            for piece in read:
                 cleaned = clean(
                     piece.cells,
                     missing=missing,
@@ -79,14 +105,38 @@ def clean_file(
                 progress.update(len(piece.lines))
     except UnicodeError as error:
         raise CleaningError(f"{path.name} is not valid {source.encoding} ({error}); save it as UTF-8") from error
-    checks.judge(max_rejected)
+    if labels and not checks.rows_in:
+        raise CleaningError(f"none of the passengers of {path.name} has a label; give the labels of these")
+    checks.judge(max_rejected, whole_list=old is None)
     (folder / "checks.json").write_text(checks.json(), encoding="utf-8")
     (folder / "checks.html").write_text(checks.html(), encoding="utf-8")
     if checks.failures:
         (folder / "clean_data.csv").unlink()
     elif overview:
         (folder / "profile.html").write_text(overview.html(), encoding="utf-8")
-    return Result(source, checks, columns, target.bytes, target.digest.hexdigest())
+    unlabelled = labels.lacking if labels else 0
+    return Result(source, checks, columns, target.bytes, target.digest.hexdigest(), rows_old, unlabelled)
+
+
+def carried_over(old: Path, chunk_rows: int, seen: Seen) -> Iterator[Cleaned]:
+    """The rows of a list that is clean already, piece by piece.
+
+    Raises:
+        CleaningError: it is not.
+    """
+    source = inspect(old)
+    require_columns(source.columns, require_target=True)
+    for piece in pieces(source, chunk_rows):
+        cleaned = clean(piece.cells, seen=seen)
+        wrong = [*zip(piece.lines[cleaned.reasons.index], cleaned.reasons, strict=True)]
+        wrong += [(row.line, "ragged") for row in piece.ragged]
+        if wrong:
+            line, reason = min(wrong)
+            raise CleaningError(
+                f"the old list {old.name} is not clean (line {line}: {reason}); run data_cleaning on it, and give "
+                "old=runs:/RUN_ID/clean_data.csv of that run"
+            )
+        yield cleaned
 
 
 class Writer:

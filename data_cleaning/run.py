@@ -1,7 +1,5 @@
 """data_cleaning: data.csv in, clean_data.csv out, with what was wrong and what the data look like."""
 
-import argparse
-import json
 import shlex
 import sys
 import tempfile
@@ -9,28 +7,11 @@ from pathlib import Path
 
 import mlflow
 from clean_file import Result, clean_file
+from cleaning_arguments import Parser, boolean
 from csv_reading import CleaningError
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.types import ColSpec, DataType, Schema
-from schema import SCHEMA, kind
+from file_dataset import FileDataset
 
 STEP = "data_cleaning"
-TYPES = {"whole number": DataType.long, "number": DataType.double, "text": DataType.string}
-
-
-class FileDataset(MetaDataset):
-    """A CSV file as an MLflow dataset, described without being held in memory."""
-
-    def __init__(self, path_or_uri: str, name: str, sha256: str, columns: list[str], rows: int, size: int) -> None:
-        kinds = [(name, kind(name) if name in SCHEMA.columns else "text") for name in columns]
-        schema = Schema([ColSpec(TYPES[held], name, required=False) for name, held in kinds])
-        self.figures = {"num_rows": rows, "num_elements": rows * len(columns), "bytes": size, "sha256": sha256}
-        source = LocalArtifactDatasetSource(path_or_uri)  # despite its name it takes any artifact URI
-        super().__init__(source, name=name, digest=sha256[:32], schema=schema)  # MLflow keeps at most 36 characters
-
-    def to_dict(self) -> dict[str, str]:
-        return super().to_dict() | {"profile": json.dumps(self.figures)}
 
 
 def main() -> int:
@@ -56,13 +37,6 @@ def main() -> int:
     return 0
 
 
-class Parser(argparse.ArgumentParser):
-    """Tells a wrong argument as this step tells all that is wrong with a request."""
-
-    def error(self, message: str) -> None:
-        raise CleaningError(message)
-
-
 def parse_arguments() -> dict:
     parser = Parser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--input", required=True)
@@ -73,12 +47,6 @@ def parse_arguments() -> dict:
     parser.add_argument("--chunk_rows", type=int, default=50_000)
     parser.add_argument("--profile", type=boolean, default=True)
     return vars(parser.parse_args())
-
-
-def boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
 
 
 def log_datasets(run: mlflow.ActiveRun, path: Path, result: Result) -> None:

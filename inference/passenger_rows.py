@@ -19,17 +19,22 @@ SHOWN = 40  # characters of a value that a message repeats
 
 @dataclass(frozen=True)
 class Rule:
-    """What a cell may hold: inclusive bounds or listed values; a `required` one may not be empty."""
+    """What a cell may hold: inclusive bounds (`whole`: only whole numbers) or listed values; whether it must be there.
+
+    Whole numbers are of the rules and not only of a signature, where `double` is what lets an empty cell be.
+    """
 
     low: float = -math.inf
     high: float = math.inf
     allowed: tuple[object, ...] = ()
     required: bool = False
+    whole: bool = False
 
     def __str__(self) -> str:
         if self.allowed:
             return "one of " + ", ".join(map(str, self.allowed))
-        return f"at least {self.low:g}" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
+        kind = "a whole number " if self.whole else ""
+        return kind + (f"at least {self.low:g}" if self.high == math.inf else f"from {self.low:g} to {self.high:g}")
 
 
 # What no passenger can be, whichever model is asked; gaps are the model's to fill, where its signature allows them.
@@ -39,8 +44,8 @@ RULES = {
     "Pclass": Rule(allowed=(1, 2, 3)),
     "Sex": Rule(allowed=("female", "male")),
     "Age": Rule(low=0, high=120),
-    "SibSp": Rule(low=0, high=20),
-    "Parch": Rule(low=0, high=20),
+    "SibSp": Rule(low=0, high=20, whole=True),
+    "Parch": Rule(low=0, high=20, whole=True),
     "Fare": Rule(low=0, high=10_000),
     "Embarked": Rule(allowed=("C", "Q", "S")),
 }
@@ -97,7 +102,10 @@ def within(values: np.ndarray, rule: Rule) -> np.ndarray:
     """Which values the rule allows."""
     if rule.allowed:
         return pd.Series(values).isin(rule.allowed).to_numpy()
-    return np.ones(len(values), bool) if values.dtype == object else (values >= rule.low) & (values <= rule.high)
+    if values.dtype == object:
+        return np.ones(len(values), bool)
+    fits = (values >= rule.low) & (values <= rule.high)
+    return fits & (values == np.floor(values)) if rule.whole else fits
 
 
 def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> Cells:

@@ -20,6 +20,23 @@ from pipeline.fingerprint import SAFE_LOADER
 DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
 
+HELP = """\
+The pipeline: compose the configuration, plan, run each step with mlflow.run, report.
+
+  python main.py                                      all steps of config.yaml
+  python main.py 'steps=[training,inference]'         some of them, in any order
+  python main.py training.model=random_forest         with a parameter of a step changed
+  python main.py dry_run=true                         what would run, and why
+  python main.py force=true verbose=true              everything again, with what the steps write
+  python main.py --multirun training.seed=0,1,2       each value in turn, and a table
+  python main.py --cfg job                            the configuration as composed
+  mlflow run . -P steps=training -P overrides="training.seed=1"
+
+Exit codes: 0 done, 1 a step failed, 2 the request was wrong and nothing was started.
+
+config.yaml as composed:
+"""
+
 
 def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str]) -> int:
     """Run `task` with the configuration that `arguments` and `root`/config.yaml make; returns the exit code.
@@ -39,6 +56,10 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
     try:
         sys.argv[1:] = hydra_arguments(arguments, root)
+        if {"--help", "-h"} & set(sys.argv):
+            print(HELP)
+            # Hydra's own help looks for configurations in every folder below config.yaml's, environments included.
+            sys.argv[1:] = ["--cfg", "job", *(a for a in sys.argv[1:] if a not in ("--help", "-h"))]
         if {"--multirun", "-m"} & set(sys.argv):
             from pipeline.sweep import Sweep
 

@@ -1,11 +1,16 @@
 """What the tests share: the real list where it is there, a real store, and real `mlflow run`s."""
 
+import contextlib
+import functools
+import http.server
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,3 +91,51 @@ def mlflow_run(store: str) -> Callable[..., Finished]:
         return Finished(done.returncode, done.stdout, done.stderr, runs[0] if runs else None)
 
     return run
+
+
+@pytest.fixture
+def project(tmp_path: Path, store: str) -> Path:
+    """A copy of the project's own files, as a clone has them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    folder = tmp_path / "clone"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def run(project: Path):
+    """Run a command in the clone, with this interpreter's `mlflow` and `python` first on the path."""
+
+    def run(*command: str) -> Finished:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        done = subprocess.run(
+            command, cwd=project, capture_output=True, text=True, env=os.environ | {"PATH": path}, timeout=400
+        )
+        print(command, done.stdout, done.stderr, sep="\n")
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def manifest(project: Path):
+    """What the last run of the clone's pipeline came to."""
+    return lambda: json.loads((project / "outputs" / "manifest.json").read_text())
+
+
+@contextlib.contextmanager
+def served_folder(folder: Path) -> Iterator[str]:
+    """The address on loopback under which the folder's files can be fetched."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

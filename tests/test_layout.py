@@ -41,7 +41,8 @@ def lock(folder: str) -> dict[str, str]:
 
 def test_the_steps_are_those_of_the_configuration():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert set(config["pipeline"]) == set(STEPS)
+    assert {block.get("uri", name) for name, block in config["pipeline"].items()} == set(STEPS)
+    assert {name for name, block in config["pipeline"].items() if not block.get("on_request")} == set(STEPS)
 
 
 @pytest.mark.parametrize("step", STEPS)

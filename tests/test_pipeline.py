@@ -1,20 +1,12 @@
 """The shipped pipeline from end to end, as a user starts it: what came out, not just that it ended."""
 
-import functools
-import http.server
-import json
-import os
-import shutil
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, Finished
+from tests.conftest import ROOT, served_folder
 
 pytestmark = pytest.mark.integration
 QUICK = "training.cv_repeats=0 training.plots=false evaluation.report=false monitoring.report=false"
@@ -22,50 +14,10 @@ STEPS = "data_download,data_cleaning,training,evaluation,inference,monitoring"
 
 
 @pytest.fixture
-def project(tmp_path: Path, store: str) -> Path:
-    """A copy of the project's own files, as a clone has them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    folder = tmp_path / "clone"
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
-
-
-@pytest.fixture
-def run(project: Path):
-    """Run a command in the clone, with this interpreter's `mlflow` and `python` first on the path."""
-
-    def run(*command: str) -> Finished:
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            command, cwd=project, capture_output=True, text=True, env=os.environ | {"PATH": path}, timeout=400
-        )
-        print(command, done.stdout, done.stderr, sep="\n")
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return run
-
-
-@pytest.fixture
-def manifest(project: Path):
-    return lambda: json.loads((project / "outputs" / "manifest.json").read_text())
-
-
-@pytest.fixture
 def served(real_list: Path):
     """The real list's address on loopback."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(real_list.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{real_list.name}"
-        server.shutdown()
+    with served_folder(real_list.parent) as address:
+        yield f"{address}/{real_list.name}"
 
 
 def by_name() -> dict:

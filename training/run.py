@@ -28,7 +28,8 @@ from training_settings import Settings, check
 
 STEP = "training"
 PACKAGES = ["mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops"]  # what a saved model needs to answer
-TYPES = dict.fromkeys(INTEGERS, "long") | dict.fromkeys(DECIMALS, "double")
+# Whole numbers too: an empty cell makes a column of them float64, and MLflow would refuse it as `long`.
+TYPES = dict.fromkeys([*INTEGERS, *DECIMALS], "double")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,88 @@
+"""data_download -e history: each version of the data, where it came from, and which models were trained on it."""
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+from data_versions import COLUMNS, Making, TrainedModel, table, versions
+from mlflow.entities import Run
+
+STEP = "history"
+DIGEST = "data.sha256"  # the tag of runs that made data, and of model versions trained on them
+CONTEXT = "mlflow.data.context"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model_name", default="")
+    arguments = parser.parse_args()
+    with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
+        models = [model for model in trained_models() if arguments.model_name in ("", model.name)]
+        rows = versions(makings(), models)
+        if arguments.model_name:
+            rows = [row for row in rows if row["models"]]
+        path = Path(folder) / "data_history.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        mlflow.log_artifact(str(path))
+    print(table(rows) if rows else f"{STEP}: no data yet; run data_download or data_cleaning")
+    return 0
+
+
+def makings() -> Iterator[Making]:
+    """Each finished run, in any experiment, that made a version of the data."""
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"tags.`{DIGEST}` LIKE '%' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.end_time ASC"],
+        output_format="list",
+    )
+    for run in runs:
+        inputs = [(item.dataset, {tag.key: tag.value for tag in item.tags}) for item in run.inputs.dataset_inputs]
+        read = {data.digest: uri(data.source) for data, tags in inputs if tags.get(CONTEXT) == "input"}
+        file = next((data.name for data, tags in inputs if tags.get(CONTEXT) == "output"), "")
+        if file:
+            yield Making(
+                sha256=run.data.tags[DIGEST],
+                file=file,
+                uri=f"runs:/{run.info.run_id}/{file}",
+                when=datetime.fromtimestamp(run.info.end_time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                rows=rows_of(run),
+                source=run.data.tags.get("data.source", ""),
+                read=read,
+            )
+
+
+def uri(source: str) -> str:
+    """The address in a dataset's source, which MLflow keeps as JSON."""
+    found = json.loads(source)
+    return found.get("uri") or found.get("url") or "unknown"
+
+
+def rows_of(run: Run) -> int | None:
+    metrics = run.data.metrics
+    if "rows_out" in metrics:
+        return int(metrics["rows_out"])
+    return max(0, int(metrics["lines"]) - 1) if "lines" in metrics else None
+
+
+def trained_models() -> Iterator[TrainedModel]:
+    """Every registered version that says what it was trained on, with the aliases that it carries now."""
+    aliases = {model.name: model.aliases for model in mlflow.search_registered_models()}
+    for version in mlflow.search_model_versions():
+        if DIGEST in version.tags:
+            number = str(version.version)
+            own = sorted(alias for alias, named in aliases.get(version.name, {}).items() if str(named) == number)
+            yield TrainedModel(version.name, number, version.tags[DIGEST], tuple(own))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Every command in the README runs, in the order in which a reader meets them."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, served_folder
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+ELSEWHERE = {"make run": "test_make_run_prints_what_the_readme_shows", "make test": "this very test run"}
+
+
+def test_there_are_commands():
+    assert "make run" in COMMANDS
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.integration
+def test_every_command_runs(project: Path):
+    """In one shell session after another, in a clone, with this interpreter's environment as .venv."""
+    (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    environ = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    failed = []
+    with served_folder(project / "data") as address:
+        for command in (c for c in COMMANDS if c not in ELSEWHERE):
+            command = command.replace("https://example.com/titanic.csv", f"{address}/titanic_sample.csv")
+            started = time.monotonic()
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=project, env=environ, capture_output=True, text=True, timeout=300
+            )
+            seconds = time.monotonic() - started
+            print(f"$ {command}   # {done.returncode}, {seconds:.0f} s", done.stdout, done.stderr, sep="\n")
+            if done.returncode:
+                failed.append(command)
+    assert failed == []
+
+
+@pytest.mark.integration
+def test_make_run_prints_what_the_readme_shows(project: Path):
+    """The states and figures; times and run IDs are another matter."""
+    (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    done = subprocess.run(["make", "run"], cwd=project, capture_output=True, text=True, timeout=580)
+    print(done.stdout[-3000:], done.stderr[-3000:])
+    assert done.returncode == 0
+
+    def figures(text: str) -> list[list[str]]:
+        rows = [line.split() for line in text.splitlines() if re.match(r"\w+ +[✓=✗-] \w+", line)]
+        return [[row[0], row[2], *row[row.index("s") + 2 :]] for row in rows]
+
+    shown = re.search(r"<!-- output of make run -->(.*?)<!-- /output", README, re.DOTALL)[1]
+    assert figures(done.stdout) == figures(shown)
+    assert len(figures(shown)) == 6
+
+
+@pytest.mark.integration
+def test_make_ui_shows_the_runs(project: Path, store: str):
+    port = 5987
+    makefile = (ROOT / "Makefile").read_text()
+    command = re.search(r"^ui:.*\n\t(.*)", makefile, re.MULTILINE)[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command.split()[:1], "ui", "--backend-store-uri", store, "--port", str(port)],
+        cwd=project, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(400):
+            time.sleep(0.3)
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+                    assert answer.status == 200
+                    return
+            except OSError:
+                continue
+        raise AssertionError("it never answered")
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()

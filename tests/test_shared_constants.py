@@ -1,0 +1,63 @@
+"""Steps share no code, so some constants are written down more than once: they must stay the same."""
+
+import champion_lineage
+import evaluation_model
+import model_files
+import passenger_rows
+import pytest
+import schema
+import skops_flavor
+import training_data
+from passenger_rows import RULES
+
+
+def test_every_step_that_opens_a_model_trusts_what_training_saves():
+    saved = set(skops_flavor.TRUSTED_TYPES)
+    assert saved == set(model_files.TRUSTED_TYPES) == set(champion_lineage.TRUSTED_TYPES)
+    assert saved <= set(evaluation_model.TRUSTED_TYPES)
+
+
+def test_no_step_trusts_a_type_that_can_run_code():
+    """Plain data, or functions of numbers alone."""
+    for types in (model_files.TRUSTED_TYPES, champion_lineage.TRUSTED_TYPES, evaluation_model.TRUSTED_TYPES):
+        assert all(name.startswith(("numpy.", "sklearn.")) for name in types)
+        assert not {"load", "fromfile", "memmap", "genfromtxt", "save"} & {name.split(".")[-1] for name in types}
+
+
+@pytest.mark.parametrize("name", schema.SCHEMA.columns)
+def test_inference_scores_the_values_that_data_cleaning_lets_through(name):
+    declared, rule = schema.SCHEMA.columns[name], RULES.get(name)
+    if not declared.checks:
+        assert rule is None
+        return
+    if name == schema.TARGET:
+        assert rule is None, "it is not looked at"
+        return
+    (check,) = declared.checks
+    if check.name == "isin":
+        assert set(rule.allowed) == set(check.statistics["allowed_values"])
+    elif name == schema.KEY:
+        assert (rule.low, passenger_rows.LARGEST) == (check.statistics["min_value"], check.statistics["max_value"])
+    else:
+        assert (rule.low, rule.high) == (check.statistics["min_value"], check.statistics["max_value"])
+        assert rule.whole == (schema.kind(name) == "whole number")
+    assert rule.required == (not declared.nullable)
+
+
+def test_a_cell_that_data_cleaning_takes_for_empty_is_empty_to_inference_too():
+    known = {text.lower() for text in passenger_rows.MISSING}
+    assert known <= set(schema_missing())
+    assert set(schema_missing()) - known <= {"<na>"}, "what spreadsheets write"
+
+
+def schema_missing() -> list[str]:
+    from cleaning import MISSING
+
+    return MISSING.to_pylist()
+
+
+def test_training_reads_whole_numbers_where_the_schema_has_them():
+    features = [*training_data.INTEGERS, *training_data.DECIMALS, *training_data.TEXTS]
+    assert sorted(features) == sorted(training_data.FEATURES)
+    assert {name for name in features if schema.kind(name) == "whole number"} == set(training_data.INTEGERS)
+    assert {name for name in features if schema.kind(name) == "number"} == set(training_data.DECIMALS)
