@@ -4,7 +4,7 @@ import gc
 import sys
 from pathlib import Path
 
-from pipeline.command_line import application, as_mapping
+from pipeline.command_line import application, as_mapping, leave
 from pipeline.config import parse
 
 ROOT = Path(__file__).resolve().parent
@@ -28,4 +28,4 @@ def main(config, sweep) -> int:
 
 if __name__ == "__main__":
     gc.disable()  # a quarter of the time that imports take; turned on again before anything runs
-    sys.exit(application(main, ROOT, ARGUMENTS))
+    leave(application(main, ROOT, ARGUMENTS))

@@ -1,5 +1,7 @@
 """The front door: `python main.py …` as a Hydra application, and the same through `mlflow run`."""
 
+import atexit
+import contextlib
 import functools
 import os
 import re
@@ -80,6 +82,15 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
     for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
         print(f"error: {problem}", file=sys.stderr)
     return max([*codes, *[REFUSED] * bool(refused)], default=DONE)
+
+
+def leave(code: int) -> None:
+    """End the process with this exit code, without taking apart all that was imported: that takes half a second."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code)
 
 
 def compose(task: Callable[[Any], None], root: Path) -> None:

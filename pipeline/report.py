@@ -1,6 +1,7 @@
 """What people see: lines or a live table while it runs, a summary at the end, a manifest for programs."""
 
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -42,7 +43,7 @@ class Lines:
 
     def line(self, step: str, state: str, text: str) -> None:
         clock = time.strftime("%H:%M:%S")
-        print(f"{clock}  {step:<{self.width}}  {state:<8}  {text}".rstrip(), file=self.out, flush=True)
+        say(f"{clock}  {step:<{self.width}}  {state:<8}  {text}".rstrip(), self.out)
 
 
 class Live:
@@ -129,6 +130,15 @@ class Verbose:
             self.open[step][1] += len(whole)
             for line in whole.decode(errors="replace").splitlines():
                 self.tell(Event("output", step, line))
+
+
+def say(text: str, out: TextIO | None = None) -> None:
+    """Print at once; where nobody reads any more (`main.py | head`), say nothing from then on, and go on working."""
+    out = out or sys.stdout
+    try:
+        print(text, file=out, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def took(seconds: float) -> str:

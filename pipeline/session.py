@@ -55,6 +55,7 @@ class Session(contextlib.ExitStack):
         if self.env_manager == "inherit":
             self.env_manager = self.tracking.started_with()
         projects |= self.other_projects()
+        self.tracking.look_back(len(self.order))
         self.planner = Planner(self.request, projects, self.tracking, self.root, self.env_manager)
         self.warnings = self.planner.check()
 
@@ -71,9 +72,9 @@ class Session(contextlib.ExitStack):
     def show_plan(self) -> int:
         """Print what would be done, decided by the same code that does it."""
         for warning in self.warnings:
-            print(f"warning: {warning}")
+            report.say(f"warning: {warning}")
         decisions = dry_run(self.request, self.planner, self.order)
-        print(report.plan_table(self.request, self.planner, decisions))
+        report.say(report.plan_table(self.request, self.planner, decisions))
         return DONE
 
     def run(self, config: str) -> dict[str, Outcome]:
@@ -133,14 +134,16 @@ class Session(contextlib.ExitStack):
         if self.sweep is not None:
             self.sweep.add(self.tracking.run_id, status, self.outcomes)
 
-        print(f"\n{report.summary(self.request, self.outcomes)}\n")
+        report.say(f"\n{report.summary(self.request, self.outcomes)}\n")
         told = ", ".join(f"{states.count(s)} {s}" for s in ("executed", "reused", "failed", "skipped") if s in states)
-        print(f"pipeline run {self.tracking.run_id} {status} in {report.took(manifest['seconds'])}: {told}")
-        print(f"files: {', '.join(sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')))} in {folder}")
-        print("look:  make ui")
+        report.say(f"pipeline run {self.tracking.run_id} {status} in {report.took(manifest['seconds'])}: {told}")
+        report.say(
+            f"files: {', '.join(sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')))} in {folder}"
+        )
+        report.say("look:  make ui")
         if failed or self.interrupted:
             left = [n for n in self.order if self.outcomes[n].state in ("failed", "skipped")]
-            print(report.failure(self.outcomes, self.logs(), again(self.env_manager, left, self.arguments)), flush=True)
+            report.say(report.failure(self.outcomes, self.logs(), again(self.env_manager, left, self.arguments)))
         return INTERRUPTED if self.interrupted else STEP_FAILED if failed else DONE
 
     def logs(self) -> dict[str, str]:

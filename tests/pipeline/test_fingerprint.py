@@ -1,0 +1,53 @@
+"""A digest changes when what decides a result changes, and not otherwise."""
+
+from pathlib import Path
+
+from pipeline.fingerprint import Fingerprint, digest, folder_files
+
+MLMODEL = (
+    "flavors:\n  sklearn: {{version: {version}}}\nmodel_uuid: {uuid}\nrun_id: {uuid}\nutc_time_created: '{uuid}'\n"
+)
+
+
+def model(folder: Path, uuid: str, version: str = "1") -> Path:
+    folder.mkdir()
+    (folder / "MLmodel").write_text(MLMODEL.format(uuid=uuid, version=version))
+    (folder / "model.skops").write_bytes(b"weights")
+    return folder
+
+
+def test_a_model_counts_without_what_mlflow_stamps_on_it(tmp_path):
+    a, b, other = (model(tmp_path / n, *v) for n, v in {"a": ("1",), "b": ("2",), "other": ("1", "2")}.items())
+    assert digest(a) == digest(b) != digest(other)
+    (b / "registered_model_meta").write_text("written by MLflow when somebody fetches it")
+    assert digest(a) == digest(b)
+    (b / "model.skops").write_bytes(b"other weights")
+    assert digest(a) != digest(b)
+
+
+def test_a_damaged_mlmodel_is_digested_as_bytes(tmp_path):
+    (tmp_path / "MLmodel").write_text("{ not yaml")
+    assert len(digest(tmp_path)) == 64
+
+
+def test_a_folder_counts_by_names_and_contents(tmp_path):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "x").write_text("1")
+    before = digest(tmp_path / "f")
+    (tmp_path / "f" / "x").rename(tmp_path / "f" / "y")
+    assert digest(tmp_path / "f") != before
+
+
+def test_byte_code_stores_and_what_git_ignores_are_no_part_of_a_step(tmp_path):
+    for name in ("run.py", "__pycache__/run.pyc", "mlflow.db", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert set(folder_files(tmp_path)) == {"run.py"}
+
+
+def test_a_part_too_large_to_keep_still_tells_that_it_changed():
+    many = {f"file{i}.py": "0" * 64 for i in range(200)}
+    a, b = Fingerprint(code=many), Fingerprint(code=many | {"file0.py": "1" * 64})
+    assert len(a.code) == 1
+    assert a.digest != b.digest
+    assert b.differences(a, {}) == ["its code changed: changed …"]
