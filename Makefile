@@ -4,7 +4,6 @@ ENV_MANAGER ?= uv
 STEPS := $(patsubst %/MLproject,%,$(wildcard */MLproject))
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
 .PHONY: help run test lint ui lock bench bench-scale clean
@@ -19,10 +18,13 @@ help:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.lock)
-	.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.lock -r requirements-dev.lock
+	.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock -r requirements-dev.lock
 	touch $@
 
-run: .venv/ready
+mlflow.db: | .venv/ready
+	@python -m pipeline.tracking
+
+run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)
 
 test: .venv/ready
@@ -34,6 +36,12 @@ lint: .venv/ready
 
 ui: .venv/ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+bench: .venv/ready
+	python benchmarks/orchestration.py $(ARGUMENTS)
+
+bench-scale: .venv/ready
+	python benchmarks/scale.py $(ARGUMENTS)
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 lock: .venv/ready

@@ -12,11 +12,11 @@ import itertools
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from results import timed
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = """
@@ -45,16 +45,24 @@ def generate(path: Path, rows: int) -> None:
 
 
 def measure(program: str, *arguments: object) -> tuple[float, float, float]:
-    """Seconds, seconds of processor time, and peak resident MiB of a Python process."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"the measured process failed with exit code {process.returncode}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    """Seconds, seconds of processor time, and peak resident MiB of a Python program."""
+    return timed([sys.executable, "-c", program, *map(str, arguments)])
+
+
+def compare(rows: int, repeats: int) -> dict:
+    """Medians for a file of `rows` rows: `bare` and `ours` with seconds, cpu (seconds) and mib; the file's `mb`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "in.csv"
+        generate(path, rows)
+        measured = {"bare": [], "ours": []}
+        for _ in range(repeats):  # in turn, so that a slower minute hits both
+            measured["bare"].append(measure(BARE, "", path, folder))
+            measured["ours"].append(measure(OURS, ROOT / "data_cleaning", path, folder, rows))
+        found = {"mb": path.stat().st_size / 1e6}
+        for which, results in measured.items():
+            seconds, cpu, mib = zip(*results, strict=True)
+            found[which] = {"seconds": statistics.median(seconds), "cpu": statistics.median(cpu), "mib": max(mib)}
+        return found
 
 
 def main() -> int:
@@ -76,31 +84,20 @@ def main() -> int:
     ]
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for rows in arguments.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "in.csv"
-            generate(path, rows)
-            measured = [
-                (
-                    measure(BARE, "", path, folder),
-                    measure(OURS, ROOT / "data_cleaning", path, folder, rows),
-                )
-                for _ in range(arguments.repeats)
-            ]
-            bare, ours = (statistics.median(pair[place][0] for pair in measured) for place in (0, 1))
-            bare_cpu, ours_cpu = (statistics.median(pair[place][1] for pair in measured) for place in (0, 1))
-            bare_mib, ours_mib = (max(pair[place][2] for pair in measured) for place in (0, 1))
-            figures = [
-                f"{rows}",
-                f"{path.stat().st_size / 1e6:.0f}",
-                f"{bare:.1f}",
-                f"{ours:.1f}",
-                f"{ours / bare:.2f}",
-                f"{ours_cpu / bare_cpu:.2f}",
-                f"{ours / rows * 1e6:.2f}",
-                f"{bare_mib:.0f}",
-                f"{ours_mib:.0f}",
-            ]
-            print(f"| {' | '.join(figures)} |", flush=True)
+        found = compare(rows, arguments.repeats)
+        bare, ours = found["bare"], found["ours"]
+        figures = [
+            f"{rows}",
+            f"{found['mb']:.0f}",
+            f"{bare['seconds']:.1f}",
+            f"{ours['seconds']:.1f}",
+            f"{ours['seconds'] / bare['seconds']:.2f}",
+            f"{ours['cpu'] / bare['cpu']:.2f}",
+            f"{ours['seconds'] / rows * 1e6:.2f}",
+            f"{bare['mib']:.0f}",
+            f"{ours['mib']:.0f}",
+        ]
+        print(f"| {' | '.join(figures)} |", flush=True)
     return 0
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--model", default="")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print the figures for a program")
     parser.add_argument("--only", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -42,7 +44,10 @@ def main() -> None:
                 command = [sys.executable, __file__, "--only", which, "--folder", name, "--model", model]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 results.append(json.loads(done.stdout.splitlines()[-1]))
-        show(found, arguments.rows)
+        if arguments.json:
+            print(json.dumps(summary(found)))
+        else:
+            show(found, arguments.rows)
 
 
 def make_model(folder: Path) -> str:
@@ -83,15 +88,26 @@ def measure(which: str, folder: Path, model: str) -> dict[str, float]:
     return {"seconds": seconds, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """For `bare` and `ours`: the median of the seconds, the most of the MiB."""
+    return {
+        which: {
+            "seconds": statistics.median(one["seconds"] for one in results),
+            "mib": max(one["mib"] for one in results),
+        }
+        for which, results in found.items()
+    }
+
+
 def show(found: dict[str, list[dict[str, float]]], rows: int) -> None:
-    median = {which: sorted(one["seconds"] for one in results)[len(results) // 2] for which, results in found.items()}
+    figures = summary(found)
     print(
         f"{rows} rows, pieces of {CHUNK}, Python {platform.python_version()}, {platform.machine()}, {platform.system()}"
     )
     print("| | seconds (median) | ratio | peak MiB |\n| --- | --- | --- | --- |")
-    for which, results in found.items():
-        ratio = median[which] / median["bare"]
-        print(f"| {which} | {median[which]:.2f} | {ratio:.2f} | {max(one['mib'] for one in results):.0f} |")
+    for which, one in figures.items():
+        ratio = one["seconds"] / figures["bare"]["seconds"]
+        print(f"| {which} | {one['seconds']:.2f} | {ratio:.2f} | {one['mib']:.0f} |")
 
 
 if __name__ == "__main__":

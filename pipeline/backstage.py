@@ -1,12 +1,14 @@
 """Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
 
+import functools
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.child import Task, run_step
+from pipeline.child import Task, quietly, run_step
 from pipeline.config import Request, Step
+from pipeline.environments import ensure_all
 from pipeline.launcher import Launcher, Process
 from pipeline.plan import Decision, Planner, Result
 from pipeline.tracking import Tracking
@@ -18,6 +20,7 @@ class Stage:
     def __init__(self, request: Request, planner: Planner, tracking: Tracking, launcher: Launcher, scratch: Path):
         self.request, self.planner, self.tracking, self.launcher = request, planner, tracking, launcher
         self.scratch = scratch
+        self.building: Process | None = None
 
     def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Process]:
         """Start a step's process; its run's ID ("" where the backend makes the run), its log, and the process."""
@@ -27,6 +30,9 @@ class Stage:
             run_id = self.tracking.begin_step(step, decision, attempt, folder)
         scratch = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch))
         log = scratch / f"{step.name}.log"
+        if self.building is None and self.managed():
+            target = functools.partial(quietly, str(self.scratch / "environments.log"), ensure_all)
+            self.building = self.launcher.start(target, self.managed())
         task = Task(
             folder=str(folder),
             entry_point=step.entry_point,
@@ -41,20 +47,37 @@ class Stage:
             scratch=str(scratch),
             root=str(self.planner.root),
             verbose=self.request.verbose,
-            environ=self.environ(),
+            environ=self.environ(str(folder) in self.managed()),
         )
-        modules = [module for name in self.request.selected for module in self.preload(self.request.steps[name])]
-        return run_id, log, self.launcher.start(run_step, task, bool(self.preload(step)), modules)
+        return run_id, log, self.launcher.start(run_step, task, preload=self.preload(step))
 
-    def preload(self, step: Step) -> tuple[str, ...]:
-        """What a step's process should find imported; another environment has modules of its own."""
-        return step.preload if self.planner.manager(step) == "local" and step.backend == "local" else ()
+    def preload(self, step: Step) -> bool:
+        """Whether the step wants modules imported that are worth it: another environment has modules of its own."""
+        return bool(step.preload) and self.planner.manager(step) == "local" and step.backend == "local"
 
-    def environ(self) -> dict[str, str]:
+    def managed(self) -> dict[str, str]:
+        """The folders of the steps that run in an environment which is built for them -> its manager."""
+        managers = {step.name: self.planner.manager(step) for step in self.request.steps.values()}
+        return {
+            str(self.planner.projects[name].folder): managers[name]
+            for name in self.request.selected
+            if managers[name] in ("uv", "virtualenv") and self.request.steps[name].backend == "local"
+        }
+
+    def environ(self, managed: bool) -> dict[str, str]:
         """The step's environment variables: ours, with `python` meaning this interpreter, and output unbuffered."""
         here = str(Path(sys.executable).parent)
         path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
-        return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.scratch)}
+        environ = dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.scratch)}
+        if managed:
+            # uv leaves byte-code to the first import: where it is not kept, every import compiles again, for ever.
+            environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        return environ
+
+    def close(self) -> None:
+        """End what is no step's: the building of environments that nobody waits for any more."""
+        if self.building is not None and self.building.ended() is None:
+            self.building.stop(force=True)
 
     def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
         run_id = run_id or self.adopt(step, decision, log)

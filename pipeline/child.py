@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,12 @@ def run_step(task: Task) -> None:
         code = 1
     finish()
     sys.exit(code)
+
+
+def quietly(log: str, target: Callable[[Any], None], argument: Any) -> None:
+    """Call `target` as a process that is nobody's step, with a log of its own."""
+    detach(log)
+    target(argument)
 
 
 def detach(log: str) -> None:

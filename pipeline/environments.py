@@ -5,7 +5,6 @@ for ever, and two builds at once would write into each other.
 """
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 
@@ -39,9 +38,17 @@ def ensure(folder: str, env_manager: str) -> None:
         if environment.exists():
             building.unlink(missing_ok=True)
             return
-        # uv leaves byte-code to the first import, which then costs every process that cannot write it.
-        os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
         building.touch()
         _create_virtualenv(Path(folder), python, environment, env_manager=env_manager)
         with contextlib.suppress(FileNotFoundError):
             building.unlink()
+
+
+def ensure_all(folders: dict[str, str]) -> None:
+    """Build what is missing of the environments of these projects (folder -> manager), one after the other.
+
+    Whoever needs one that is being built waits for its lock; what cannot be built, the step itself will say.
+    """
+    for folder, env_manager in folders.items():
+        with contextlib.suppress(Exception):
+            ensure(folder, env_manager)

@@ -34,13 +34,16 @@ class Launcher:
     def __init__(self, start_method: str = "forkserver"):
         self.warm = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
 
-    def start(self, target: Callable, task: Any, preload: bool = False, modules: Iterable[str] = ()) -> "Process":
-        """Run `target(task)` in a process; with `preload`, in one that has all of `modules` imported."""
+    def preload(self, modules: Iterable[str]) -> None:
+        """Have these imported in what steps with `preload` will be forked from."""
+        if self.warm:
+            warm_up().preload(modules)
+
+    def start(self, target: Callable, task: Any, preload: bool = False) -> "Process":
+        """Run `target(task)` in a process; with `preload`, in one that has the modules of `preload` imported."""
         if not self.warm:
             return Spawned(target, task)
-        servers = warm_up()
-        servers.preload(modules)
-        return Forked(servers.heavy if preload else servers.light, target, task)
+        return Forked(warm_up().heavy if preload else warm_up().light, target, task)
 
 
 class Process:

@@ -37,6 +37,8 @@ class Session(contextlib.ExitStack):
             self.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-", ignore_cleanup_errors=True))
         )
         self.launcher = Launcher(request.start_method)
+        if not request.dry_run:
+            self.launcher.preload(m for name in request.selected for m in request.steps[name].preload)
 
     def plan(self) -> None:
         """Look at everything that can be refused; nothing is started, and nothing is written to the store.
@@ -50,6 +52,7 @@ class Session(contextlib.ExitStack):
 
         quiet(self.request.verbose)
         self.tracking = Tracking(self.root)
+        gc.freeze()  # what is imported by now is never looked at again
         gc.enable()
         self.env_manager = self.request.env_manager
         if self.env_manager == "inherit":
@@ -91,6 +94,7 @@ class Session(contextlib.ExitStack):
             tags |= self.sweep.begin(self.tracking, self.request.sweep_metric)
         self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
         self.callback(self.tracking.abandon)
+        self.callback(stage.close)
         with self.listeners(runner):
             for warning in self.warnings:
                 runner.tell(Event("warning", text=warning))

@@ -403,3 +403,7 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+if __name__ == "__main__":  # make the store's tables, once, whoever asks at the same moment
+    Tracking(Path.cwd())

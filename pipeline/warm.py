@@ -1,7 +1,7 @@
 """Processes that have the heavy modules imported already, and fork a step's process when asked.
 
     light    imports what every step needs, then forks heavy, then serves
-    heavy    imports what the steps ask for with `preload` once one is to run, then serves
+    heavy    imports what the steps ask for with `preload`, then serves
 
     to serve, as long as the orchestrator is there:
         a step is asked for     fork, say its process ID
@@ -75,7 +75,7 @@ class WarmServers:
         their_heavy.close()
 
     def preload(self, modules: Iterable[str]) -> None:
-        """Let heavy import these; to be called once it is clear that something will run."""
+        """Let heavy import these, once it is there."""
         if new := [m for m in dict.fromkeys(modules) if m not in self.asked]:
             self.asked.update(new)
             self.heavy.connection.send(new)
@@ -134,6 +134,7 @@ def serve(requests: Connection) -> None:
 
 
 def forked(target: Callable, task: Any) -> None:
+    gc.set_threshold(20_000, 20, 20)  # loading a model makes many objects, and none of them is garbage
     gc.enable()
     target(task)
 
