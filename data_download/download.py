@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,18 +62,17 @@ def download(
     try:
         with open_source(data_url, timeout=timeout, retries=retries) as stream:
             published = save(stream, partial, max_bytes, data_url)
-        if sha256 and published != sha256.lower():
+        if sha256 and published.sha256 != sha256.lower():
             raise DownloadError(
-                f"{data_url} has SHA-256 {published}, but sha256={sha256} was asked for; "
+                f"{data_url} has SHA-256 {published.sha256}, but sha256={sha256} was asked for; "
                 "check the address, or update sha256 if the new content is meant"
             )
         unpacked = published
         if is_gzip(partial):
             unpacked = unpack(partial, max_bytes, data_url)
         refuse_other_than_csv(partial, data_url)
-        result = Download(data_url, partial.stat().st_size, count_lines(partial), unpacked, published)
         partial.replace(target)
-        return result
+        return Download(data_url, unpacked.bytes, unpacked.lines, unpacked.sha256, published.sha256)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -149,19 +149,34 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
 
 
-def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) -> str:
-    """Write the pieces to `partial`; returns their SHA-256 in hex."""
-    digest, size = hashlib.sha256(), 0
-    with partial.open("wb") as file:
-        for chunk in stream:
+@dataclass(frozen=True)
+class Saved:
+    """What was written: SHA-256 in hex, size in bytes, and lines; a last line without a line end counts."""
+
+    sha256: str
+    bytes: int
+    lines: int
+
+
+def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) -> Saved:
+    """Write the pieces to `partial`."""
+    digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
+    # The digest is worked out beside the writing: for a large file it takes as long as the network.
+    with partial.open("wb") as file, ThreadPoolExecutor(1) as beside:
+        digested = beside.submit(bool)
+        for chunk in filter(None, stream):
             size += len(chunk)
             if size > max_bytes:
                 raise DownloadError(
                     f"{data_url} is larger than max_bytes={max_bytes}; raise max_bytes if that size is meant"
                 )
-            digest.update(chunk)
+            digested.result()
+            digested = beside.submit(digest.update, chunk)
             file.write(chunk)
-    return digest.hexdigest()
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+        digested.result()
+    return Saved(digest.hexdigest(), size, lines + (last != b"\n"))
 
 
 def is_gzip(path: Path) -> bool:
@@ -169,14 +184,14 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def unpack(partial: Path, max_bytes: int, data_url: str) -> str:
-    """Replace a gzip file by its content; returns the SHA-256 of that in hex."""
+def unpack(partial: Path, max_bytes: int, data_url: str) -> Saved:
+    """Replace a gzip file by its content."""
     unpacked = partial.with_name(partial.name + ".unpacked")
     try:
         with gzip.open(partial, "rb") as stream:
-            digest = save(pieces(stream), unpacked, max_bytes, data_url)
+            saved = save(pieces(stream), unpacked, max_bytes, data_url)
         shutil.move(unpacked, partial)
-        return digest
+        return saved
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DownloadError(f"{data_url} is a damaged gzip file ({error}); download it again") from error
     finally:
@@ -207,13 +222,3 @@ def refuse_other_than_csv(path: Path, data_url: str) -> None:
         raise DownloadError(f"{data_url} is a binary file, not a CSV file; a CSV file with a header and rows is needed")
     if whole and len(text.splitlines()) < 2:
         raise DownloadError(f"{data_url} has a header but no rows; check that it is the whole file")
-
-
-def count_lines(path: Path) -> int:
-    """Lines in the file, the header's included; a last line without a line end counts."""
-    lines, last = 0, b"\n"
-    with path.open("rb") as file:
-        for chunk in pieces(file):
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
-    return lines + (last != b"\n")
