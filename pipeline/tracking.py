@@ -47,7 +47,7 @@ class Tracking:
 
     def __init__(self, root: Path):
         self.root = root
-        self.uri = mlflow.get_tracking_uri()
+        self.uri = absolute(mlflow.get_tracking_uri())
         mlflow.set_tracking_uri(self.uri)  # as it is now, absolute: the steps work in other folders
         try:
             with store_lock(self.uri):
@@ -306,6 +306,12 @@ def store_lock(uri: str) -> contextlib.AbstractContextManager:
     path = Path(uri.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(f"{path}.lock")
+
+
+def absolute(uri: str) -> str:
+    """A relative SQLite file as an absolute one: each step, in its own folder, would make a database of its own."""
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri or Path(path).is_absolute() else f"sqlite:///{Path(path).resolve()}"
 
 
 def without_password(uri: str) -> str:

@@ -264,3 +264,14 @@ def test_ctrl_c_before_anything_started_is_one_line(toy):
     assert "Traceback" not in out + err
     assert os.environ["MLFLOW_TRACKING_URI"] == toy.uri
     assert "RUNNING" not in toy.statuses()
+
+
+def test_a_relative_tracking_uri_means_one_database(toy, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///relative.db")
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    toy.step("a")
+    toy.step("b", reads="a")
+    assert toy.run().code == 0
+    assert [path.parent for path in toy.folder.rglob("*.db")] == [toy.folder]
+    mlflow.set_tracking_uri(f"sqlite:///{toy.folder / 'relative.db'}")
+    assert toy.statuses() == ["FINISHED"] * 3
