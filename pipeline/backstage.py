@@ -30,9 +30,9 @@ class Stage:
             run_id = self.tracking.begin_step(step, decision, attempt, folder)
         scratch = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch))
         log = scratch / f"{step.name}.log"
-        if self.building is None and self.managed():
+        if self.building is None and self.managed:
             target = functools.partial(quietly, str(self.scratch / "environments.log"), ensure_all)
-            self.building = self.launcher.start(target, self.managed())
+            self.building = self.launcher.start(target, self.managed)
         task = Task(
             folder=str(folder),
             entry_point=step.entry_point,
@@ -47,7 +47,7 @@ class Stage:
             scratch=str(scratch),
             root=str(self.planner.root),
             verbose=self.request.verbose,
-            environ=self.environ(str(folder) in self.managed()),
+            environ=self.environ(str(folder) in self.managed),
         )
         return run_id, log, self.launcher.start(run_step, task, preload=self.preload(step))
 
@@ -55,6 +55,7 @@ class Stage:
         """Whether the step wants modules imported that are worth it: another environment has modules of its own."""
         return bool(step.preload) and self.planner.manager(step) == "local" and step.backend == "local"
 
+    @functools.cached_property
     def managed(self) -> dict[str, str]:
         """The folders of the steps that run in an environment which is built for them -> its manager."""
         managers = {step.name: self.planner.manager(step) for step in self.request.steps.values()}

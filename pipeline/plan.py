@@ -28,6 +28,12 @@ class Result:
     seconds: float = 0.0
     when: str = ""  # local time of its end, for people
 
+    def holding(self, reference: Reference) -> tuple[Mapping, str]:
+        """Where a reference to this step points: its metrics or its outputs, and the name to look for there."""
+        if reference.kind == "metric":
+            return self.metrics, reference.name
+        return self.outputs, reference.name.split("/")[0]
+
 
 @dataclass(frozen=True)
 class Input:
@@ -112,8 +118,7 @@ class Planner:
         return warnings
 
     def lacking(self, step: Step, reference: Reference, result: Result) -> list[str]:
-        found = result.metrics if reference.kind == "metric" else result.outputs
-        name = reference.name if reference.kind == "metric" else reference.name.split("/")[0]
+        found, name = result.holding(reference)
         if name not in found:
             have = ", ".join(found) or "nothing"
             return [
@@ -254,8 +259,7 @@ class Planner:
             if reference.step in pending:
                 return UNKNOWN, reference
             result = upstream.get(reference.step) or self.borrowed[reference.step]
-            found = result.metrics if reference.kind == "metric" else result.outputs
-            top = reference.name if reference.kind == "metric" else reference.name.split("/")[0]
+            found, top = result.holding(reference)
             if top not in found:
                 raise LookupError(
                     f"{reference} is not there: its run {result.run_id[:8]} made {', '.join(found) or 'nothing'}"

@@ -14,7 +14,7 @@ from pipeline.config import Request
 from pipeline.plan import Decision, Planner
 from pipeline.runner import Event, Outcome, tail
 
-MARKS = {"executed": "✓", "reused": "=", "failed": "✗", "skipped": "-", "execute": "execute", "reuse": "reuse"}
+MARKS = {"executed": "✓", "reused": "=", "failed": "✗", "skipped": "-"}
 
 
 class Lines:

@@ -76,7 +76,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: `planned`, `started`, `output`, `retry`, `ended`, `warning`."""
+    """Something that happened: `warning`, `started`, `output`, `retry`, `ended`, `tick`."""
 
     kind: str
     step: str = ""

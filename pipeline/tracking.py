@@ -190,9 +190,8 @@ class Tracking:
             self.run_id = given
             self.client.log_batch(given, tags=as_tags(tags | {MLFLOW_RUN_NAME: "pipeline"}))
         else:
-            source = {MLFLOW_USER: user(), MLFLOW_SOURCE_NAME: "main.py", MLFLOW_SOURCE_TYPE: "LOCAL"}
             self.run_id = self.client.create_run(
-                self.experiment_id, tags=source | tags, run_name=tags.get(MLFLOW_RUN_NAME, "pipeline")
+                self.experiment_id, tags=source_tags() | tags, run_name=tags.get(MLFLOW_RUN_NAME, "pipeline")
             ).info.run_id
             self.client.log_batch(self.run_id, params=as_params(parameters))
         self.client.log_text(self.run_id, config, "config.yaml")
@@ -214,12 +213,7 @@ class Tracking:
 
     def create_sweep(self) -> str:
         """A run that is the parent of several pipeline runs."""
-        tags = {
-            PROCESS: this_process(),
-            MLFLOW_USER: user(),
-            MLFLOW_SOURCE_NAME: "main.py",
-            MLFLOW_SOURCE_TYPE: "LOCAL",
-        }
+        tags = {PROCESS: this_process()} | source_tags()
         return self.client.create_run(self.experiment_id, tags=tags, run_name="sweep").info.run_id
 
     def begin_step(self, step: Step, decision: Decision, attempt: int, folder: Path) -> str:
@@ -402,6 +396,11 @@ def git_state(root: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return {"commit": commit, "dirty": git("status", "--porcelain") != ""} if commit else {}
+
+
+def source_tags() -> dict[str, str]:
+    """Who and what started a run that is not an MLflow project's."""
+    return {MLFLOW_USER: user(), MLFLOW_SOURCE_NAME: "main.py", MLFLOW_SOURCE_TYPE: "LOCAL"}
 
 
 def user() -> str:
