@@ -243,7 +243,7 @@ def failure(outcomes: Mapping[str, Outcome], logs: Mapping[str, str], again: Seq
     for o in (o for o in outcomes.values() if o.state == "failed"):
         told.append(f"\n{o.step} failed: {o.reason}")
         words = tail(o.log, 10) if o.log else []
-        if len(words) > 1 or (words and words[-1] not in o.reason):
+        if len(words) > 1 or (words and o.reason not in words[-1]):
             told += [f"  | {line}" for line in words]
         if o.step in logs:
             told.append(f"  log: {logs[o.step]}")
