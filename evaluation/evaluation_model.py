@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import skops.io
 import yaml
+from skops.io.exceptions import UntrustedTypesFoundException
 
 # Stock types that skops does not trust by itself. A model's own list (skops_trusted_types in MLmodel) does not count:
 # whoever wrote the file wrote that too.
@@ -59,15 +60,13 @@ def open_model(folder: Path) -> SavedModel:
             f"the model {folder.name} has no readable model.skops; train it again with the step training"
         )
     try:
-        untrusted = set(skops.io.get_untrusted_types(file=data)) - set(TRUSTED_TYPES)
-        if untrusted:
-            raise EvaluationError(
-                f"the model {folder.name} is refused: it holds types that are not trusted "
-                f"({', '.join(sorted(untrusted)[:5])}); only stock scikit-learn models are loaded"
-            )
         classifier = skops.io.load(data, trusted=TRUSTED_TYPES)
-    except EvaluationError:
-        raise
+    except UntrustedTypesFoundException:  # before anything of it was made
+        untrusted = set(skops.io.get_untrusted_types(file=data)) - set(TRUSTED_TYPES)
+        raise EvaluationError(
+            f"the model {folder.name} is refused: it holds types that are not trusted "
+            f"({', '.join(sorted(untrusted)[:5])}); only stock scikit-learn models are loaded"
+        ) from None
     except Exception as error:  # whatever a damaged or hostile file brings about
         raise EvaluationError(
             f"the model {folder.name} cannot be read ({type(error).__name__}); train it again with the step training"

@@ -130,14 +130,13 @@ def looks_pickled(name: str, start: bytes) -> bool:
 def load_skops(file: Path, uri: str) -> object:
     """Raises ModelError for types beyond TRUSTED_TYPES: the list in the model's own MLmodel is not asked."""
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        if unknown := sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)):
-            names = ", ".join(unknown)[:300]
-            raise ModelError(f"model {uri} holds types that are not trusted, so it is not loaded: {names}")
         return skops.io.load(file, trusted=list(TRUSTED_TYPES))
-    except ModelError:
-        raise
+    except UntrustedTypesFoundException:  # before anything of it was made
+        names = ", ".join(sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)))[:300]
+        raise ModelError(f"model {uri} holds types that are not trusted, so it is not loaded: {names}") from None
     except Exception as error:  # a damaged or forged file can make skops raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"model {uri} is not one that skops can load ({type(error).__name__}: {reason})") from None

@@ -76,6 +76,24 @@ def run_step(task: Task) -> None:
     sys.exit(code)
 
 
+def opened(uri: str) -> None:
+    """Open the store in this process, so that its forks need not."""
+    mlflow.set_tracking_uri(uri)
+    with contextlib.suppress(MlflowException):
+        client = mlflow.MlflowClient()
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+    rest()
+
+
+def rest() -> None:
+    """Close the connections to a database: forks must not share them. The next query opens one."""
+    for kind in ("tracking", "model_registry"):
+        if module := sys.modules.get(f"mlflow.store.{kind}.sqlalchemy_store"):
+            for engine in module.SqlAlchemyStore._engine_map.values():
+                engine.dispose()
+
+
 def quietly(log: str, target: Callable[[Any], None], argument: Any) -> None:
     """Call `target` as a process that is nobody's step, with a log of its own."""
     detach(log)
@@ -219,6 +237,8 @@ def run_script(arguments: list[str], folder: str, environ: Mapping[str, str], ro
     sys.argv = arguments
     # What a fresh interpreter would have: the script's folder first, and nothing of the orchestrator's.
     sys.path[:] = [str(Path(script).parent)] + [p for p in sys.path if p and Path(p).resolve() != Path(root)]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
+        del sys.modules[name]
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as leave:

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from pipeline import launcher
 from pipeline.config import SETTINGS
 from pipeline.errors import RequestError, unknown
-from pipeline.fingerprint import SAFE_LOADER
+from pipeline.fingerprint import read_yaml
+from pipeline.launcher import Launcher, cool_down
 
 DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
@@ -49,12 +49,6 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
     refused: list[RequestError] = []
     sweep = None
 
-    def guarded(config: Any) -> None:
-        try:
-            codes.append(task(config, sweep))
-        except RequestError as error:  # kept from Hydra, which would add lines of its own
-            refused.append(error)
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
     try:
         sys.argv[1:] = hydra_arguments(arguments, root)
@@ -67,9 +61,14 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
 
             sweep = Sweep()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
-        if will_run(sys.argv[1:], root):
-            launcher.warm_up()
-        compose(guarded, root)
+        import_ahead(sys.argv[1:], root)
+        for config, overrides in compose(root):
+            if sweep:
+                sweep.overrides = overrides
+            try:
+                codes.append(task(config, sweep))
+            except RequestError as error:  # the other combinations are run nevertheless
+                refused.append(error)
         if sweep:
             print(sweep.close())
     except RequestError as error:
@@ -78,7 +77,7 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
         print("interrupted before anything was started", file=sys.stderr)
         return INTERRUPTED
     finally:
-        launcher.cool_down()
+        cool_down()
     for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
         print(f"error: {problem}", file=sys.stderr)
     return max([*codes, *[REFUSED] * bool(refused)], default=DONE)
@@ -93,13 +92,16 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def compose(task: Callable[[Any], None], root: Path) -> None:
-    """Let Hydra compose the configuration, with --help, --cfg and --multirun, and call `task` with it.
+def compose(root: Path) -> list[tuple[Any, tuple[str, ...]]]:
+    """The configuration that Hydra composes, and the overrides in it; with --multirun several, with --cfg none.
+
+    What they are for goes on outside of Hydra: a step is a fork of this process, and may use Hydra itself.
 
     Raises:
         RequestError: an override or config.yaml is wrong.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -107,10 +109,16 @@ def compose(task: Callable[[Any], None], root: Path) -> None:
     for name in ("artifact", "metric", "model"):
         # References stay as they are written until a step starts.
         OmegaConf.register_new_resolver(name, lambda *a, name=name: f"${{{name}:{','.join(a)}}}", replace=True)
+    composed = []
+
+    def collect(config: Any) -> None:
+        composed.append((config, tuple(HydraConfig.get().overrides.task)))
+
     try:
-        hydra.main(config_path=str(root), config_name="config", version_base="1.3")(task)()
+        hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(in_a_sentence(error, root)) from error
+    return composed
 
 
 def as_mapping(config: Any) -> tuple[dict[str, Any], list[str]]:
@@ -163,18 +171,43 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def will_run(arguments: Iterable[str], root: Path) -> bool:
-    """Whether steps will probably be forked from the warm server, so that it pays to start it before all else."""
-    asks = [a for a in arguments if a.startswith("-") and a not in ("--multirun", "-m")]
-    method = as_written(root).get("start_method", "forkserver")
-    return method == "forkserver" and not asks and not {"dry_run=true", "start_method=spawn"} & set(arguments)
+def import_ahead(arguments: list[str], root: Path) -> None:
+    """Import what steps need before anything else is done, unless the request looks as if no step will run.
+
+    Whatever is guessed here, the answer is the same: a mistake is found a second later, or a step starts later.
+    """
+    written = as_written(root)
+    settings = {"dry_run": "false", "start_method": str(written.get("start_method", "forkserver"))}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if argument not in ("--multirun", "-m") and not is_known(key, value, written, root):
+            return
+        settings[key] = value.strip("'\"")
+    launcher = Launcher(settings["start_method"])
+    if settings["dry_run"] == "false":
+        with contextlib.suppress(AttributeError, TypeError):  # an odd config.yaml: the parser will say what is wrong
+            steps = written["pipeline"].values()
+            launcher.import_ahead(written.get("preload", ()), [m for step in steps for m in step.get("preload", ())])
+
+
+def is_known(key: str, value: str, written: Mapping[str, Any], root: Path) -> bool:
+    """Whether an override looks right: a key of config.yaml, steps that are there, a parameter that a step has."""
+    steps = written.get("pipeline") or {}
+    if match := re.fullmatch(r"[+~]*pipeline\.(\w+)\.parameters\.(\w+)", key):
+        file = root / match[1] / "MLproject"
+        return match[2] in ((steps.get(match[1]) or {}).get("parameters") or {}) or (
+            file.is_file() and f" {match[2]}:" in file.read_text(errors="replace")
+        )
+    if key == "steps":
+        return {"all", *steps, *(written.get("groups") or {})} >= set(re.findall(r"[\w-]+", value))
+    return key in written or key in SETTINGS
 
 
 @functools.cache
 def as_written(root: Path) -> dict[str, Any]:
     """config.yaml before Hydra composes it; what is wrong with it is for Hydra and the parser to say."""
     try:
-        written = yaml.load((root / "config.yaml").read_bytes(), Loader=SAFE_LOADER)  # noqa: S506
+        written = read_yaml((root / "config.yaml").read_bytes())
     except (OSError, yaml.YAMLError):
         return {}
     return written if isinstance(written, dict) else {}

@@ -75,6 +75,7 @@ class Request:
     dry_run: bool = False
     verbose: bool = False
     start_method: str = "forkserver"
+    preload: tuple[str, ...] = ()  # modules that every step finds imported already
     outputs: tuple[Reference, ...] = ()
     sweep_metric: str = ""
 
@@ -90,6 +91,7 @@ SETTINGS = {
     "dry_run": bool,
     "verbose": bool,
     "start_method": str,
+    "preload": list,
     "outputs": list,
     "sweep_metric": str,
 }
@@ -157,6 +159,7 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
         selected=selected,
         force=force,
         outputs=outputs,
+        preload=tuple(map(str, config.get("preload", ()))),
         **{key: config[key] for key in plain if key in config},
     )
 

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 PARTS = ("code", "parameters", "inputs", "environment")
-SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where it is there
 PART_LIMIT = 7500  # characters of JSON: MLflow keeps 8000 of a tag
 # Never part of what a step does, wherever they lie.
 IGNORED = {
@@ -29,6 +29,11 @@ IGNORED = {
 IGNORED_FILES = (".pyc", ".db", ".db-wal", ".db-shm", ".db-journal", ".db.lock", ".DS_Store")
 # What MLflow writes anew into every MLmodel file, whatever the model.
 VOLATILE = {"run_id", "model_id", "model_uuid", "utc_time_created", "artifact_path", "model_size_bytes", "prompts"}
+
+
+def read_yaml(text: str | bytes) -> Any:
+    """`yaml.safe_load`, by the parser in C where it is there: ten times as fast."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def digest(path: Path) -> str:
 
 def mlmodel_digest(path: Path) -> str:
     try:
-        content = yaml.load(path.read_bytes(), Loader=SAFE_LOADER)  # noqa: S506
+        content = read_yaml(path.read_bytes())
         stable = {key: value for key, value in content.items() if key not in VOLATILE}
     except (yaml.YAMLError, AttributeError):
         return hashlib.sha256(path.read_bytes()).hexdigest()

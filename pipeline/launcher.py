@@ -7,25 +7,15 @@ from typing import Any
 
 from pipeline.processes import stop_group, stop_tree
 from pipeline.runner import Exit
-from pipeline.warm import Server, WarmServers
+from pipeline.warm import OURS, Server, bring_in
 
-_servers: WarmServers | None = None
-
-
-def warm_up() -> WarmServers:
-    """This process's warm servers, started now if they are not there: they import while it does something else."""
-    global _servers
-    if _servers is None:
-        _servers = WarmServers()
-    return _servers
+_servers: dict[str, Server] = {}
 
 
 def cool_down() -> None:
     """End the warm servers, if there are any."""
-    global _servers
-    if _servers is not None:
-        _servers.close()
-        _servers = None
+    while _servers:
+        _servers.popitem()[1].close()
 
 
 class Launcher:
@@ -34,16 +24,34 @@ class Launcher:
     def __init__(self, start_method: str = "forkserver"):
         self.warm = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
 
-    def preload(self, modules: Iterable[str]) -> None:
-        """Have these imported in what steps with `preload` will be forked from."""
-        if self.warm:
-            warm_up().preload(modules)
+    def import_ahead(self, everywhere: Iterable[str], preload: Iterable[str]) -> None:
+        """Import here what every step needs, and start the server that goes on with what some steps `preload`.
+
+        To be called as long as this process has no threads: a fork would share their locks.
+        """
+        if not self.warm:
+            return
+        for module in (*everywhere, *OURS):
+            bring_in(module)
+        if "heavy" not in _servers and (preload := tuple(preload)):
+            _servers["heavy"] = Server()
+            _servers["heavy"].do(bring_in, *preload)
+
+    def get_ready(self, preload: Iterable[str], open_store: Callable, uri: str) -> None:
+        """Start the server that forks all other steps, and have the store open in both; here, nothing must be open."""
+        if not self.warm:
+            return
+        if "heavy" in _servers:
+            _servers["heavy"].do(bring_in, *preload)
+            _servers["heavy"].do(open_store, uri)
+        if "light" not in _servers:
+            _servers["light"] = Server()
 
     def start(self, target: Callable, task: Any, preload: bool = False) -> "Process":
         """Run `target(task)` in a process; with `preload`, in one that has the modules of `preload` imported."""
         if not self.warm:
             return Spawned(target, task)
-        return Forked(warm_up().heavy if preload else warm_up().light, target, task)
+        return Forked(_servers["heavy" if preload and "heavy" in _servers else "light"], target, task)
 
 
 class Process:

@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.config import Step
 from pipeline.errors import RequestError, unknown
+from pipeline.fingerprint import read_yaml
 
 GIT_URI = re.compile(r"^(git\+)?(https?|ssh|git|file)://|^git@|\.git(#.*)?$")
 
@@ -79,7 +80,7 @@ def load(step: Step, folder: Path) -> Project:
     if not file.is_file():
         raise RequestError(f"step {step.name}: {folder.name}/ has no MLproject file; every step is an MLflow project")
     try:
-        spec = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        spec = read_yaml(file.read_text(encoding="utf-8")) or {}
         entry_points = spec.get("entry_points") or {}
         environment = environment_file(spec, folder)
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:

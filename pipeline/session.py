@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -33,12 +34,10 @@ class Session(contextlib.ExitStack):
         self.started = time.time()
         self.order = [name for name in order(request.steps) if name in request.selected]
         self.parent_pid = os.getppid()
-        self.scratch = Path(
-            self.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-", ignore_cleanup_errors=True))
-        )
+        # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
+        self.scratch = Path(tempfile.mkdtemp(prefix="pipeline-"))
+        self.callback(shutil.rmtree, self.scratch, ignore_errors=True)
         self.launcher = Launcher(request.start_method)
-        if not request.dry_run:
-            self.launcher.preload(m for name in request.selected for m in request.steps[name].preload)
 
     def plan(self) -> None:
         """Look at everything that can be refused; nothing is started, and nothing is written to the store.
@@ -48,6 +47,8 @@ class Session(contextlib.ExitStack):
         """
         selected = [self.request.steps[name] for name in self.order]
         projects = load_all(selected, self.root, self.scratch / "clones")
+        if not self.request.dry_run:
+            self.launcher.import_ahead(self.request.preload, self.preload())
         from pipeline.tracking import Tracking  # imports MLflow: after what can be refused without it
 
         quiet(self.request.verbose)
@@ -59,6 +60,8 @@ class Session(contextlib.ExitStack):
             self.env_manager = self.tracking.started_with()
         projects |= self.other_projects()
         self.tracking.look_back(len(self.order))
+        if any(reference.kind == "model" for step in selected for _, reference in step.references()):
+            self.tracking.open_registry()
         self.planner = Planner(self.request, projects, self.tracking, self.root, self.env_manager)
         self.warnings = self.planner.check()
 
@@ -72,6 +75,9 @@ class Session(contextlib.ExitStack):
                     found[name] = load(step, folder)
         return found
 
+    def preload(self) -> list[str]:
+        return [module for name in self.order for module in self.request.steps[name].preload]
+
     def show_plan(self) -> int:
         """Print what would be done, decided by the same code that does it."""
         for warning in self.warnings:
@@ -83,8 +89,11 @@ class Session(contextlib.ExitStack):
     def run(self, config: str) -> dict[str, Outcome]:
         """Run the plan and record it; each step's outcome."""
         from pipeline.backstage import Stage
+        from pipeline.child import opened, rest
 
         self.tracking.repair()
+        rest()
+        self.launcher.get_ready(self.preload(), opened, self.tracking.uri)
         stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)
         cores = os.cpu_count() or 1
         runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or cores)

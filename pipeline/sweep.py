@@ -29,12 +29,10 @@ class Sweep:
 
     def begin(self, tracking: Tracking, metric: str) -> dict[str, str]:
         """The tags for the next pipeline run; the first call makes the parent (or takes `mlflow run`'s)."""
-        from hydra.core.hydra_config import HydraConfig
-
         self.tracking, self.metric = tracking, metric
         if not self.parent:
             self.parent = os.environ.pop("MLFLOW_RUN_ID", "") or tracking.create_sweep()
-        self.overrides = tuple(map(as_written, HydraConfig.get().overrides.task))
+        self.overrides = tuple(map(as_written, self.overrides))
         return {"mlflow.parentRunId": self.parent, "mlflow.runName": " ".join(self.overrides) or "pipeline"}
 
     def add(self, run_id: str, status: str, outcomes: Mapping[str, Outcome]) -> None:

@@ -79,6 +79,11 @@ class Tracking:
         for result in self._search("", 2 * steps):
             self._latest.setdefault(result.step, result)
 
+    def open_registry(self) -> None:
+        """Open the model registry before a step has to wait for that."""
+        with contextlib.suppress(MlflowException):
+            self.client.search_registered_models(max_results=1)
+
     def latest(self, step: str) -> Result | None:
         """The step's latest good run in this experiment."""
         if step not in self._latest:

@@ -1,14 +1,15 @@
 """Processes that have the heavy modules imported already, and fork a step's process when asked.
 
-    light    imports what every step needs, then forks heavy, then serves
-    heavy    imports what the steps ask for with `preload`, then serves
+    the orchestrator    imports OURS, forks heavy, composes the configuration, opens the store and plans, forks light
+    heavy               imports what the steps ask for with `preload`, opens the store, then serves
+    light               serves at once
 
     to serve, as long as the orchestrator is there:
         a step is asked for     fork, say its process ID
         a step has ended        say its exit code
 
-Two, because Python's own `forkserver` serves nobody before everything is imported: here the first steps run while the
-modules of the later ones come in. `start_method: spawn` in config.yaml does without all of this.
+MLflow is imported once, by the orchestrator, since every fork has what its parent had. Two servers, because the first
+steps run while the modules of the later ones come in. `start_method: spawn` in config.yaml does without all of this.
 """
 
 import contextlib
@@ -17,9 +18,9 @@ import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.processes import stop_group, stop_tree
 
@@ -34,13 +35,27 @@ OURS = (
 
 
 class Server:
-    """The orchestrator's end of one of the two; a ticket is a step asked for."""
+    """The orchestrator's end of a server; a ticket is a step asked for."""
 
-    def __init__(self, connection: Connection):
-        self.connection = connection
+    alive: ClassVar[list["Server"]] = []
+
+    def __init__(self):
         self.tickets = 0
+        self.done: set[tuple[Callable, Any]] = set()
         self.started: dict[int, Callable[[int], None]] = {}
         self.codes: dict[int, int] = {}
+        self.connection, requests = multiprocessing.Pipe()
+        Server.alive.append(self)
+        self.process = multiprocessing.get_context("fork").Process(target=serve, args=(requests,))
+        self.process.start()
+        requests.close()
+
+    def do(self, function: Callable[[Any], None], *arguments: Any) -> None:
+        """Let the server itself call the function with each of these before it forks again."""
+        for argument in arguments:
+            if (function, argument) not in self.done:
+                self.done.add((function, argument))
+                self.connection.send((0, function, argument))
 
     def start(self, target: Callable, task: Any) -> int:
         self.tickets += 1
@@ -60,51 +75,16 @@ class Server:
             for ticket in range(1, self.tickets + 1):
                 self.codes.setdefault(ticket, -signal.SIGKILL)
 
-
-class WarmServers:
-    """Both of them. They serve all the steps of this process's pipeline runs."""
-
-    def __init__(self):
-        (light, their_light), (heavy, their_heavy) = multiprocessing.Pipe(), multiprocessing.Pipe()
-        self.light, self.heavy = Server(light), Server(heavy)
-        self.asked: set[str] = set()
-        context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=serve_light, args=(their_light, their_heavy), name="warm")
-        self.process.start()
-        their_light.close()
-        their_heavy.close()
-
-    def preload(self, modules: Iterable[str]) -> None:
-        """Let heavy import these, once it is there."""
-        if new := [m for m in dict.fromkeys(modules) if m not in self.asked]:
-            self.asked.update(new)
-            self.heavy.connection.send(new)
-
     def close(self) -> None:
+        Server.alive.remove(self)
         stop_group(self.process.pid, signal.SIGKILL)
         self.process.kill()
-        self.process.join()
-        self.light.connection.close()
-        self.heavy.connection.close()
-
-
-def serve_light(light: Connection, heavy: Connection) -> None:
-    os.setsid()  # Ctrl-C in the terminal is for the orchestrator
-    gc.disable()  # nothing that an import makes is garbage: looking for it takes a quarter of the time
-    for module in OURS:
-        bring_in(module)
-    multiprocessing.get_context("fork").Process(target=serve_heavy, args=(light, heavy)).start()
-    heavy.close()
-    serve(light)
-
-
-def serve_heavy(light: Connection, heavy: Connection) -> None:
-    light.close()
-    serve(heavy)
+        self.connection.close()
 
 
 def serve(requests: Connection) -> None:
     """Until the orchestrator's end of the connection closes."""
+    detach_from_orchestrator()
     fork = multiprocessing.get_context("fork")
     running: dict[int, Any] = {}  # sentinel -> (ticket, process)
     while True:
@@ -116,21 +96,28 @@ def serve(requests: Connection) -> None:
         if requests not in ready:
             continue
         try:
-            message = requests.recv()
+            ticket, target, task = requests.recv()
         except EOFError:
             for _, process in running.values():
                 stop_tree(process.pid, signal.SIGKILL)
             os._exit(0)
-        if isinstance(message, list):
-            for module in message:
-                bring_in(module)
+        if not ticket:
+            target(task)
         else:
-            ticket, target, task = message
             gc.freeze()  # what is imported by now is never looked at again, and so stays shared with the fork
             process = fork.Process(target=forked, args=(target, task))
             process.start()
             running[process.sentinel] = (ticket, process)
             requests.send((ticket, process.pid, 0))
+
+
+def detach_from_orchestrator() -> None:
+    os.setsid()  # Ctrl-C in the terminal is for the orchestrator
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    for server in Server.alive:
+        server.connection.close()  # what only the orchestrator holds closes when it dies
+    gc.disable()  # nothing that an import makes is garbage: looking for it takes a quarter of the time
 
 
 def forked(target: Callable, task: Any) -> None:

@@ -254,6 +254,29 @@ def test_spawn_gives_the_same_result_as_forkserver(toy):
     assert {n: s["outputs"] for n, s in first.items()} == {n: s["outputs"] for n, s in second.items()}
 
 
+def test_a_step_may_be_a_hydra_application_and_have_a_module_called_pipeline(toy):
+    toy.step("a")
+    code = """
+import hydra, mlflow
+from pipeline import GREETING
+
+@hydra.main(config_path=None, version_base=None)
+def main(config):
+    with mlflow.start_run():
+        mlflow.log_text(f"{GREETING} {config.name}", "out.txt")
+
+if __name__ == "__main__":
+    main()
+"""
+    (toy.folder / "a" / "run.py").write_text(code)
+    (toy.folder / "a" / "pipeline.py").write_text("GREETING = 'hello'")
+    project = toy.folder / "a" / "MLproject"
+    project.write_text(project.read_text().replace("--text {text} --do {do}", "+name={text}"))
+    assert toy.run().code == 0
+    (run,) = [run for run in toy.runs() if run.info.run_name == "a"]
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/out.txt") == "hello a"
+
+
 def test_ctrl_c_before_anything_started_is_one_line(toy):
     toy.step("a")
     process = toy.start()
