@@ -12,14 +12,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 # Stock types that skops does not trust by itself. A model's own list (skops_trusted_types in MLmodel) does not count:
 # whoever wrote the file wrote that too.
-TRUSTED_TYPES = [
-    "numpy.dtype",
-    "numpy.log1p",
-    "numpy.ravel",
-    "numpy.sum",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-]
+TRUSTED_TYPES = ["numpy.dtype", "numpy.ravel", "numpy.sum", "sklearn.tree._tree.Tree"]
 PICKLES = {".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill", ".pt", ".pth", ".py", ".so"}
 
 

@@ -39,6 +39,8 @@ FAMILIAR = {  # skops reads them without being told to
     "builtins.dict",
     "builtins.slice",
     "numpy.ndarray",
+    "numpy.random.mtrand.RandomState",
+    "sklearn._loss._loss.CyHalfBinomialLoss",
 }
 DROPPED = [
     "_stop_words_id",  # CountVectorizer: the memory address of its stop words; without it, it looks again

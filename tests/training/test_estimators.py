@@ -58,7 +58,7 @@ def test_a_saved_model_holds_only_stock_types_no_pickle_and_no_time(model: str) 
 def test_a_model_that_no_step_would_open_is_not_saved(odd: object, tmp_path: Path) -> None:
     if hasattr(odd, "predict"):
         odd.fit(np.arange(40.0).reshape(20, 2), [0, 1] * 10)
-    with pytest.raises(ValueError, match="types that are not trusted: (posix.system|sklearn.*TreePredictor)"):
+    with pytest.raises(ValueError, match=r"types that are not trusted: (posix\.system|sklearn.*TreePredictor)"):
         save_model(odd, str(tmp_path / "model"), Model(), None, None, [], "3.11")
     assert not list((tmp_path / "model").iterdir())
 
