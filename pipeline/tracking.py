@@ -251,14 +251,14 @@ class Tracking:
     def finish_step(self, run_id: str, step: Step, decision: Decision, log: Path, seconds: float) -> Result:
         """Record a step that ended well: its log, the digest of each output; from here on it can be reused."""
         self._log(run_id, log)
+        self._runs[run_id] = self.client.get_run(run_id)  # as it is now that the step has ended
         with self.outputs(run_id) as found:
             digests = {name: digest(path) for name, path in found.items()}
         tags = {OUTPUT + name: sha256 for name, sha256 in digests.items()} | {STATE: "executed"}
         self.client.set_terminated(run_id, "FINISHED")
         self.client.log_batch(run_id, tags=as_tags(tags | {"pipeline.seconds": f"{seconds:.3f}"}))
         self._latest.pop(step.name, None)
-        metrics = self.client.get_run(run_id).data.metrics
-        return Result(step.name, run_id, digests, metrics, decision.fingerprint, seconds)
+        return Result(step.name, run_id, digests, self._runs[run_id].data.metrics, decision.fingerprint, seconds)
 
     def fail_step(self, run_id: str, log: Path, status: str, reason: str) -> None:
         """Record a step that did not end well, as FAILED or KILLED, with its log."""
