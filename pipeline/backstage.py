@@ -1,17 +1,33 @@
 """Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
 
 import functools
+import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.child import Task, quietly, run_step
+from pipeline.child import StandBy, Task, quietly, run_step, stand_by
 from pipeline.config import Request, Step
 from pipeline.environments import ensure_all
 from pipeline.launcher import Launcher, Process
 from pipeline.plan import Decision, Planner, Result
+from pipeline.report import write_whole
 from pipeline.tracking import Tracking
+from pipeline.warm import OURS
+
+LOOK_AHEAD = 4  # interpreters of steps' environments that stand by at a time
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A process that stands by for a step, and where it finds what to do."""
+
+    process: Process
+    scratch: Path
+    task: Path
 
 
 class Stage:
@@ -21,14 +37,54 @@ class Stage:
         self.request, self.planner, self.tracking, self.launcher = request, planner, tracking, launcher
         self.scratch = scratch
         self.building: Process | None = None
+        self.expected: list[str] = []
+        self.standing_by: dict[str, Ready] = {}
+
+    def expect(self, names: Iterable[str]) -> None:
+        """These steps will probably be started, in this order: have the interpreters of their environments ready."""
+        if self.launcher.warm:
+            steps = [self.request.steps[name] for name in names]
+            self.expected = [step.name for step in steps if str(self.folder(step)) in self.managed]
+            self.look_ahead()
+
+    def look_ahead(self) -> None:
+        while self.expected and len(self.standing_by) < LOOK_AHEAD:
+            step = self.request.steps[self.expected.pop(0)]
+            scratch = self.new_scratch(step)
+            task = scratch / "task.json"
+            ahead = StandBy(
+                folder=str(self.folder(step)),
+                entry_point=step.entry_point,
+                env_manager=self.planner.manager(step),
+                modules=(*self.request.preload, *step.preload, *OURS),
+                log=str(scratch / f"{step.name}.log"),
+                task=str(task),
+                scratch=str(scratch),
+                environ=self.environ(managed=True),
+            )
+            self.standing_by[step.name] = Ready(self.launcher.start(stand_by, ahead), scratch, task)
+
+    def ready(self, step: Step) -> Ready | None:
+        """The process that stands by for the step, if there is one; it is used once."""
+        if step.name in self.expected:
+            self.expected.remove(step.name)
+        found = self.standing_by.pop(step.name, None)
+        return found if found and found.process.ended() is None else None
+
+    def new_scratch(self, step: Step) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch))
+
+    def folder(self, step: Step) -> Path:
+        return self.planner.projects[step.name].folder
 
     def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Process]:
         """Start a step's process; its run's ID ("" where the backend makes the run), its log, and the process."""
-        folder = self.planner.projects[step.name].folder
+        folder = self.folder(step)
         run_id = ""
         if step.backend == "local":
             run_id = self.tracking.begin_step(step, decision, attempt, folder)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch))
+        ready = self.ready(step)
+        scratch = ready.scratch if ready else self.new_scratch(step)
         log = scratch / f"{step.name}.log"
         if self.building is None and self.managed:
             target = functools.partial(quietly, str(self.scratch / "environments.log"), ensure_all)
@@ -49,7 +105,11 @@ class Stage:
             verbose=self.request.verbose,
             environ=self.environ(str(folder) in self.managed),
         )
-        return run_id, log, self.launcher.start(run_step, task, preload=self.preload(step))
+        if ready:
+            write_whole(ready.task, json.dumps(asdict(task)))
+        process = ready.process if ready else self.launcher.start(run_step, task, preload=self.preload(step))
+        self.look_ahead()
+        return run_id, log, process
 
     def preload(self, step: Step) -> bool:
         """Whether the step wants modules imported that are worth it: another environment has modules of its own."""
@@ -60,7 +120,7 @@ class Stage:
         """The folders of the steps that run in an environment which is built for them -> its manager."""
         managers = {step.name: self.planner.manager(step) for step in self.request.steps.values()}
         return {
-            str(self.planner.projects[name].folder): managers[name]
+            str(self.folder(self.request.steps[name])): managers[name]
             for name in self.request.selected
             if managers[name] in ("uv", "virtualenv") and self.request.steps[name].backend == "local"
         }
@@ -76,7 +136,9 @@ class Stage:
         return environ
 
     def close(self) -> None:
-        """End what is no step's: the building of environments that nobody waits for any more."""
+        """End what is no step's: what stands by, and the building of environments that nobody waits for any more."""
+        for ready in self.standing_by.values():
+            ready.process.stop(force=True)
         if self.building is not None and self.building.ended() is None:
             self.building.stop(force=True)
 

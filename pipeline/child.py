@@ -2,16 +2,17 @@
 
 import atexit
 import contextlib
+import json
 import logging
 import multiprocessing
 import os
 import re
-import runpy
 import shlex
 import signal
+import subprocess
 import sys
 import threading
-import traceback
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,9 @@ from mlflow.projects.utils import (
     load_project,
 )
 
-from pipeline import environments
+from pipeline import environments, standby
 from pipeline.processes import stop_tree
+from pipeline.standby import run_script
 
 # `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
 PLAIN_PYTHON = re.compile(r"python3?\s+[\w./-]+\.py(\s+([\w./=,:@%+-]|\{\w+\})+)*\s*")
@@ -58,9 +60,55 @@ class Task:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class StandBy:
+    """What there is to know of a step before its inputs are there."""
+
+    folder: str
+    entry_point: str
+    env_manager: str
+    modules: tuple[str, ...]
+    log: str
+    task: str  # a file: the Task as JSON, once it is known
+    scratch: str
+    environ: Mapping[str, str]
+
+
+def stand_by(ahead: StandBy) -> None:
+    """Get a step's environment and an interpreter of it ready, wait for the step itself, and run it as `run_step`."""
+    detach(ahead.log)
+    with contextlib.suppress(Exception):  # the step itself will say what is wrong
+        StepBackend.interpreter = interpreter(ahead)
+    file = Path(ahead.task)
+    while not file.exists():
+        time.sleep(0.01)
+    carry_out_and_leave(Task(**json.loads(file.read_text(encoding="utf-8"))))
+
+
+def interpreter(ahead: StandBy) -> subprocess.Popen | None:
+    """A Python of the step's environment that imports what the step will need; None where its command is no Python."""
+    project = load_project(ahead.folder)
+    environment = environments.ensure(ahead.folder, ahead.env_manager)
+    if environment is None or not is_plain_python(project, ahead.entry_point):
+        return None
+    script = shlex.split(project.get_entry_point(ahead.entry_point).command)[1]
+    path = os.pathsep.join([str(environment / "bin"), ahead.environ.get("PATH", os.defpath)])
+    return subprocess.Popen(
+        [environment / "bin" / "python", standby.__file__, Path(ahead.folder, script), *ahead.modules],
+        stdin=subprocess.PIPE,
+        cwd=ahead.scratch,
+        env={**ahead.environ, "PATH": path, "VIRTUAL_ENV": str(environment)},  # as activating it does
+        text=True,
+    )
+
+
 def run_step(task: Task) -> None:
     """Run one step to its end. Leaves by `SystemExit` with the step's exit code, 128 + n for signal n."""
     detach(task.log)
+    carry_out_and_leave(task)
+
+
+def carry_out_and_leave(task: Task) -> None:
     os.environ.clear()
     os.environ.update(task.environ)
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -79,7 +127,7 @@ def run_step(task: Task) -> None:
 def opened(uri: str) -> None:
     """Open the store in this process, so that its forks need not."""
     mlflow.set_tracking_uri(uri)
-    with contextlib.suppress(MlflowException):
+    with contextlib.suppress(Exception):  # the step will say so itself
         client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
         client.search_registered_models(max_results=1)
@@ -166,16 +214,23 @@ class StepBackend(LocalBackend):
     """MLflow's local backend, with the exit code kept; plain Python commands run in this very process."""
 
     submitted: "Submitted | None" = None
+    interpreter: subprocess.Popen | None = None  # of the step's environment, standing by
     root = ""
 
     def run(self, project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id):
         project = load_project(project_uri)
         env_manager = backend_config[PROJECT_ENV_MANAGER]
         run_id = backend_config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG]
-        if env_manager == "local" and not project.docker_env and is_plain_python(project, entry_point):
+        here = env_manager == "local" and not project.docker_env and is_plain_python(project, entry_point)
+        if here or (self.interpreter and self.interpreter.poll() is None):
             command = get_entry_point_command(project, entry_point, params, backend_config[PROJECT_STORAGE_DIR])
-            environ = get_run_env_vars(run_id, experiment_id)
-            submitted = InProcess(run_id, shlex.split(command[0]), project_uri, environ, self.root)
+            arguments, environ = shlex.split(command[0])[1:], get_run_env_vars(run_id, experiment_id)
+            if here:
+                submitted = InProcess(run_id, arguments, project_uri, environ, self.root)
+            else:
+                order = {"arguments": arguments, "folder": project_uri, "environ": environ}
+                print(json.dumps(order), file=self.interpreter.stdin, flush=True)
+                submitted = Subprocess(run_id, self.interpreter)
         else:
             environments.ensure(project_uri, env_manager)
             stock = super().run(project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id)
@@ -220,39 +275,21 @@ class Subprocess(Submitted):
 class InProcess(Submitted):
     """`python x.py …` run as if this process had been started for it."""
 
-    def __init__(self, run_id: str, command: list[str], folder: str, environ: Mapping[str, str], root: str):
+    def __init__(self, run_id: str, arguments: list[str], folder: str, environ: Mapping[str, str], root: str):
         super().__init__(run_id)
-        self.command, self.folder, self.environ, self.root = command, folder, environ, root
+        self.arguments, self.folder, self.environ, self.root = arguments, folder, environ, root
 
     def wait(self) -> bool:
-        self.code = run_script(self.command[1:], self.folder, self.environ, self.root)
+        forget_orchestrator(self.root)
+        self.code = run_script(self.arguments, self.folder, self.environ)
         return self.code == 0
 
 
-def run_script(arguments: list[str], folder: str, environ: Mapping[str, str], root: str) -> int:
-    """Run a Python script as `__main__` in `folder`; returns its exit code."""
-    os.environ.update(environ)
-    os.chdir(folder)
-    script = str(Path(folder, arguments[0]))
-    sys.argv = arguments
-    # What a fresh interpreter would have: the script's folder first, and nothing of the orchestrator's.
-    sys.path[:] = [str(Path(script).parent)] + [p for p in sys.path if p and Path(p).resolve() != Path(root)]
+def forget_orchestrator(root: str) -> None:
+    """Leave to a script what a fresh interpreter would have: nothing of the orchestrator's."""
+    sys.path[:] = ["", *(p for p in sys.path if p and Path(p).resolve() != Path(root))]
     for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
         del sys.modules[name]
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as leave:
-        if leave.code is None or isinstance(leave.code, int):
-            return leave.code or 0
-        print(leave.code, file=sys.stderr)
-        return 1
-    except BaseException as error:
-        trace = error.__traceback__
-        while trace and trace.tb_frame.f_code.co_filename != script:
-            trace = trace.tb_next
-        traceback.print_exception(type(error), error, trace or error.__traceback__)
-        return 1
-    return 0
 
 
 def finish() -> None:

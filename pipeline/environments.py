@@ -15,16 +15,16 @@ from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.virtualenv import _create_virtualenv, _get_mlflow_virtualenv_root, _get_virtualenv_name
 
 
-def ensure(folder: str, env_manager: str) -> None:
-    """Make sure that the environment of the project in `folder` is there, for `uv` and `virtualenv`.
+def ensure(folder: str, env_manager: str) -> Path | None:
+    """Make sure that the environment of the project in `folder` is there, for `uv` and `virtualenv`; where it is.
 
-    conda keeps its environments itself; `local` has none.
+    None for the others: conda keeps its environments itself, `local` has none.
     """
     if env_manager not in ("uv", "virtualenv"):
-        return
+        return None
     project = load_project(folder)
     if project.docker_env:
-        return
+        return None
     if project.env_type == env_type.CONDA:
         python = _PythonEnv.from_conda_yaml(project.env_config_path)
     else:
@@ -37,11 +37,12 @@ def ensure(folder: str, env_manager: str) -> None:
             shutil.rmtree(environment, ignore_errors=True)
         if environment.exists():
             building.unlink(missing_ok=True)
-            return
+            return environment
         building.touch()
         _create_virtualenv(Path(folder), python, environment, env_manager=env_manager)
         with contextlib.suppress(FileNotFoundError):
             building.unlink()
+    return environment
 
 
 def ensure_all(folders: dict[str, str]) -> None:

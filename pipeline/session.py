@@ -104,6 +104,9 @@ class Session(contextlib.ExitStack):
         self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
         self.callback(self.tracking.abandon)
         self.callback(stage.close)
+        if stage.managed:
+            planned = dry_run(self.request, self.planner, self.order)
+            stage.expect(name for name, decision in planned.items() if decision.action == "execute")
         with self.listeners(runner):
             for warning in self.warnings:
                 runner.tell(Event("warning", text=warning))

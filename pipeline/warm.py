@@ -83,32 +83,39 @@ class Server:
 
 
 def serve(requests: Connection) -> None:
-    """Until the orchestrator's end of the connection closes."""
+    """Until the orchestrator's end of the connection closes; then end what was started."""
     detach_from_orchestrator()
-    fork = multiprocessing.get_context("fork")
     running: dict[int, Any] = {}  # sentinel -> (ticket, process)
-    while True:
-        ready = wait([requests, *running])
-        for sentinel in set(ready) & set(running):
-            ticket, process = running.pop(sentinel)
-            process.join()
-            requests.send((ticket, 0, process.exitcode))
-        if requests not in ready:
-            continue
-        try:
-            ticket, target, task = requests.recv()
-        except EOFError:
-            for _, process in running.values():
-                stop_tree(process.pid, signal.SIGKILL)
-            os._exit(0)
-        if not ticket:
-            target(task)
-        else:
-            gc.freeze()  # what is imported by now is never looked at again, and so stays shared with the fork
-            process = fork.Process(target=forked, args=(target, task))
-            process.start()
-            running[process.sentinel] = (ticket, process)
-            requests.send((ticket, process.pid, 0))
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            attend_to(requests, running)
+    for _, process in running.values():
+        stop_tree(process.pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def attend_to(requests: Connection, running: dict[int, Any]) -> None:
+    """Wait for news, and pass them on.
+
+    Raises:
+        EOFError, OSError: nobody asks for anything any more, or wants to know.
+    """
+    ready = wait([requests, *running])
+    for sentinel in set(ready) & set(running):
+        ticket, process = running.pop(sentinel)
+        process.join()
+        requests.send((ticket, 0, process.exitcode))
+    if requests not in ready:
+        return
+    ticket, target, task = requests.recv()
+    if not ticket:
+        target(task)
+        return
+    gc.freeze()  # what is imported by now is never looked at again, and so stays shared with the fork
+    process = multiprocessing.get_context("fork").Process(target=forked, args=(target, task))
+    process.start()
+    running[process.sentinel] = (ticket, process)
+    requests.send((ticket, process.pid, 0))
 
 
 def detach_from_orchestrator() -> None:
@@ -127,5 +134,5 @@ def forked(target: Callable, task: Any) -> None:
 
 
 def bring_in(module: str) -> None:
-    with contextlib.suppress(ImportError):  # the step will say so itself, if it needs it
+    with contextlib.suppress(Exception):  # the step will say so itself, if it needs it
         importlib.import_module(module)

@@ -1,0 +1,89 @@
+"""Run by the Python of a step's own environment, before the step: imports what its script imports, then waits for it.
+
+    python standby.py SCRIPT MODULE…        imports the modules, and what the script imports at its top
+    a line of JSON on standard input        {"arguments": ["run.py", …], "folder": "…", "environ": {…}}: run the script
+    the end of standard input               nobody wants it: leave
+
+Standard library only, and nothing newer than Python 3.8: this runs wherever a step does.
+"""
+
+import ast
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import sys
+import traceback
+from pathlib import Path
+
+
+def main(script, modules):
+    sys.path[0] = str(Path(script).parent)  # not the folder of this file
+    gc.disable()  # nothing that an import makes is garbage
+    for module in [*modules, *imported_by(Path(script))]:
+        with contextlib.suppress(Exception):  # the script will say so itself, if it needs it
+            importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    return run_script(**json.loads(line))
+
+
+def imported_by(script):
+    """What a script, and the modules beside it, import at their top; the script itself is not run."""
+    found, seen, files = [], set(), [script]
+    while files:
+        file = files.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        try:
+            statements = ast.parse(file.read_bytes()).body
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for statement in statements:
+            names = []
+            if isinstance(statement, ast.Import):
+                names = [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom) and not statement.level:
+                names = [statement.module]
+            for name in names:
+                beside = script.parent / name.partition(".")[0]
+                if beside.with_suffix(".py").is_file():
+                    files.append(beside.with_suffix(".py"))
+                elif not beside.is_dir():
+                    found.append(name)
+    return found
+
+
+def run_script(arguments, folder, environ):
+    """Run a Python script as `__main__` in `folder`, as if this process had been started for it; its exit code."""
+    os.environ.update(environ)
+    os.chdir(folder)
+    script = str(Path(folder, arguments[0]))
+    sys.argv = arguments
+    sys.path[0] = str(Path(script).parent)
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as leave:
+        if leave.code is None or isinstance(leave.code, int):
+            return leave.code or 0
+        print(leave.code, file=sys.stderr)
+        return 1
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace and trace.tb_frame.f_code.co_filename != script:
+            trace = trace.tb_next
+        traceback.print_exception(type(error), error, trace or error.__traceback__)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,127 @@
+"""Interpreters of a step's own environment that stand by for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pipeline import standby
+
+CONDA = "dependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - six==1.17.0\n"
+SCRIPT = """
+import json, os, sys, time
+came_with = "six" in sys.modules
+import six
+print(json.dumps({
+    "six_was_there": came_with, "python": sys.executable, "arguments": sys.argv, "folder": os.getcwd(),
+    "run": os.environ["MLFLOW_RUN_ID"], "environment": os.environ["VIRTUAL_ENV"], "input": sys.stdin.read(),
+    "path": sys.path[0], "which": os.environ["PATH"].split(os.pathsep)[0], "main": __name__,
+}), flush=True)
+exec(sys.argv[2])
+"""
+
+
+@pytest.fixture
+def managed(toy):
+    """A step `a` here, and `b`, which follows it in an environment that `uv` builds and that has no MLflow."""
+    toy.step("a")
+    toy.step("b", after=["a"], env_manager="uv", parameters={"do": "pass"})
+    (toy.folder / "b" / "conda.yml").write_text(CONDA)
+    (toy.folder / "b" / "run.py").write_text(SCRIPT)
+    project = (toy.folder / "b" / "MLproject").read_text()
+    (toy.folder / "b" / "MLproject").write_text(
+        f"conda_env: conda.yml\n{project}".replace("--text {text} --do {do}", "{text} {do}")
+    )
+    return toy
+
+
+def log(toy) -> dict:
+    (run,) = [run for run in toy.runs() if run.info.run_name == "b"]
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/pipeline/b.log")
+    return json.loads(next(line for line in text.splitlines() if line.startswith("{"))) | {"run_id": run.info.run_id}
+
+
+@pytest.mark.integration
+def test_a_step_finds_its_imports_done_and_all_else_as_in_a_fresh_interpreter(managed):
+    assert managed.run("steps=[a,b]").code == 0
+    seen = log(managed)
+    assert seen["six_was_there"]
+    assert seen["run"] == seen["run_id"]
+    assert seen["python"] == f"{seen['environment']}/bin/python"
+    assert seen["which"] == f"{seen['environment']}/bin"
+    assert "/envs/mlflow-" in seen["environment"]
+    assert [Path(seen["arguments"][0]).name, *seen["arguments"][1:]] == ["run.py", "b", "pass"]
+    assert seen["folder"] == seen["path"] == str(managed.folder / "b")
+    assert (seen["input"], seen["main"]) == ("", "__main__")
+
+
+@pytest.mark.integration
+def test_without_standing_by_it_is_the_same(managed):
+    assert managed.run("start_method=spawn").code == 0
+    seen = log(managed)
+    assert not seen["six_was_there"]
+    assert [Path(seen["arguments"][0]).name, *seen["arguments"][1:]] == ["run.py", "b", "pass"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("sys.exit('b: no luck')", "no luck"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("os.kill(os.getpid(), 9)", "killed by the system (signal 9), most often because memory ran out"),
+    ],
+)
+def test_how_it_failed_is_told_as_ever(managed, code, reason):
+    done = managed.run(f"b.do='{code.replace(chr(39), chr(92) + chr(39))}'")
+    assert done.code == 1
+    assert f"b failed: {reason}" in done.out
+    assert "standby.py" not in done.out
+
+
+@pytest.mark.integration
+def test_what_stood_by_in_vain_is_ended(managed):
+    done = managed.run("a.do='fail:no'")
+    assert done.code == 1
+    assert managed.states() == {"a": "failed", "b": "skipped"}
+    assert managed.gone_within(2)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_stands_by_ends_with_the_orchestrator(managed, number):
+    managed.run()  # the environment is there from now on
+    process = managed.start("a.do='sleep:30'", "force=true")
+    managed.wait_for("started", process)
+    deadline = time.monotonic() + 20
+    while not any("standby.py" in " ".join(p.cmdline()) for p in managed.processes()):
+        assert time.monotonic() < deadline, "nothing stands by"
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    assert managed.gone_within(5), [p.cmdline() for p in managed.processes()]
+
+
+def test_what_a_script_imports_at_its_top_is_found_without_running_it(tmp_path):
+    (tmp_path / "helper.py").write_text("import colorsys\nraise SystemExit('was run')")
+    (tmp_path / "package").mkdir()
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import json, os.path\nfrom xml.dom import minidom\nimport helper, package.part\nfrom . import x\n"
+        "def later():\n    import sqlite3\nraise SystemExit('was run')\n"
+    )
+    assert set(standby.imported_by(script)) == {"json", "os.path", "xml.dom", "colorsys"}
+    script.write_text("import json\nthis is no Python")
+    assert standby.imported_by(script) == []
+
+
+def test_it_leaves_when_nobody_wants_it(tmp_path):
+    (tmp_path / "run.py").write_text("raise SystemExit('was run')")
+    command = [sys.executable, standby.__file__, str(tmp_path / "run.py"), "no_such_module"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
