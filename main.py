@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parent
 ARGUMENTS = sys.argv[1:]
 
 
-def main(config, sweep) -> int:
+def main(config, sweep, began) -> int:
     """Do what the configuration asks for; 0: done, 1: a step failed, 2: refused, and nothing was started."""
     from omegaconf import OmegaConf
 
     from pipeline.session import Session
 
     request = parse(*as_mapping(config))
-    with Session(request, ROOT, ARGUMENTS, sweep) as session:
+    with Session(request, ROOT, ARGUMENTS, sweep, began) as session:
         session.plan()
         if request.dry_run:
             return session.show_plan()

@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,13 @@ config.yaml as composed:
 """
 
 
-def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str]) -> int:
+def application(task: Callable[[Any, Any, float], int], root: Path, arguments: list[str]) -> int:
     """Run `task` with the configuration that `arguments` and `root`/config.yaml make; returns the exit code.
 
-    With --multirun, `task` is run for each combination, and all get the same Sweep (otherwise None).
+    With --multirun, `task` is run for each combination, and all get the same Sweep (otherwise None). The last argument
+    is when it began, in seconds since 1970: imports and all.
     """
+    began = time.time()
     codes: list[int] = []
     refused: list[RequestError] = []
     sweep = None
@@ -66,9 +69,10 @@ def application(task: Callable[[Any, Any], int], root: Path, arguments: list[str
             if sweep:
                 sweep.overrides = overrides
             try:
-                codes.append(task(config, sweep))
+                codes.append(task(config, sweep, began))
             except RequestError as error:  # the other combinations are run nevertheless
                 refused.append(error)
+            began = time.time()
         if sweep:
             print(sweep.close())
     except RequestError as error:

@@ -27,11 +27,13 @@ from pipeline.runner import Event, Outcome, Runner, dry_run
 class Session(contextlib.ExitStack):
     """Holds what a pipeline run needs: the store, the steps' projects, a scratch folder, the process launcher."""
 
-    def __init__(self, request: Request, root: Path, arguments: Sequence[str] = (), sweep: Any = None):
+    def __init__(
+        self, request: Request, root: Path, arguments: Sequence[str] = (), sweep: Any = None, began: float = 0.0
+    ):
         super().__init__()
         self.sweep = sweep
         self.request, self.root, self.arguments = request, root, list(arguments)
-        self.started = time.time()
+        self.started = began or time.time()
         self.order = [name for name in order(request.steps) if name in request.selected]
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
