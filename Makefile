@@ -28,7 +28,7 @@ run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)
 
 test: .venv/ready
-	python -m pytest
+	python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/ready
 	ruff check .
