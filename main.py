@@ -4,7 +4,7 @@ import gc
 import sys
 from pathlib import Path
 
-from pipeline.command_line import application, as_mapping, leave
+from pipeline.command_line import application, leave
 from pipeline.config import parse
 
 ROOT = Path(__file__).resolve().parent
@@ -13,16 +13,14 @@ ARGUMENTS = sys.argv[1:]
 
 def main(config, sweep, began) -> int:
     """Do what the configuration asks for; 0: done, 1: a step failed, 2: refused, and nothing was started."""
-    from omegaconf import OmegaConf
-
     from pipeline.session import Session
 
-    request = parse(*as_mapping(config))
+    request = parse(config.values, config.used)
     with Session(request, ROOT, ARGUMENTS, sweep, began) as session:
         session.plan()
         if request.dry_run:
             return session.show_plan()
-        session.run(OmegaConf.to_yaml(config))
+        session.run(config.text)
         return session.close_record()
 
 

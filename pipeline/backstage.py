@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipeline.child import StandBy, Task, quietly, run_step, stand_by
@@ -15,6 +15,7 @@ from pipeline.environments import ensure_all
 from pipeline.launcher import Launcher, Process
 from pipeline.plan import Decision, Planner, Result
 from pipeline.report import write_whole
+from pipeline.runner import Event
 from pipeline.tracking import Tracking
 from pipeline.warm import OURS
 
@@ -28,6 +29,7 @@ class Ready:
     process: Process
     scratch: Path
     task: Path
+    imported: Path  # there once its imports are done
 
 
 class Stage:
@@ -36,6 +38,7 @@ class Stage:
     def __init__(self, request: Request, planner: Planner, tracking: Tracking, launcher: Launcher, scratch: Path):
         self.request, self.planner, self.tracking, self.launcher = request, planner, tracking, launcher
         self.scratch = scratch
+        self.cores = os.cpu_count() or 1
         self.building: Process | None = None
         self.expected: list[str] = []
         self.standing_by: dict[str, Ready] = {}
@@ -43,31 +46,49 @@ class Stage:
     def expect(self, names: Iterable[str]) -> None:
         """These steps will probably be started, in this order: have the interpreters of their environments ready."""
         if self.launcher.warm:
-            steps = [self.request.steps[name] for name in names]
-            self.expected = [step.name for step in steps if str(self.folder(step)) in self.managed]
+            self.expected = [name for name in names if self.is_managed(self.request.steps[name])]
+            # What takes longest to import gets a head start, beside the step that comes first.
+            if longest := next((name for name in self.expected[1:] if self.request.steps[name].preload), None):
+                self.expected.remove(longest)
+                self.expected.insert(1, longest)
             self.look_ahead()
 
-    def look_ahead(self) -> None:
-        while self.expected and len(self.standing_by) < LOOK_AHEAD:
-            step = self.request.steps[self.expected.pop(0)]
-            scratch = self.new_scratch(step)
-            task = scratch / "task.json"
-            ahead = StandBy(
-                folder=str(self.folder(step)),
-                entry_point=step.entry_point,
-                env_manager=self.planner.manager(step),
-                modules=(*self.request.preload, *step.preload, *OURS),
-                log=str(scratch / f"{step.name}.log"),
-                task=str(task),
-                scratch=str(scratch),
-                environ=self.environ(managed=True),
-            )
-            self.standing_by[step.name] = Ready(self.launcher.start(stand_by, ahead), scratch, task)
+    def dismiss(self, name: str) -> None:
+        """End what stands by for a step."""
+        process = self.standing_by.pop(name).process
+        if process.ended() is None:
+            process.stop(force=True)
+
+    def look_ahead(self, event: Event | None = None) -> None:
+        """Start further interpreters, as many as there are cores to import with; end one that is not needed."""
+        if event and event.kind == "ended" and event.step in self.standing_by:
+            self.dismiss(event.step)
+        busy = sum(not ready.imported.exists() for ready in self.standing_by.values())
+        for name in self.expected[: max(0, min(self.cores - busy, LOOK_AHEAD - len(self.standing_by)))]:
+            self.prepare(self.request.steps[name])
+
+    def prepare(self, step: Step) -> None:
+        """Start a process that stands by for the step."""
+        self.expected.remove(step.name)
+        scratch = self.new_scratch(step)
+        task, imported = scratch / "task.json", scratch / "imported"
+        ahead = StandBy(
+            folder=str(self.folder(step)),
+            entry_point=step.entry_point,
+            env_manager=self.planner.manager(step),
+            modules=(*self.request.preload, *step.preload, *(m for m in OURS if not m.startswith("pipeline."))),
+            log=str(scratch / f"{step.name}.log"),
+            task=str(task),
+            imported=str(imported),
+            scratch=str(scratch),
+            environ=self.environ(managed=True),
+        )
+        self.standing_by[step.name] = Ready(self.launcher.start(stand_by, ahead), scratch, task, imported)
 
     def ready(self, step: Step) -> Ready | None:
-        """The process that stands by for the step, if there is one; it is used once."""
+        """The process that stands by for the step, if there is to be one; it is used once."""
         if step.name in self.expected:
-            self.expected.remove(step.name)
+            self.prepare(step)
         found = self.standing_by.pop(step.name, None)
         return found if found and found.process.ended() is None else None
 
@@ -103,27 +124,28 @@ class Stage:
             scratch=str(scratch),
             root=str(self.planner.root),
             verbose=self.request.verbose,
-            environ=self.environ(str(folder) in self.managed),
+            environ=self.environ(self.is_managed(step)),
         )
         if ready:
-            write_whole(ready.task, json.dumps(asdict(task)))
-        process = ready.process if ready else self.launcher.start(run_step, task, preload=self.preload(step))
-        self.look_ahead()
+            write_whole(ready.task, json.dumps(asdict(replace(task, environ={}))))  # that it has, and may be secret
+        process = ready.process if ready else self.launcher.start(run_step, task, preload=self.preload([step.name]))
         return run_id, log, process
 
-    def preload(self, step: Step) -> bool:
-        """Whether the step wants modules imported that are worth it: another environment has modules of its own."""
-        return bool(step.preload) and self.planner.manager(step) == "local" and step.backend == "local"
+    def preload(self, names: Iterable[str]) -> list[str]:
+        """The modules that these steps want imported, those steps left out that have an environment of their own."""
+        steps = [self.request.steps[name] for name in names]
+        here = [step for step in steps if self.planner.manager(step) == "local" and step.backend == "local"]
+        return [module for step in here for module in step.preload]
 
     @functools.cached_property
     def managed(self) -> dict[str, str]:
         """The folders of the steps that run in an environment which is built for them -> its manager."""
-        managers = {step.name: self.planner.manager(step) for step in self.request.steps.values()}
-        return {
-            str(self.folder(self.request.steps[name])): managers[name]
-            for name in self.request.selected
-            if managers[name] in ("uv", "virtualenv") and self.request.steps[name].backend == "local"
-        }
+        steps = [self.request.steps[name] for name in self.request.selected]
+        return {str(self.folder(step)): self.planner.manager(step) for step in steps if self.is_managed(step)}
+
+    def is_managed(self, step: Step) -> bool:
+        """Whether the step runs in an environment that is built for it here."""
+        return self.planner.manager(step) in ("uv", "virtualenv") and step.backend == "local"
 
     def environ(self, managed: bool) -> dict[str, str]:
         """The step's environment variables: ours, with `python` meaning this interpreter, and output unbuffered."""
@@ -137,8 +159,8 @@ class Stage:
 
     def close(self) -> None:
         """End what is no step's: what stands by, and the building of environments that nobody waits for any more."""
-        for ready in self.standing_by.values():
-            ready.process.stop(force=True)
+        for name in list(self.standing_by):
+            self.dismiss(name)
         if self.building is not None and self.building.ended() is None:
             self.building.stop(force=True)
 

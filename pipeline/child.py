@@ -11,10 +11,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from mlflow.projects.utils import (
     get_run_env_vars,
     load_project,
 )
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
 
 from pipeline import environments, standby
 from pipeline.processes import stop_tree
@@ -70,6 +72,7 @@ class StandBy:
     modules: tuple[str, ...]
     log: str
     task: str  # a file: the Task as JSON, once it is known
+    imported: str  # a file: made once all imports are done
     scratch: str
     environ: Mapping[str, str]
 
@@ -82,7 +85,8 @@ def stand_by(ahead: StandBy) -> None:
     file = Path(ahead.task)
     while not file.exists():
         time.sleep(0.01)
-    carry_out_and_leave(Task(**json.loads(file.read_text(encoding="utf-8"))))
+    task = Task(**json.loads(file.read_text(encoding="utf-8")))
+    carry_out_and_leave(replace(task, environ=ahead.environ))
 
 
 def interpreter(ahead: StandBy) -> subprocess.Popen | None:
@@ -94,9 +98,9 @@ def interpreter(ahead: StandBy) -> subprocess.Popen | None:
     script = shlex.split(project.get_entry_point(ahead.entry_point).command)[1]
     path = os.pathsep.join([str(environment / "bin"), ahead.environ.get("PATH", os.defpath)])
     return subprocess.Popen(
-        [environment / "bin" / "python", standby.__file__, Path(ahead.folder, script), *ahead.modules],
+        [environment / "bin" / "python", standby.__file__, ahead.imported, Path(ahead.folder, script), *ahead.modules],
         stdin=subprocess.PIPE,
-        cwd=ahead.scratch,
+        cwd=ahead.folder,
         env={**ahead.environ, "PATH": path, "VIRTUAL_ENV": str(environment)},  # as activating it does
         text=True,
     )
@@ -112,6 +116,7 @@ def carry_out_and_leave(task: Task) -> None:
     os.environ.clear()
     os.environ.update(task.environ)
     os.environ.pop("MLFLOW_RUN_ID", None)
+    tempfile.tempdir = None  # where that was, it is no more: the step has a folder of its own for such files
     mlflow.set_tracking_uri(task.tracking_uri)
     if not task.verbose:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -211,7 +216,10 @@ def on_other_backend(task: Task) -> int:
 
 
 class StepBackend(LocalBackend):
-    """MLflow's local backend, with the exit code kept; plain Python commands run in this very process."""
+    """MLflow's local backend, with the exit code kept.
+
+    Plain Python commands run in this very process, or in the interpreter of the step's environment that stands by.
+    """
 
     submitted: "Submitted | None" = None
     interpreter: subprocess.Popen | None = None  # of the step's environment, standing by
@@ -222,21 +230,30 @@ class StepBackend(LocalBackend):
         env_manager = backend_config[PROJECT_ENV_MANAGER]
         run_id = backend_config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG]
         here = env_manager == "local" and not project.docker_env and is_plain_python(project, entry_point)
-        if here or (self.interpreter and self.interpreter.poll() is None):
+        submitted = None
+        if here or self.interpreter:
             command = get_entry_point_command(project, entry_point, params, backend_config[PROJECT_STORAGE_DIR])
             arguments, environ = shlex.split(command[0])[1:], get_run_env_vars(run_id, experiment_id)
             if here:
                 submitted = InProcess(run_id, arguments, project_uri, environ, self.root)
-            else:
-                order = {"arguments": arguments, "folder": project_uri, "environ": environ}
-                print(json.dumps(order), file=self.interpreter.stdin, flush=True)
+            elif give(self.interpreter, {"arguments": arguments, "folder": project_uri, "environ": environ}):
+                mlflow.MlflowClient().set_tag(run_id, MLFLOW_PROJECT_ENV, env_manager)
                 submitted = Subprocess(run_id, self.interpreter)
-        else:
+        if submitted is None:
             environments.ensure(project_uri, env_manager)
             stock = super().run(project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id)
             submitted = Subprocess(run_id, stock.command_proc)
         StepBackend.submitted = submitted
         return submitted
+
+
+def give(interpreter: subprocess.Popen, order: Mapping[str, Any]) -> bool:
+    """Tell what stands by what to do; False where it died meanwhile."""
+    try:
+        print(json.dumps(order), file=interpreter.stdin, flush=True)
+    except OSError:
+        return False
+    return True
 
 
 def is_plain_python(project: Any, entry_point: str) -> bool:
@@ -288,6 +305,9 @@ class InProcess(Submitted):
 def forget_orchestrator(root: str) -> None:
     """Leave to a script what a fresh interpreter would have: nothing of the orchestrator's."""
     sys.path[:] = ["", *(p for p in sys.path if p and Path(p).resolve() != Path(root))]
+    if "omegaconf" in sys.modules:
+        for name in ("artifact", "metric", "model"):
+            sys.modules["omegaconf"].OmegaConf.clear_resolver(name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
         del sys.modules[name]
 

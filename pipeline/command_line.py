@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,25 @@ config.yaml as composed:
 """
 
 
-def application(task: Callable[[Any, Any, float], int], root: Path, arguments: list[str]) -> int:
+@dataclass(frozen=True)
+class Composed:
+    """A configuration as Hydra composed it."""
+
+    text: str  # YAML, references and interpolations as they were written
+    values: dict[str, Any]  # plain, interpolations resolved
+    used: list[str]  # the top-level keys that it refers to itself
+    overrides: tuple[str, ...]
+
+
+def application(task: Callable[[Composed, Any, float], int], root: Path, arguments: list[str]) -> int:
     """Run `task` with the configuration that `arguments` and `root`/config.yaml make; returns the exit code.
 
     With --multirun, `task` is run for each combination, and all get the same Sweep (otherwise None). The last argument
     is when it began, in seconds since 1970: imports and all.
     """
     began = time.time()
+    # Nothing of ours tells anybody what it does, unless asked to; and what has a thread cannot be forked from.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     codes: list[int] = []
     refused: list[RequestError] = []
     sweep = None
@@ -65,9 +78,9 @@ def application(task: Callable[[Any, Any, float], int], root: Path, arguments: l
             sweep = Sweep()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
         import_ahead(sys.argv[1:], root)
-        for config, overrides in compose(root):
+        for config in compose(root):
             if sweep:
-                sweep.overrides = overrides
+                sweep.overrides = config.overrides
             try:
                 codes.append(task(config, sweep, began))
             except RequestError as error:  # the other combinations are run nevertheless
@@ -96,8 +109,8 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def compose(root: Path) -> list[tuple[Any, tuple[str, ...]]]:
-    """The configuration that Hydra composes, and the overrides in it; with --multirun several, with --cfg none.
+def compose(root: Path) -> list[Composed]:
+    """The configuration that Hydra composes; with --multirun several, with --cfg none.
 
     What they are for goes on outside of Hydra: a step is a fork of this process, and may use Hydra itself.
 
@@ -113,24 +126,27 @@ def compose(root: Path) -> list[tuple[Any, tuple[str, ...]]]:
     for name in ("artifact", "metric", "model"):
         # References stay as they are written until a step starts.
         OmegaConf.register_new_resolver(name, lambda *a, name=name: f"${{{name}:{','.join(a)}}}", replace=True)
-    composed = []
+    composed, problems = [], []
 
     def collect(config: Any) -> None:
-        composed.append((config, tuple(HydraConfig.get().overrides.task)))
+        try:
+            composed.append(resolved(config))
+        except OmegaConfBaseException as error:  # kept from Hydra, which would add lines of its own
+            problems.append(in_a_sentence(error, root))
+
+    def resolved(config: Any) -> Composed:
+        raw = yaml.safe_dump(OmegaConf.to_container(config, resolve=False))
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        used = re.findall(r"\$\{(\w+)\}", raw)
+        return Composed(OmegaConf.to_yaml(config), values, used, tuple(HydraConfig.get().overrides.task))
 
     try:
         hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(in_a_sentence(error, root)) from error
+    if problems:
+        raise RequestError(problems)
     return composed
-
-
-def as_mapping(config: Any) -> tuple[dict[str, Any], list[str]]:
-    """A composed configuration as plain values, and the top-level keys that it refers to itself."""
-    from omegaconf import OmegaConf
-
-    raw = yaml.safe_dump(OmegaConf.to_container(config, resolve=False))
-    return OmegaConf.to_container(config, resolve=True), re.findall(r"\$\{(\w+)\}", raw)
 
 
 def hydra_arguments(arguments: Iterable[str], root: Path) -> list[str]:
@@ -143,7 +159,8 @@ def hydra_arguments(arguments: Iterable[str], root: Path) -> list[str]:
     if arguments[:1] == ["--steps"]:
         arguments = from_mlflow(arguments)
     sweep = any(a in ("--multirun", "-m") for a in arguments)
-    steps = list(as_written(root).get("pipeline") or ())
+    blocks = as_written(root).get("pipeline")
+    steps = list(blocks) if isinstance(blocks, dict) else []
     return [rewritten(a, steps, sweep) if not a.startswith("-") else a for a in arguments]
 
 
@@ -180,18 +197,31 @@ def import_ahead(arguments: list[str], root: Path) -> None:
 
     Whatever is guessed here, the answer is the same: a mistake is found a second later, or a step starts later.
     """
-    written = as_written(root)
-    settings = {"dry_run": "false", "start_method": str(written.get("start_method", "forkserver"))}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if argument not in ("--multirun", "-m") and not is_known(key, value, written, root):
+    with contextlib.suppress(
+        AttributeError, KeyError, OSError, TypeError
+    ):  # the parser says what is odd in config.yaml
+        written = as_written(root)
+        settings = {key: written.get(key) for key in ("dry_run", "start_method", "env_manager")}
+        for argument in arguments:
+            key, _, value = argument.partition("=")
+            if argument not in ("--multirun", "-m") and not is_known(key, value, written, root):
+                return
+            settings[key] = value.strip("'\"")
+        launcher = Launcher(settings["start_method"] or "forkserver")
+        if settings["dry_run"] in ("true", True) or not launcher.warm:
             return
-        settings[key] = value.strip("'\"")
-    launcher = Launcher(settings["start_method"])
-    if settings["dry_run"] == "false":
-        with contextlib.suppress(AttributeError, TypeError):  # an odd config.yaml: the parser will say what is wrong
-            steps = written["pipeline"].values()
-            launcher.import_ahead(written.get("preload", ()), [m for step in steps for m in step.get("preload", ())])
+        # `mlflow run` starts us with the Python of the root's environment, if it made one: the steps have theirs.
+        inherited = settings["env_manager"] in (None, "inherit") and not Path(sys.prefix).name.startswith("mlflow-")
+        if not inherited and settings["env_manager"] != "local":
+            launcher.import_ahead((), ())
+            return
+        steps = written["pipeline"].values()
+        preload = [m for step in steps if step for m in listed(step.get("preload"))]
+        launcher.import_ahead(listed(written.get("preload")), preload)
+
+
+def listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def is_known(key: str, value: str, written: Mapping[str, Any], root: Path) -> bool:

@@ -48,7 +48,7 @@ class Step:
     env_manager: str = "inherit"
     backend: str = "local"
     backend_config: Mapping[str, Any] = field(default_factory=dict)
-    preload: tuple[str, ...] = ()  # modules that its process finds imported already; `env_manager: local` only
+    preload: tuple[str, ...] = ()  # modules that its process finds imported already
     figures: tuple[str, ...] = ()  # the metrics that the summary shows
     on_request: bool = False  # `all` leaves it out: it runs when it, or a group with it, is named
 

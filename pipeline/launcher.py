@@ -25,24 +25,29 @@ class Launcher:
         self.warm = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
 
     def import_ahead(self, everywhere: Iterable[str], preload: Iterable[str]) -> None:
-        """Import here what every step needs, and start the server that goes on with what some steps `preload`.
-
-        To be called as long as this process has no threads: a fork would share their locks.
-        """
+        """Import here what every step needs, and start the server that goes on with what some steps `preload`."""
         if not self.warm:
             return
         for module in (*everywhere, *OURS):
             bring_in(module)
-        if "heavy" not in _servers and (preload := tuple(preload)):
+        self.start_heavy(preload)
+
+    def start_heavy(self, preload: Iterable[str]) -> None:
+        preload = tuple(preload)
+        if preload and "heavy" not in _servers:
             _servers["heavy"] = Server()
+        if preload:
             _servers["heavy"].do(bring_in, *preload)
 
     def get_ready(self, preload: Iterable[str], open_store: Callable, uri: str) -> None:
-        """Start the server that forks all other steps, and have the store open in both; here, nothing must be open."""
+        """Start the server that forks all other steps, and have the store open in both.
+
+        To be called as long as this process has no threads and no open connections: a fork would share them.
+        """
         if not self.warm:
             return
+        self.start_heavy(preload)
         if "heavy" in _servers:
-            _servers["heavy"].do(bring_in, *preload)
             _servers["heavy"].do(open_store, uri)
         if "light" not in _servers:
             _servers["light"] = Server()

@@ -50,7 +50,7 @@ class Session(contextlib.ExitStack):
         selected = [self.request.steps[name] for name in self.order]
         projects = load_all(selected, self.root, self.scratch / "clones")
         if not self.request.dry_run:
-            self.launcher.import_ahead(self.request.preload, self.preload())
+            self.launcher.import_ahead((), ())
         from pipeline.tracking import Tracking  # imports MLflow: after what can be refused without it
 
         quiet(self.request.verbose)
@@ -77,9 +77,6 @@ class Session(contextlib.ExitStack):
                     found[name] = load(step, folder)
         return found
 
-    def preload(self) -> list[str]:
-        return [module for name in self.order for module in self.request.steps[name].preload]
-
     def show_plan(self) -> int:
         """Print what would be done, decided by the same code that does it."""
         for warning in self.warnings:
@@ -94,9 +91,9 @@ class Session(contextlib.ExitStack):
         from pipeline.child import opened, rest
 
         self.tracking.repair()
-        rest()
-        self.launcher.get_ready(self.preload(), opened, self.tracking.uri)
         stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)
+        rest()
+        self.launcher.get_ready(stage.preload(self.order), opened, self.tracking.uri)
         cores = os.cpu_count() or 1
         runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or cores)
         self.enter_context(handled_signals(runner))
@@ -110,6 +107,7 @@ class Session(contextlib.ExitStack):
             planned = dry_run(self.request, self.planner, self.order)
             stage.expect(name for name, decision in planned.items() if decision.action == "execute")
         with self.listeners(runner):
+            runner.listeners.append(stage.look_ahead)
             for warning in self.warnings:
                 runner.tell(Event("warning", text=warning))
             self.outcomes = runner.run(self.order)

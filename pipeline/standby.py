@@ -1,6 +1,8 @@
 """Run by the Python of a step's own environment, before the step: imports what its script imports, then waits for it.
 
-    python standby.py SCRIPT MODULE…        imports the modules, and what the script imports at its top
+    python standby.py IMPORTED SCRIPT MODULE…
+                                            imports the modules, and what the script imports at its top, and makes the
+                                            file IMPORTED
     a line of JSON on standard input        {"arguments": ["run.py", …], "folder": "…", "environ": {…}}: run the script
     the end of standard input               nobody wants it: leave
 
@@ -19,7 +21,7 @@ import traceback
 from pathlib import Path
 
 
-def main(script, modules):
+def main(imported, script, modules):
     sys.path[0] = str(Path(script).parent)  # not the folder of this file
     gc.disable()  # nothing that an import makes is garbage
     for module in [*modules, *imported_by(Path(script))]:
@@ -27,6 +29,8 @@ def main(script, modules):
             importlib.import_module(module)
     gc.freeze()
     gc.enable()
+    with contextlib.suppress(OSError):
+        Path(imported).touch()
     line = sys.stdin.readline()
     if not line:
         return 0
@@ -36,7 +40,7 @@ def main(script, modules):
 
 
 def imported_by(script):
-    """What a script, and the modules beside it, import at their top; the script itself is not run."""
+    """What a script, and the modules beside it, import before they do anything else; the script itself is not run."""
     found, seen, files = [], set(), [script]
     while files:
         file = files.pop()
@@ -44,15 +48,16 @@ def imported_by(script):
             continue
         seen.add(file)
         try:
-            statements = ast.parse(file.read_bytes()).body
+            tree = ast.parse(file.read_bytes())
         except (OSError, SyntaxError, ValueError):
             continue
-        for statement in statements:
-            names = []
+        for statement in tree.body[bool(ast.get_docstring(tree)) :]:
             if isinstance(statement, ast.Import):
                 names = [alias.name for alias in statement.names]
-            elif isinstance(statement, ast.ImportFrom) and not statement.level:
-                names = [statement.module]
+            elif isinstance(statement, ast.ImportFrom):
+                names = [] if statement.level else [statement.module]
+            else:
+                break  # it may matter to the imports that follow: a setting, a path
             for name in names:
                 beside = script.parent / name.partition(".")[0]
                 if beside.with_suffix(".py").is_file():
@@ -86,4 +91,4 @@ def run_script(arguments, folder, environ):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

@@ -55,11 +55,15 @@ class Server:
         for argument in arguments:
             if (function, argument) not in self.done:
                 self.done.add((function, argument))
-                self.connection.send((0, function, argument))
+                with contextlib.suppress(OSError):  # who starts a step will hear of it
+                    self.connection.send((0, function, argument))
 
     def start(self, target: Callable, task: Any) -> int:
         self.tickets += 1
-        self.connection.send((self.tickets, target, task))
+        try:
+            self.connection.send((self.tickets, target, task))
+        except OSError:  # the server was killed
+            self.codes[self.tickets] = -signal.SIGKILL
         return self.tickets
 
     def listen(self) -> None:
@@ -134,5 +138,5 @@ def forked(target: Callable, task: Any) -> None:
 
 
 def bring_in(module: str) -> None:
-    with contextlib.suppress(Exception):  # the step will say so itself, if it needs it
+    with contextlib.suppress(Exception, SystemExit):  # the step will say so itself, if it needs it
         importlib.import_module(module)

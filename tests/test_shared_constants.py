@@ -1,13 +1,17 @@
 """Steps share no code, so some constants are written down more than once: they must stay the same."""
 
 import champion_lineage
+import comparison
 import evaluation_model
 import model_files
+import pandas as pd
 import passenger_rows
 import pytest
 import schema
 import skops_flavor
 import training_data
+from hypothesis import given
+from hypothesis import strategies as st
 from passenger_rows import RULES
 
 
@@ -22,6 +26,13 @@ def test_no_step_trusts_a_type_that_can_run_code():
     for types in (model_files.TRUSTED_TYPES, champion_lineage.TRUSTED_TYPES, evaluation_model.TRUSTED_TYPES):
         assert all(name.startswith(("numpy.", "sklearn.")) for name in types)
         assert not {"load", "fromfile", "memmap", "genfromtxt", "save"} & {name.split(".")[-1] for name in types}
+
+
+@given(st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=50), st.floats(0.01, 0.99), st.integers(0, 2**31))
+def test_evaluation_knows_the_holdout_of_training(passenger_ids, test_size, split_seed):
+    ids = pd.Series(passenger_ids, dtype="int64")
+    theirs, ours = (f(ids, test_size, split_seed) for f in (training_data.in_holdout, comparison.in_holdout))
+    assert list(theirs) == list(ours)
 
 
 @pytest.mark.parametrize("name", schema.SCHEMA.columns)

@@ -121,11 +121,12 @@ class Toy:
         found = []
         for process in psutil.process_iter():
             try:
-                if str(self.folder) in " ".join([process.cwd(), *process.cmdline(), *process.environ().values()]):
-                    found.append(process)
+                theirs = " ".join([process.cwd(), *process.cmdline(), *process.environ().values()])
+                if str(self.folder) in theirs and process.pid != os.getpid():
+                    found += [process] * (process.status() != psutil.STATUS_ZOMBIE)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
-        return [p for p in found if p.pid != os.getpid() and p.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     def gone_within(self, seconds: float) -> bool:
         end = time.monotonic() + seconds

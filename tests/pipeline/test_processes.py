@@ -226,6 +226,30 @@ def test_refusals_come_all_at_once_exit_with_2_and_leave_no_run(toy):
     assert toy.runs() == []
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pipeline": {"a": {"parameters": {"text": "${nokey}"}}}}, "nokey"),
+        ({"pipeline": {"a": {"parameters": {"text": "???"}}}}, "pipeline.a.parameters.text"),
+        ({"pipeline": {"a": "x"}}, "pipeline.a is 'x', not a block of keys"),
+        ({"pipeline": {"a": {"parameters": 5}}}, "pipeline.a.parameters=5"),
+        ({"groups": 3}, "groups=3"),
+        ({"preload": 5}, "preload=5"),
+        ({"pipeline": 7}, "names no steps"),
+    ],
+)
+def test_an_odd_configuration_is_refused_in_one_sentence(change, told, toy):
+    toy.step("a")
+    toy.config |= change
+    toy.save()
+    assert "Traceback" not in toy.run("steps=a", "a.do=x").err
+    done = toy.run("steps=a")
+    assert done.code == 2
+    assert told in done.err
+    assert len(done.err.splitlines()) <= 2
+    assert all(line.startswith("error: ") for line in done.err.splitlines())
+
+
 def test_dry_run_prints_the_plan_and_leaves_no_run(toy):
     toy.step("a")
     toy.step("b", reads="a")

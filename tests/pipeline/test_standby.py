@@ -15,11 +15,12 @@ from pipeline import standby
 
 CONDA = "dependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - six==1.17.0\n"
 SCRIPT = """
+import probe
 import json, os, sys, time
-came_with = "six" in sys.modules
 import six
 print(json.dumps({
-    "six_was_there": came_with, "python": sys.executable, "arguments": sys.argv, "folder": os.getcwd(),
+    "six_was_there": list(sys.modules).index("six") < list(sys.modules).index("probe"),
+    "python": sys.executable, "arguments": sys.argv, "folder": os.getcwd(),
     "run": os.environ["MLFLOW_RUN_ID"], "environment": os.environ["VIRTUAL_ENV"], "input": sys.stdin.read(),
     "path": sys.path[0], "which": os.environ["PATH"].split(os.pathsep)[0], "main": __name__,
 }), flush=True)
@@ -34,6 +35,7 @@ def managed(toy):
     toy.step("b", after=["a"], env_manager="uv", parameters={"do": "pass"})
     (toy.folder / "b" / "conda.yml").write_text(CONDA)
     (toy.folder / "b" / "run.py").write_text(SCRIPT)
+    (toy.folder / "b" / "probe.py").touch()
     project = (toy.folder / "b" / "MLproject").read_text()
     (toy.folder / "b" / "MLproject").write_text(
         f"conda_env: conda.yml\n{project}".replace("--text {text} --do {do}", "{text} {do}")
@@ -44,14 +46,18 @@ def managed(toy):
 def log(toy) -> dict:
     (run,) = [run for run in toy.runs() if run.info.run_name == "b"]
     text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/pipeline/b.log")
-    return json.loads(next(line for line in text.splitlines() if line.startswith("{"))) | {"run_id": run.info.run_id}
+    assert run.data.tags["mlflow.project.env"] == "uv"
+    told = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+    return told | {"run_id": run.info.run_id, "pipeline_was_run": "was run" in text}
 
 
 @pytest.mark.integration
 def test_a_step_finds_its_imports_done_and_all_else_as_in_a_fresh_interpreter(managed):
+    (managed.folder / "b" / "pipeline.py").write_text("print('was run')")
     assert managed.run("steps=[a,b]").code == 0
     seen = log(managed)
     assert seen["six_was_there"]
+    assert not seen["pipeline_was_run"]
     assert seen["run"] == seen["run_id"]
     assert seen["python"] == f"{seen['environment']}/bin/python"
     assert seen["which"] == f"{seen['environment']}/bin"
@@ -86,6 +92,34 @@ def test_how_it_failed_is_told_as_ever(managed, code, reason):
 
 
 @pytest.mark.integration
+def test_what_is_not_needed_after_all_is_ended_at_once(managed):
+    managed.config["pipeline"]["b"]["parameters"]["text"] = "${artifact:a,out.txt}"
+    managed.step("c", after=["b"], parameters={"do": "sleep:3"})
+    assert managed.run().code == 0
+    process = managed.start("force=[a,c]")
+    managed.wait_for("b  reused", process)
+    managed.wait_for("c  started", process)
+    time.sleep(0.5)
+    assert not any("standby.py" in " ".join(p.cmdline()) for p in managed.processes())
+    assert process.wait(20) == 0
+
+
+@pytest.mark.integration
+def test_a_secret_of_the_environment_is_not_written_down(managed, monkeypatch):
+    monkeypatch.setenv("SOME_PASSWORD", "hunter2")
+    look = (
+        "from pathlib import Path; print('files:', [f.read_text() for f in Path(os.environ['TMPDIR']).rglob('*.json')])"
+    )
+    managed.config["pipeline"]["b"]["parameters"]["do"] = look
+    managed.save()
+    assert managed.run("verbose=true").code == 0
+    (run,) = [run for run in managed.runs() if run.info.run_name == "b"]
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/pipeline/b.log")
+    assert "entry_point" in text.partition("files:")[2]
+    assert "hunter2" not in text
+
+
+@pytest.mark.integration
 def test_what_stood_by_in_vain_is_ended(managed):
     done = managed.run("a.do='fail:no'")
     assert done.code == 1
@@ -116,12 +150,15 @@ def test_what_a_script_imports_at_its_top_is_found_without_running_it(tmp_path):
         "def later():\n    import sqlite3\nraise SystemExit('was run')\n"
     )
     assert set(standby.imported_by(script)) == {"json", "os.path", "xml.dom", "colorsys"}
+    script.write_text('"""Doc."""\nimport json\nimport os\nos.environ["X"] = "1"\nimport colorsys\n')
+    assert set(standby.imported_by(script)) == {"json", "os"}, "what comes before an import may matter to it"
     script.write_text("import json\nthis is no Python")
     assert standby.imported_by(script) == []
 
 
 def test_it_leaves_when_nobody_wants_it(tmp_path):
     (tmp_path / "run.py").write_text("raise SystemExit('was run')")
-    command = [sys.executable, standby.__file__, str(tmp_path / "run.py"), "no_such_module"]
+    command = [sys.executable, standby.__file__, str(tmp_path / "imported"), str(tmp_path / "run.py"), "no_such_module"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "imported").exists()
