@@ -1,6 +1,5 @@
 """Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
 
-import functools
 import json
 import os
 import sys
@@ -9,9 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipeline.child import StandBy, Task, quietly, run_step, stand_by
+from pipeline.child import StandBy, Task, run_step, stand_by
 from pipeline.config import Request, Step
-from pipeline.environments import ensure_all
 from pipeline.launcher import Launcher, Process
 from pipeline.plan import Decision, Planner, Result
 from pipeline.report import write_whole
@@ -39,7 +37,6 @@ class Stage:
         self.request, self.planner, self.tracking, self.launcher = request, planner, tracking, launcher
         self.scratch = scratch
         self.cores = os.cpu_count() or 1
-        self.building: Process | None = None
         self.expected: list[str] = []
         self.standing_by: dict[str, Ready] = {}
 
@@ -60,7 +57,10 @@ class Stage:
             process.stop(force=True)
 
     def look_ahead(self, event: Event | None = None) -> None:
-        """Start further interpreters, as many as there are cores to import with; end one that is not needed."""
+        """Have further environments built and interpreters started, as many at a time as there are cores.
+
+        One whose step ended without it is ended.
+        """
         if event and event.kind == "ended" and event.step in self.standing_by:
             self.dismiss(event.step)
         busy = sum(not ready.imported.exists() for ready in self.standing_by.values())
@@ -107,9 +107,6 @@ class Stage:
         ready = self.ready(step)
         scratch = ready.scratch if ready else self.new_scratch(step)
         log = scratch / f"{step.name}.log"
-        if self.building is None and self.managed:
-            target = functools.partial(quietly, str(self.scratch / "environments.log"), ensure_all)
-            self.building = self.launcher.start(target, self.managed)
         task = Task(
             folder=str(folder),
             entry_point=step.entry_point,
@@ -137,12 +134,6 @@ class Stage:
         here = [step for step in steps if self.planner.manager(step) == "local" and step.backend == "local"]
         return [module for step in here for module in step.preload]
 
-    @functools.cached_property
-    def managed(self) -> dict[str, str]:
-        """The folders of the steps that run in an environment which is built for them -> its manager."""
-        steps = [self.request.steps[name] for name in self.request.selected]
-        return {str(self.folder(step)): self.planner.manager(step) for step in steps if self.is_managed(step)}
-
     def is_managed(self, step: Step) -> bool:
         """Whether the step runs in an environment that is built for it here."""
         return self.planner.manager(step) in ("uv", "virtualenv") and step.backend == "local"
@@ -158,11 +149,9 @@ class Stage:
         return environ
 
     def close(self) -> None:
-        """End what is no step's: what stands by, and the building of environments that nobody waits for any more."""
+        """End what stands by for steps that nobody starts any more."""
         for name in list(self.standing_by):
             self.dismiss(name)
-        if self.building is not None and self.building.ended() is None:
-            self.building.stop(force=True)
 
     def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
         run_id = run_id or self.adopt(step, decision, log)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def stand_by(ahead: StandBy) -> None:
     detach(ahead.log)
     with contextlib.suppress(Exception):  # the step itself will say what is wrong
         StepBackend.interpreter = interpreter(ahead)
+    if StepBackend.interpreter is None:
+        Path(ahead.imported).touch()
     file = Path(ahead.task)
     while not file.exists():
         time.sleep(0.01)
@@ -145,12 +147,6 @@ def rest() -> None:
         if module := sys.modules.get(f"mlflow.store.{kind}.sqlalchemy_store"):
             for engine in module.SqlAlchemyStore._engine_map.values():
                 engine.dispose()
-
-
-def quietly(log: str, target: Callable[[Any], None], argument: Any) -> None:
-    """Call `target` as a process that is nobody's step, with a log of its own."""
-    detach(log)
-    target(argument)
 
 
 def detach(log: str) -> None:

@@ -43,13 +43,3 @@ def ensure(folder: str, env_manager: str) -> Path | None:
         with contextlib.suppress(FileNotFoundError):
             building.unlink()
     return environment
-
-
-def ensure_all(folders: dict[str, str]) -> None:
-    """Build what is missing of the environments of these projects (folder -> manager), one after the other.
-
-    Whoever needs one that is being built waits for its lock; what cannot be built, the step itself will say.
-    """
-    for folder, env_manager in folders.items():
-        with contextlib.suppress(Exception):
-            ensure(folder, env_manager)

@@ -94,6 +94,10 @@ class Session(contextlib.ExitStack):
         stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)
         rest()
         self.launcher.get_ready(stage.preload(self.order), opened, self.tracking.uri)
+        self.callback(stage.close)
+        if any(stage.is_managed(self.request.steps[name]) for name in self.order):
+            planned = dry_run(self.request, self.planner, self.order)
+            stage.expect(name for name, decision in planned.items() if decision.action == "execute")
         cores = os.cpu_count() or 1
         runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or cores)
         self.enter_context(handled_signals(runner))
@@ -102,10 +106,6 @@ class Session(contextlib.ExitStack):
             tags |= self.sweep.begin(self.tracking, self.request.sweep_metric)
         self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
         self.callback(self.tracking.abandon)
-        self.callback(stage.close)
-        if stage.managed:
-            planned = dry_run(self.request, self.planner, self.order)
-            stage.expect(name for name, decision in planned.items() if decision.action == "execute")
         with self.listeners(runner):
             runner.listeners.append(stage.look_ahead)
             for warning in self.warnings:
