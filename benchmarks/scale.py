@@ -303,9 +303,10 @@ def main() -> int:
         plots |= drawn
         if arguments.write:
             write_section(f"scale: {part}", f"## Scale: {part}\n\n{described}\n\n{text}")
-    if path := arguments.plot or (HERE / "scale.png" if arguments.write else None):
+    whole = arguments.write and arguments.only == list(PARTS)  # a part alone leaves the picture as it is
+    if path := arguments.plot or (HERE / "scale.png" if whole else None):
         draw(plots, path)
-        if arguments.write and arguments.only == list(PARTS):
+        if whole:
             write_section("scale: plot", f"![How the pipeline scales]({path.name})")
     return 0
 
