@@ -39,6 +39,7 @@ FLOOR, SCRIPTS, NAIVE = (
 OURS, SPAWN, THROUGH = "ours, `python main.py`", "ours, start_method=spawn", "ours, `mlflow run . --env-manager local`"
 OURS_MANAGED = "ours, `python main.py env_manager=uv`"
 EMPTY, MANAGED = "an empty project's `mlflow run`", "ours, `mlflow run . --env-manager uv`"
+MANAGED_TOOLS = (OURS_MANAGED, MANAGED)
 LEFT_OUT = ("__pycache__", ".git", ".venv", "outputs", "mlruns", "mlflow.db*", ".pytest_cache", ".ruff_cache")
 
 
@@ -259,9 +260,11 @@ class Report:
             lines.append(
                 f"- {THROUGH} less {EMPTY}, {column}: {value:.2f} ({verdict(value, MUST[column], AIM[column])})"
             )
-        for name in [name for name in (OURS_MANAGED, MANAGED) if name in named]:
-            value = self.ratio(named[name], FIRST)
-            lines.append(f"- {name}, {FIRST}: {value:.2f} ({verdict(value, MANAGED_MUST)})")
+        for tool in self.tools:
+            if tool.name not in MANAGED_TOOLS:
+                continue
+            value = self.ratio(tool, FIRST)
+            lines.append(f"- {tool.name}, {FIRST}: {value:.2f} ({verdict(value, MANAGED_MUST)})")
         return lines
 
     def __str__(self) -> str:
@@ -296,7 +299,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = [n for n in TOOLS if n == FLOOR or not arguments.only or any(text in n for text in arguments.only)]
     if not arguments.managed:
-        names = [name for name in names if name not in (MANAGED, OURS_MANAGED)]
+        names = [name for name in names if name not in MANAGED_TOOLS]
     source = REAL_LIST if REAL_LIST.is_file() else SAMPLE
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name).resolve()

@@ -22,12 +22,10 @@ LOOK_AHEAD = 4  # interpreters of steps' environments that stand by at a time
 
 @dataclass(frozen=True)
 class Ready:
-    """A process that stands by for a step, and where it finds what to do."""
+    """A process that stands by for a step, and what it was told."""
 
     process: Process
-    scratch: Path
-    task: Path
-    imported: Path  # there once its imports are done
+    ahead: StandBy
 
 
 class Stage:
@@ -63,27 +61,21 @@ class Stage:
         """
         if event and event.kind == "ended" and event.step in self.standing_by:
             self.dismiss(event.step)
-        busy = sum(not ready.imported.exists() for ready in self.standing_by.values())
+        busy = sum(not Path(ready.ahead.imported).exists() for ready in self.standing_by.values())
         for name in self.expected[: max(0, min(self.cores - busy, LOOK_AHEAD - len(self.standing_by)))]:
             self.prepare(self.request.steps[name])
 
     def prepare(self, step: Step) -> None:
         """Start a process that stands by for the step."""
         self.expected.remove(step.name)
-        scratch = self.new_scratch(step)
-        task, imported = scratch / "task.json", scratch / "imported"
+        task = self.task(step)
         ahead = StandBy(
-            folder=str(self.folder(step)),
-            entry_point=step.entry_point,
-            env_manager=self.planner.manager(step),
+            task,
             modules=(*self.request.preload, *step.preload, *(m for m in OURS if not m.startswith("pipeline."))),
-            log=str(scratch / f"{step.name}.log"),
-            task=str(task),
-            imported=str(imported),
-            scratch=str(scratch),
-            environ=self.environ(managed=True),
+            order=str(Path(task.scratch, "task.json")),
+            imported=str(Path(task.scratch, "imported")),
         )
-        self.standing_by[step.name] = Ready(self.launcher.start(stand_by, ahead), scratch, task, imported)
+        self.standing_by[step.name] = Ready(self.launcher.start(stand_by, ahead), ahead)
 
     def ready(self, step: Step) -> Ready | None:
         """The process that stands by for the step, if there is to be one; it is used once."""
@@ -92,41 +84,44 @@ class Stage:
         found = self.standing_by.pop(step.name, None)
         return found if found and found.process.ended() is None else None
 
-    def new_scratch(self, step: Step) -> Path:
-        return Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch))
-
     def folder(self, step: Step) -> Path:
         return self.planner.projects[step.name].folder
 
     def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Process]:
         """Start a step's process; its run's ID ("" where the backend makes the run), its log, and the process."""
-        folder = self.folder(step)
         run_id = ""
         if step.backend == "local":
-            run_id = self.tracking.begin_step(step, decision, attempt, folder)
+            run_id = self.tracking.begin_step(step, decision, attempt, self.folder(step))
         ready = self.ready(step)
-        scratch = ready.scratch if ready else self.new_scratch(step)
-        log = scratch / f"{step.name}.log"
-        task = Task(
-            folder=str(folder),
+        task = ready.ahead.task if ready else self.task(step)
+        task = replace(task, run_id=run_id, parameters=dict(decision.parameters))
+        if ready:
+            process = ready.process
+            # What stands by has its environment variables, and they may be secret.
+            write_whole(Path(ready.ahead.order), json.dumps(asdict(replace(task, environ={}))))
+        else:
+            process = self.launcher.start(run_step, task, preload=bool(self.preload([step.name])))
+        return run_id, Path(task.log), process
+
+    def task(self, step: Step) -> Task:
+        """What the step's process has to know, but for its run and its parameters; makes a scratch folder for it."""
+        scratch = tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.scratch)
+        return Task(
+            folder=str(self.folder(step)),
             entry_point=step.entry_point,
-            parameters=dict(decision.parameters),
-            run_id=run_id,
+            parameters={},
+            run_id="",
             experiment_id=self.tracking.experiment_id,
             tracking_uri=self.tracking.uri,
             env_manager=self.planner.manager(step),
             backend=step.backend,
             backend_config=dict(step.backend_config),
-            log=str(log),
-            scratch=str(scratch),
+            log=str(Path(scratch, f"{step.name}.log")),
+            scratch=scratch,
             root=str(self.planner.root),
             verbose=self.request.verbose,
             environ=self.environ(self.is_managed(step)),
         )
-        if ready:
-            write_whole(ready.task, json.dumps(asdict(replace(task, environ={}))))  # that it has, and may be secret
-        process = ready.process if ready else self.launcher.start(run_step, task, preload=self.preload([step.name]))
-        return run_id, log, process
 
     def preload(self, names: Iterable[str]) -> list[str]:
         """The modules that these steps want imported, those steps left out that have an environment of their own."""

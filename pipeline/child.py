@@ -66,44 +66,40 @@ class Task:
 class StandBy:
     """What there is to know of a step before its inputs are there."""
 
-    folder: str
-    entry_point: str
-    env_manager: str
+    task: Task  # its run and its parameters are not known yet
     modules: tuple[str, ...]
-    log: str
-    task: str  # a file: the Task as JSON, once it is known
+    order: str  # a file: the whole task as JSON, without `environ`, once it is known
     imported: str  # a file: made once all imports are done
-    scratch: str
-    environ: Mapping[str, str]
 
 
 def stand_by(ahead: StandBy) -> None:
     """Get a step's environment and an interpreter of it ready, wait for the step itself, and run it as `run_step`."""
-    detach(ahead.log)
+    detach(ahead.task.log)
     with contextlib.suppress(Exception):  # the step itself will say what is wrong
         StepBackend.interpreter = interpreter(ahead)
     if StepBackend.interpreter is None:
         Path(ahead.imported).touch()
-    file = Path(ahead.task)
+    file = Path(ahead.order)
     while not file.exists():
         time.sleep(0.01)
     task = Task(**json.loads(file.read_text(encoding="utf-8")))
-    carry_out_and_leave(replace(task, environ=ahead.environ))
+    carry_out_and_leave(replace(task, environ=ahead.task.environ))
 
 
 def interpreter(ahead: StandBy) -> subprocess.Popen | None:
     """A Python of the step's environment that imports what the step will need; None where its command is no Python."""
-    project = load_project(ahead.folder)
-    environment = environments.ensure(ahead.folder, ahead.env_manager)
-    if environment is None or not is_plain_python(project, ahead.entry_point):
+    task = ahead.task
+    project = load_project(task.folder)
+    environment = environments.ensure(task.folder, task.env_manager)
+    if environment is None or not is_plain_python(project, task.entry_point):
         return None
-    script = shlex.split(project.get_entry_point(ahead.entry_point).command)[1]
-    path = os.pathsep.join([str(environment / "bin"), ahead.environ.get("PATH", os.defpath)])
+    script = shlex.split(project.get_entry_point(task.entry_point).command)[1]
+    path = os.pathsep.join([str(environment / "bin"), task.environ.get("PATH", os.defpath)])
     return subprocess.Popen(
-        [environment / "bin" / "python", standby.__file__, ahead.imported, Path(ahead.folder, script), *ahead.modules],
+        [environment / "bin" / "python", standby.__file__, ahead.imported, Path(task.folder, script), *ahead.modules],
         stdin=subprocess.PIPE,
-        cwd=ahead.folder,
-        env={**ahead.environ, "PATH": path, "VIRTUAL_ENV": str(environment)},  # as activating it does
+        cwd=task.folder,
+        env={**task.environ, "PATH": path, "VIRTUAL_ENV": str(environment)},  # as activating it does
         text=True,
     )
 
@@ -301,9 +297,6 @@ class InProcess(Submitted):
 def forget_orchestrator(root: str) -> None:
     """Leave to a script what a fresh interpreter would have: nothing of the orchestrator's."""
     sys.path[:] = ["", *(p for p in sys.path if p and Path(p).resolve() != Path(root))]
-    if "omegaconf" in sys.modules:
-        for name in ("artifact", "metric", "model"):
-            sys.modules["omegaconf"].OmegaConf.clear_resolver(name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
         del sys.modules[name]
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import SETTINGS
+from pipeline.config import KINDS, SETTINGS, listed
 from pipeline.errors import RequestError, unknown
 from pipeline.fingerprint import read_yaml
 from pipeline.launcher import Launcher, cool_down
 
 DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+MULTIRUN = {"--multirun", "-m"}
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
 
 HELP = """\
@@ -72,7 +73,7 @@ def application(task: Callable[[Composed, Any, float], int], root: Path, argumen
             print(HELP)
             # Hydra's own help looks for configurations in every folder below config.yaml's, environments included.
             sys.argv[1:] = ["--cfg", "job", *(a for a in sys.argv[1:] if a not in ("--help", "-h"))]
-        if {"--multirun", "-m"} & set(sys.argv):
+        if MULTIRUN & set(sys.argv):
             from pipeline.sweep import Sweep
 
             sweep = Sweep()
@@ -80,7 +81,7 @@ def application(task: Callable[[Composed, Any, float], int], root: Path, argumen
         import_ahead(sys.argv[1:], root)
         for config in compose(root):
             if sweep:
-                sweep.overrides = config.overrides
+                sweep.next(config.overrides)
             try:
                 codes.append(task(config, sweep, began))
             except RequestError as error:  # the other combinations are run nevertheless
@@ -123,7 +124,7 @@ def compose(root: Path) -> list[Composed]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for name in ("artifact", "metric", "model"):
+    for name in KINDS:
         # References stay as they are written until a step starts.
         OmegaConf.register_new_resolver(name, lambda *a, name=name: f"${{{name}:{','.join(a)}}}", replace=True)
     composed, problems = [], []
@@ -144,6 +145,9 @@ def compose(root: Path) -> list[Composed]:
         hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(in_a_sentence(error, root)) from error
+    finally:
+        for name in KINDS:  # a step is a fork of this process, and may have resolvers of these names
+            OmegaConf.clear_resolver(name)
     if problems:
         raise RequestError(problems)
     return composed
@@ -158,7 +162,7 @@ def hydra_arguments(arguments: Iterable[str], root: Path) -> list[str]:
     arguments = list(arguments)
     if arguments[:1] == ["--steps"]:
         arguments = from_mlflow(arguments)
-    sweep = any(a in ("--multirun", "-m") for a in arguments)
+    sweep = bool(MULTIRUN & set(arguments))
     blocks = as_written(root).get("pipeline")
     steps = list(blocks) if isinstance(blocks, dict) else []
     return [rewritten(a, steps, sweep) if not a.startswith("-") else a for a in arguments]
@@ -197,14 +201,13 @@ def import_ahead(arguments: list[str], root: Path) -> None:
 
     Whatever is guessed here, the answer is the same: a mistake is found a second later, or a step starts later.
     """
-    with contextlib.suppress(
-        AttributeError, KeyError, OSError, TypeError
-    ):  # the parser says what is odd in config.yaml
+    odd = (AttributeError, KeyError, OSError, TypeError)  # the parser will say what is odd in config.yaml
+    with contextlib.suppress(*odd):
         written = as_written(root)
         settings = {key: written.get(key) for key in ("dry_run", "start_method", "env_manager")}
         for argument in arguments:
             key, _, value = argument.partition("=")
-            if argument not in ("--multirun", "-m") and not is_known(key, value, written, root):
+            if argument not in MULTIRUN and not is_known(key, value, written, root):
                 return
             settings[key] = value.strip("'\"")
         launcher = Launcher(settings["start_method"] or "forkserver")
@@ -212,16 +215,12 @@ def import_ahead(arguments: list[str], root: Path) -> None:
             return
         # `mlflow run` starts us with the Python of the root's environment, if it made one: the steps have theirs.
         inherited = settings["env_manager"] in (None, "inherit") and not Path(sys.prefix).name.startswith("mlflow-")
-        if not inherited and settings["env_manager"] != "local":
-            launcher.import_ahead((), ())
-            return
-        steps = written["pipeline"].values()
-        preload = [m for step in steps if step for m in listed(step.get("preload"))]
-        launcher.import_ahead(listed(written.get("preload")), preload)
-
-
-def listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
+        if inherited or settings["env_manager"] == "local":
+            steps = written["pipeline"].values()
+            preload = [m for step in steps if step for m in listed(step.get("preload"))]
+            launcher.import_ahead(listed(written.get("preload")), preload)
+        else:
+            launcher.import_ahead()
 
 
 def is_known(key: str, value: str, written: Mapping[str, Any], root: Path) -> bool:

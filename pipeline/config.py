@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.errors import RequestError, unknown
 
 ENV_MANAGERS = ("inherit", "local", "uv", "virtualenv", "conda")
-REFERENCE = re.compile(r"\$\{(artifact|metric|model):([^}]*)\}")
+KINDS = ("artifact", "metric", "model")  # of references
+REFERENCE = re.compile(rf"\$\{{({'|'.join(KINDS)}):([^}}]*)\}}")
 
 
 @dataclass(frozen=True)
@@ -230,12 +231,17 @@ def parse_groups(
     """Names that stand for several steps; `all` is always among them."""
     found = {"all": tuple(name for name, step in known.items() if not step.on_request)}
     for group, names in groups.items():
-        names = [names] if isinstance(names, str) else list(names or ())
+        names = listed(names)
         problems += [unknown("step", str(name), known, f"groups.{group}") for name in names if name not in known]
         if group in known or group == "all":
             problems.append(f"groups.{group} has the name of {'every step' if group == 'all' else 'a step'}; rename it")
         found[group] = tuple(map(str, names))
     return found
+
+
+def listed(value: Any) -> list[Any]:
+    """A list that may be written as one text, or left empty."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def select(

@@ -12,6 +12,13 @@ from pipeline.warm import OURS, Server, bring_in
 _servers: dict[str, Server] = {}
 
 
+def server(name: str) -> Server:
+    """The warm server of this name, `heavy` or `light`, started if it is not there."""
+    if name not in _servers:
+        _servers[name] = Server(_servers.values())
+    return _servers[name]
+
+
 def cool_down() -> None:
     """End the warm servers, if there are any."""
     while _servers:
@@ -24,7 +31,7 @@ class Launcher:
     def __init__(self, start_method: str = "forkserver"):
         self.warm = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
 
-    def import_ahead(self, everywhere: Iterable[str], preload: Iterable[str]) -> None:
+    def import_ahead(self, everywhere: Iterable[str] = (), preload: Iterable[str] = ()) -> None:
         """Import here what every step needs, and start the server that goes on with what some steps `preload`."""
         if not self.warm:
             return
@@ -33,11 +40,8 @@ class Launcher:
         self.start_heavy(preload)
 
     def start_heavy(self, preload: Iterable[str]) -> None:
-        preload = tuple(preload)
-        if preload and "heavy" not in _servers:
-            _servers["heavy"] = Server()
-        if preload:
-            _servers["heavy"].do(bring_in, *preload)
+        if preload := tuple(preload):
+            server("heavy").do(bring_in, *preload)
 
     def get_ready(self, preload: Iterable[str], open_store: Callable, uri: str) -> None:
         """Start the server that forks all other steps, and have the store open in both.
@@ -48,15 +52,14 @@ class Launcher:
             return
         self.start_heavy(preload)
         if "heavy" in _servers:
-            _servers["heavy"].do(open_store, uri)
-        if "light" not in _servers:
-            _servers["light"] = Server()
+            server("heavy").do(open_store, uri)
+        server("light")
 
     def start(self, target: Callable, task: Any, preload: bool = False) -> "Process":
         """Run `target(task)` in a process; with `preload`, in one that has the modules of `preload` imported."""
         if not self.warm:
             return Spawned(target, task)
-        return Forked(_servers["heavy" if preload and "heavy" in _servers else "light"], target, task)
+        return Forked(server("heavy" if preload else "light"), target, task)
 
 
 class Process:

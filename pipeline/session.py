@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,11 @@ from pipeline.runner import Event, Outcome, Runner, dry_run
 class Session(contextlib.ExitStack):
     """Holds what a pipeline run needs: the store, the steps' projects, a scratch folder, the process launcher."""
 
-    def __init__(
-        self, request: Request, root: Path, arguments: Sequence[str] = (), sweep: Any = None, began: float = 0.0
-    ):
+    def __init__(self, request: Request, root: Path, arguments: Sequence[str], sweep: Any, began: float):
         super().__init__()
         self.sweep = sweep
         self.request, self.root, self.arguments = request, root, list(arguments)
-        self.started = began or time.time()
+        self.started = began
         self.order = [name for name in order(request.steps) if name in request.selected]
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
@@ -50,7 +47,7 @@ class Session(contextlib.ExitStack):
         selected = [self.request.steps[name] for name in self.order]
         projects = load_all(selected, self.root, self.scratch / "clones")
         if not self.request.dry_run:
-            self.launcher.import_ahead((), ())
+            self.launcher.import_ahead()
         from pipeline.tracking import Tracking  # imports MLflow: after what can be refused without it
 
         quiet(self.request.verbose)
@@ -98,8 +95,7 @@ class Session(contextlib.ExitStack):
         if any(stage.is_managed(self.request.steps[name]) for name in self.order):
             planned = dry_run(self.request, self.planner, self.order)
             stage.expect(name for name, decision in planned.items() if decision.action == "execute")
-        cores = os.cpu_count() or 1
-        runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or cores)
+        runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or stage.cores)
         self.enter_context(handled_signals(runner))
         tags = {"pipeline.steps": ",".join(self.order), "pipeline.env_manager": self.env_manager}
         if self.sweep is not None:

@@ -27,12 +27,15 @@ class Sweep:
     metric: str = ""
     overrides: tuple[str, ...] = ()  # of the pipeline run under way
 
+    def next(self, overrides: tuple[str, ...]) -> None:
+        """What makes the next pipeline run different."""
+        self.overrides = tuple(map(as_written, overrides))
+
     def begin(self, tracking: Tracking, metric: str) -> dict[str, str]:
         """The tags for the next pipeline run; the first call makes the parent (or takes `mlflow run`'s)."""
         self.tracking, self.metric = tracking, metric
         if not self.parent:
             self.parent = os.environ.pop("MLFLOW_RUN_ID", "") or tracking.create_sweep()
-        self.overrides = tuple(map(as_written, self.overrides))
         return {"mlflow.parentRunId": self.parent, "mlflow.runName": " ".join(self.overrides) or "pipeline"}
 
     def add(self, run_id: str, status: str, outcomes: Mapping[str, Outcome]) -> None:

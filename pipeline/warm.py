@@ -18,9 +18,9 @@ import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
-from typing import Any, ClassVar
+from typing import Any
 
 from pipeline.processes import stop_group, stop_tree
 
@@ -37,16 +37,14 @@ OURS = (
 class Server:
     """The orchestrator's end of a server; a ticket is a step asked for."""
 
-    alive: ClassVar[list["Server"]] = []
-
-    def __init__(self):
+    def __init__(self, others: Iterable["Server"] = ()):
         self.tickets = 0
         self.done: set[tuple[Callable, Any]] = set()
         self.started: dict[int, Callable[[int], None]] = {}
         self.codes: dict[int, int] = {}
         self.connection, requests = multiprocessing.Pipe()
-        Server.alive.append(self)
-        self.process = multiprocessing.get_context("fork").Process(target=serve, args=(requests,))
+        ends = [server.connection for server in (self, *others)]
+        self.process = multiprocessing.get_context("fork").Process(target=serve, args=(requests, ends))
         self.process.start()
         requests.close()
 
@@ -80,15 +78,14 @@ class Server:
                 self.codes.setdefault(ticket, -signal.SIGKILL)
 
     def close(self) -> None:
-        Server.alive.remove(self)
         stop_group(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.connection.close()
 
 
-def serve(requests: Connection) -> None:
-    """Until the orchestrator's end of the connection closes; then end what was started."""
-    detach_from_orchestrator()
+def serve(requests: Connection, ends: Iterable[Connection]) -> None:
+    """Until the orchestrator's end of the connection closes, one of `ends`; then end what was started."""
+    detach_from_orchestrator(ends)
     running: dict[int, Any] = {}  # sentinel -> (ticket, process)
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -122,12 +119,12 @@ def attend_to(requests: Connection, running: dict[int, Any]) -> None:
     requests.send((ticket, process.pid, 0))
 
 
-def detach_from_orchestrator() -> None:
+def detach_from_orchestrator(ends: Iterable[Connection]) -> None:
     os.setsid()  # Ctrl-C in the terminal is for the orchestrator
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    for server in Server.alive:
-        server.connection.close()  # what only the orchestrator holds closes when it dies
+    for end in ends:
+        end.close()  # what only the orchestrator holds closes when it dies
     gc.disable()  # nothing that an import makes is garbage: looking for it takes a quarter of the time
 
 

@@ -156,9 +156,8 @@ def without_padding(npy: bytes) -> bytes:
 def renumber(node: Any, ids: dict[int, int], names: dict[str, str], types: set[str]) -> None:
     """Replace memory addresses by 1, 2, 3 … in order of appearance: `ids` of objects, `names` of the files of arrays.
 
-    `types` gets the name of each object's class.
-
     Plain values (text, numbers) lose theirs: whether two equal ones are one object is up to the interpreter.
+    `types` gets the name of each object's class.
     """
     if isinstance(node, dict):
         if node.get("__loader__") == "DictNode":

@@ -122,8 +122,9 @@ class Toy:
         for process in psutil.process_iter():
             try:
                 theirs = " ".join([process.cwd(), *process.cmdline(), *process.environ().values()])
-                if str(self.folder) in theirs and process.pid != os.getpid():
-                    found += [process] * (process.status() != psutil.STATUS_ZOMBIE)
+                ours = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE
+                if str(self.folder) in theirs and not ours:
+                    found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
         return found
