@@ -22,7 +22,7 @@ help:
 	touch $@
 
 mlflow.db: | .venv/ready
-	@python -m pipeline.tracking
+	@python -m pipeline.tracking.recorder
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)

@@ -4,7 +4,7 @@ import gc
 import sys
 from pathlib import Path
 
-from pipeline.command_line import application, leave
+from pipeline.cli.application import application, leave
 from pipeline.config import parse
 
 ROOT = Path(__file__).resolve().parent

@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import picture, report
-from pipeline.command_line import DONE, INTERRUPTED, STEP_FAILED, again
+from pipeline.cli.application import DONE, INTERRUPTED, STEP_FAILED, again
 from pipeline.config import Request
 from pipeline.errors import RequestError
-from pipeline.fingerprint import digest
-from pipeline.graph import order
-from pipeline.launcher import Launcher
-from pipeline.plan import Planner
-from pipeline.project import Project, load, load_all
-from pipeline.runner import Event, Outcome, Runner, dry_run
+from pipeline.execution.launcher import Launcher
+from pipeline.execution.runner import Event, Outcome, Runner, dry_run
+from pipeline.planning.fingerprint import digest
+from pipeline.planning.graph import order
+from pipeline.planning.planner import Planner
+from pipeline.planning.project import Project, load, load_all
+from pipeline.reporting import console as report
+from pipeline.reporting import html_page as picture
 
 
 class Session(contextlib.ExitStack):
@@ -48,7 +49,7 @@ class Session(contextlib.ExitStack):
         projects = load_all(selected, self.root, self.scratch / "clones")
         if not self.request.dry_run:
             self.launcher.import_ahead()
-        from pipeline.tracking import Tracking  # imports MLflow: after what can be refused without it
+        from pipeline.tracking.recorder import Tracking  # imports MLflow: after what can be refused without it
 
         quiet(self.request.verbose)
         self.tracking = Tracking(self.root)
@@ -84,8 +85,8 @@ class Session(contextlib.ExitStack):
 
     def run(self, config: str) -> dict[str, Outcome]:
         """Run the plan and record it; each step's outcome."""
-        from pipeline.backstage import Stage
-        from pipeline.child import opened, rest
+        from pipeline.execution.executor import Stage
+        from pipeline.execution.worker import opened, rest
 
         self.tracking.repair()
         stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)

@@ -69,7 +69,9 @@ def test_what_is_answered_without_the_store_imports_nothing_heavy(arguments):
 
 
 def test_the_front_door_imports_little():
-    assert not imported_by("import pipeline.command_line, pipeline.config, pipeline.project") & (HEAVY | {"hydra"})
+    assert not imported_by("import pipeline.cli.application, pipeline.config, pipeline.planning.project") & (
+        HEAVY | {"hydra"}
+    )
 
 
 class Recorded(Toy):

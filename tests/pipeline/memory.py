@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config import Request, Step, parse
-from pipeline.fingerprint import Fingerprint
-from pipeline.graph import order
-from pipeline.plan import Planner, Result
-from pipeline.project import Project
-from pipeline.runner import Exit, Runner
+from pipeline.execution.runner import Exit, Runner
+from pipeline.planning.fingerprint import Fingerprint
+from pipeline.planning.graph import order
+from pipeline.planning.planner import Planner, Result
+from pipeline.planning.project import Project
 
 
 def ready_file() -> int:

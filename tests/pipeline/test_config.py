@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import Reference, parse, references
 from pipeline.errors import RequestError
-from pipeline.graph import descendants, order
+from pipeline.planning.graph import descendants, order
 
 
 def problems(config: dict) -> list[str]:

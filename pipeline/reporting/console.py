@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.config import Request
-from pipeline.plan import Decision, Planner
-from pipeline.runner import Event, Outcome, tail
+from pipeline.execution.runner import Event, Outcome, tail
+from pipeline.planning.planner import Decision, Planner
 
 MARKS = {"executed": "✓", "reused": "=", "failed": "✗", "skipped": "-"}
 

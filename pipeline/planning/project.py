@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.config import Step
 from pipeline.errors import RequestError, unknown
-from pipeline.fingerprint import read_yaml
+from pipeline.planning.fingerprint import read_yaml
 
 GIT_URI = re.compile(r"^(git\+)?(https?|ssh|git|file)://|^git@|\.git(#.*)?$")
 

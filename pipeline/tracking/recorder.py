@@ -32,8 +32,8 @@ from mlflow.utils.mlflow_tags import (
 
 from pipeline.config import Step
 from pipeline.errors import RequestError
-from pipeline.fingerprint import PARTS, Fingerprint, digest
-from pipeline.plan import Decision, Result
+from pipeline.planning.fingerprint import PARTS, Fingerprint, digest
+from pipeline.planning.planner import Decision, Result
 
 # Tags of ours. A step's run is good only once `pipeline.state` is there: it is written last, with the digests.
 STEP, STATE, FINGERPRINT = "pipeline.step", "pipeline.state", "pipeline.fingerprint"

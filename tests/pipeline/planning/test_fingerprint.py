@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.fingerprint import Fingerprint, digest, folder_files
+from pipeline.planning.fingerprint import Fingerprint, digest, folder_files
 
 MLMODEL = (
     "flavors:\n  sklearn: {{version: {version}}}\nmodel_uuid: {uuid}\nrun_id: {uuid}\nutc_time_created: '{uuid}'\n"

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.command_line import again, hydra_arguments, in_a_sentence, quoted
+from pipeline.cli.application import again, hydra_arguments, in_a_sentence, quoted
 from pipeline.errors import RequestError
 
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import RequestError
-from pipeline.graph import descendants
-from pipeline.runner import dry_run
+from pipeline.execution.runner import dry_run
+from pipeline.planning.graph import descendants
 from tests.pipeline.memory import Memory, chain
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import Request
-from pipeline.graph import order
+from pipeline.planning.graph import order
 
 COLOURS = {"executed": "#2e7d32", "reused": "#1565c0", "failed": "#c62828", "skipped": "#9e9e9e", "": "#eceff1"}
 WIDTH, HEIGHT, GAP_X, GAP_Y = 150, 44, 50, 22  # pixels

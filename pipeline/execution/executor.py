@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipeline.child import StandBy, Task, run_step, stand_by
 from pipeline.config import Request, Step
-from pipeline.launcher import Launcher, Process
-from pipeline.plan import Decision, Planner, Result
-from pipeline.report import write_whole
-from pipeline.runner import Event
-from pipeline.tracking import Tracking
-from pipeline.warm import OURS
+from pipeline.execution.fork_server import OURS
+from pipeline.execution.launcher import Launcher, Process
+from pipeline.execution.runner import Event
+from pipeline.execution.worker import StandBy, Task, run_step, stand_by
+from pipeline.planning.planner import Decision, Planner, Result
+from pipeline.reporting.console import write_whole
+from pipeline.tracking.recorder import Tracking
 
 LOOK_AHEAD = 4  # interpreters of steps' environments that stand by at a time
 

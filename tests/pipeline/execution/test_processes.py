@@ -94,7 +94,7 @@ def test_a_bug_in_a_step_keeps_its_trace_in_the_log_without_our_frames(toy):
     done = toy.run()
     assert done.code == 1
     assert "a failed: ZeroDivisionError: a bug" in done.out
-    assert "pipeline/child.py" not in done.out
+    assert "pipeline/execution/worker.py" not in done.out
 
 
 def test_a_step_killed_by_signal_9_hints_at_memory(toy):

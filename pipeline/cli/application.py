@@ -18,8 +18,8 @@ import yaml
 
 from pipeline.config import KINDS, SETTINGS, listed
 from pipeline.errors import RequestError, unknown
-from pipeline.fingerprint import read_yaml
-from pipeline.launcher import Launcher, cool_down
+from pipeline.execution.launcher import Launcher, cool_down
+from pipeline.planning.fingerprint import read_yaml
 
 DONE, STEP_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 MULTIRUN = {"--multirun", "-m"}
@@ -74,7 +74,7 @@ def application(task: Callable[[Composed, Any, float], int], root: Path, argumen
             # Hydra's own help looks for configurations in every folder below config.yaml's, environments included.
             sys.argv[1:] = ["--cfg", "job", *(a for a in sys.argv[1:] if a not in ("--help", "-h"))]
         if MULTIRUN & set(sys.argv):
-            from pipeline.sweep import Sweep
+            from pipeline.reporting.sweep import Sweep
 
             sweep = Sweep()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here

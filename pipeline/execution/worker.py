@@ -34,9 +34,10 @@ from mlflow.projects.utils import (
 )
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
 
-from pipeline import environments, standby
-from pipeline.processes import stop_tree
-from pipeline.standby import run_script
+from pipeline.execution import environments
+from pipeline.execution import prewarmed_interpreter as standby
+from pipeline.execution.prewarmed_interpreter import run_script
+from pipeline.execution.processes import stop_tree
 
 # `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
 PLAIN_PYTHON = re.compile(r"python3?\s+[\w./-]+\.py(\s+([\w./=,:@%+-]|\{\w+\})+)*\s*")

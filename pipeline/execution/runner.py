@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.config import Request, Step
-from pipeline.plan import Decision, Planner, Result
+from pipeline.planning.planner import Decision, Planner, Result
 
 POLL = 0.2  # seconds between two looks at signals and timeouts
 GRACE = 1.0  # seconds that a step has between the request to stop and its end

@@ -5,9 +5,9 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline.processes import stop_group, stop_tree
-from pipeline.runner import Exit
-from pipeline.warm import OURS, Server, bring_in
+from pipeline.execution.fork_server import OURS, Server, bring_in
+from pipeline.execution.processes import stop_group, stop_tree
+from pipeline.execution.runner import Exit
 
 _servers: dict[str, Server] = {}
 

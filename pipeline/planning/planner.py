@@ -10,8 +10,8 @@ from typing import Protocol
 
 from pipeline.config import REFERENCE, Reference, Request, Step, references
 from pipeline.errors import RequestError
-from pipeline.fingerprint import Fingerprint, digest, environment, folder_files
-from pipeline.project import Project
+from pipeline.planning.fingerprint import Fingerprint, digest, environment, folder_files
+from pipeline.planning.project import Project
 
 UNKNOWN = "?"  # the digest of what is not made yet
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.report import columns, number
-from pipeline.runner import Outcome
-from pipeline.tracking import Tracking
+from pipeline.execution.runner import Outcome
+from pipeline.reporting.console import columns, number
+from pipeline.tracking.recorder import Tracking
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from pipeline.processes import stop_group, stop_tree
+from pipeline.execution.processes import stop_group, stop_tree
 
 # What every step's process needs before the step's own code starts.
 OURS = (
-    "pipeline.child",
+    "pipeline.execution.worker",
     "mlflow.store.tracking.sqlalchemy_store",
     "sqlalchemy.dialects.sqlite",
     "alembic.command",

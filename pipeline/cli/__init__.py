@@ -1,0 +1,1 @@
+"""The front door: arguments, overrides, composing the configuration."""

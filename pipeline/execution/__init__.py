@@ -1,0 +1,1 @@
+"""Runs steps: the loop, and each step in a process of its own."""
