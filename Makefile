@@ -3,6 +3,8 @@ PYTHON ?= python3
 ENV_MANAGER ?= uv
 STEPS := $(patsubst %/MLproject,%,$(wildcard */MLproject))
 
+# make 3.81, which macOS has, looks for a command on the exported PATH only if its shell is not the default one.
+SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
@@ -33,6 +35,12 @@ test: .venv/ready
 lint: .venv/ready
 	ruff check .
 	ruff format --check .
+	actionlint .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 ui: .venv/ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
