@@ -1,0 +1,62 @@
+"""What a project needs to be adopted holds together: workflows, hooks and links name what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+MAKEFILE = (ROOT / "Makefile").read_text()
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+
+
+def steps(workflow: Path) -> list[dict]:
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    return [step for job in jobs for step in job["steps"]]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_do_nothing_but_call_targets_of_the_makefile(workflow):
+    commands = [step["run"] for step in steps(workflow) if "run" in step]
+    targets = [re.fullmatch(r'(?:\w+="?\$?\w+"? )*make ([\w-]+)(?: \w+=\w+)*', command)[1] for command in commands]
+    assert targets
+    assert set(targets) <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit_and_may_only_read(workflow):
+    text = workflow.read_text()
+    used = re.findall(r"\buses:\s*(.*)", text)
+    assert used
+    assert all(re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used), used
+    checkouts = [step for step in steps(workflow) if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+    content = yaml.safe_load(text)
+    assert content["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in content["jobs"].values())
+
+
+def test_hooks_run_what_make_lint_runs():
+    """The same commands in the same order, the files aside: a hook gets those that are committed."""
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1].splitlines()
+    linted = [re.sub(r" (\.|\.github/|CITATION).*", "", command.strip()) for command in recipe]
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [hook["entry"].removeprefix(".venv/bin/") for hook in local["hooks"]] == linted
+    assert all(hook["entry"].startswith(".venv/bin/") and hook["language"] == "system" for hook in local["hooks"])
+
+
+def test_make_lint_and_the_hooks_see_every_issue_form():
+    forms = {path.name for path in (ROOT / ".github/ISSUE_TEMPLATE").iterdir()} - {"config.yml"}
+    assert forms == set(re.findall(r"ISSUE_TEMPLATE/([\w.]+)", MAKEFILE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
+    missing = [target for target in filter(None, targets) if not (page.parent / target).exists()]
+    assert missing == []
