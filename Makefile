@@ -24,7 +24,7 @@ help:
 	touch $@
 
 mlflow.db: | .venv/ready
-	@python -m pipeline.tracking.recorder
+	@python -m pipeline.tracking.store
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)

@@ -1,29 +1,29 @@
-"""The pipeline: compose the configuration, plan, run each step with `mlflow.run`, report."""
+"""The pipeline: compose the configuration, plan, run each step with `mlflow.run`, report.
 
-import gc
+`run_application` composes config.yaml and the overrides, and calls `main` with what came of it: once, with --multirun
+once for each combination. Each call below hands its result to the next; `session` holds what they share.
+"""
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli.application import application, leave
-from pipeline.config import parse
+from pipeline.cli.application import run_application
 
-ROOT = Path(__file__).resolve().parent
-ARGUMENTS = sys.argv[1:]
-
-
-def main(config, sweep, began) -> int:
-    """Do what the configuration asks for; 0: done, 1: a step failed, 2: refused, and nothing was started."""
+if TYPE_CHECKING:
+    from pipeline.cli.composing import Composed
     from pipeline.session import Session
 
-    request = parse(config.values, config.used)
-    with Session(request, ROOT, ARGUMENTS, sweep, began) as session:
-        session.plan()
-        if request.dry_run:
-            return session.show_plan()
-        session.run(config.text)
-        return session.close_record()
+
+def main(composed: "Composed", session: "Session") -> int:
+    """One pipeline run; 0: done, 1: a step failed. What cannot be done is refused (2) before anything is started."""
+    request = composed.request()
+    plan = session.plan(request)
+    if request.dry_run:
+        return session.show(plan)
+    run = session.run(plan)
+    return session.report(run)
 
 
 if __name__ == "__main__":
-    gc.disable()  # a quarter of the time that imports take; turned on again before anything runs
-    leave(application(main, ROOT, ARGUMENTS))
+    run_application(main, Path(__file__).resolve().parent, sys.argv[1:])

@@ -49,9 +49,8 @@ class Step:
     env_manager: str = "inherit"
     backend: str = "local"
     backend_config: Mapping[str, Any] = field(default_factory=dict)
-    preload: tuple[str, ...] = ()  # modules that its process finds imported already
-    figures: tuple[str, ...] = ()  # the metrics that the summary shows
-    on_request: bool = False  # `all` leaves it out: it runs when it, or a group with it, is named
+    summary_metrics: tuple[str, ...] = ()  # the metrics that the summary shows
+    manual: bool = False  # `all` leaves it out: it runs when it, or a group with it, is named
 
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Each reference of this step with the parameter (or `when`) that holds it."""
@@ -76,9 +75,10 @@ class Request:
     dry_run: bool = False
     verbose: bool = False
     start_method: str = "forkserver"
-    preload: tuple[str, ...] = ()  # modules that every step finds imported already
-    outputs: tuple[Reference, ...] = ()
+    outputs: tuple[Reference, ...] = ()  # files that are copied to outputs/ after a run
     sweep_metric: str = ""
+    overrides: tuple[str, ...] = ()  # as Hydra has them, for people
+    composed: str = ""  # the configuration as YAML, for the record
 
 
 SETTINGS = {
@@ -92,11 +92,12 @@ SETTINGS = {
     "dry_run": bool,
     "verbose": bool,
     "start_method": str,
-    "preload": list,
     "outputs": list,
     "sweep_metric": str,
 }
-STEP_KEYS = {f.name: f.type for f in dataclasses.fields(Step) if f.name != "name"}
+STEP_KEYS = ("extends", *(f.name for f in dataclasses.fields(Step) if f.name != "name"))
+# What a step has in common with the one that it `extends`: what it does and how it runs, not when.
+NOT_INHERITED = {"extends", "after", "when", "if_skipped", "manual"}
 
 
 def references(text: str) -> list[Reference]:
@@ -114,7 +115,7 @@ def references(text: str) -> list[Reference]:
                 else "STEP,NAME"
             )
             raise RequestError(f"the reference {match[0]} is not of the form ${{{match[1]}:{form}}}")
-        found.append(Reference(match[1], *parts[-2:], model=parts[0] if count == 3 else ""))
+        found.append(Reference(match[1], parts[-2], parts[-1], parts[0] if count == 3 else ""))
     return found
 
 
@@ -134,6 +135,7 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
     blocks = config.get("pipeline")
     if not blocks or not isinstance(blocks, Mapping):
         raise RequestError([*problems, "config.yaml names no steps: give it a block `pipeline:` with at least one"])
+    blocks = extended(blocks, problems)
     steps = {name: parse_step(name, block, problems) for name, block in blocks.items()}
     if problems:
         raise RequestError(problems)
@@ -160,9 +162,35 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
         selected=selected,
         force=force,
         outputs=outputs,
-        preload=tuple(map(str, config.get("preload", ()))),
         **{key: config[key] for key in plain if key in config},
     )
+
+
+def extended(blocks: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The blocks with what they inherit by `extends: STEP` filled in; parameters one by one."""
+    complete: dict[str, Any] = {}
+
+    def complete_block(name: str, chain: tuple[str, ...]) -> Any:
+        block = blocks[name]
+        base = block.get("extends") if isinstance(block, Mapping) else None
+        if name in complete or base is None:
+            return complete.setdefault(name, block)
+        if base not in blocks:
+            problems.append(unknown("step", str(base), blocks, f"pipeline.{name}.extends"))
+        elif base in (*chain, name):
+            problems.append(f"pipeline.{name}.extends goes round in a circle: {' -> '.join((*chain, name, base))}")
+        elif not isinstance(inherited := complete_block(base, (*chain, name)) or {}, Mapping):
+            pass  # whoever parses that block says what is wrong with it
+        else:
+            kept = {key: value for key, value in inherited.items() if key not in NOT_INHERITED}
+            own = {key: value for key, value in block.items() if key != "extends"}
+            merged = {"uri": base, **kept, **own}
+            if isinstance(kept.get("parameters"), Mapping) and isinstance(own.get("parameters") or {}, Mapping):
+                merged["parameters"] = {**kept["parameters"], **(own.get("parameters") or {})}
+            return complete.setdefault(name, merged)
+        return complete.setdefault(name, {key: value for key, value in block.items() if key != "extends"})
+
+    return {name: complete_block(name, ()) for name in blocks}
 
 
 def parse_step(name: str, block: Any, problems: list[str]) -> Step:
@@ -229,9 +257,9 @@ def parse_groups(
     groups: Mapping[str, Any], known: Mapping[str, Step], problems: list[str]
 ) -> dict[str, tuple[str, ...]]:
     """Names that stand for several steps; `all` is always among them."""
-    found = {"all": tuple(name for name, step in known.items() if not step.on_request)}
+    found = {"all": tuple(name for name, step in known.items() if not step.manual)}
     for group, names in groups.items():
-        names = listed(names)
+        names = as_list(names)
         problems += [unknown("step", str(name), known, f"groups.{group}") for name in names if name not in known]
         if group in known or group == "all":
             problems.append(f"groups.{group} has the name of {'every step' if group == 'all' else 'a step'}; rename it")
@@ -239,13 +267,13 @@ def parse_groups(
     return found
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """A list that may be written as one text, or left empty."""
     return [value] if isinstance(value, str) else list(value or ())
 
 
 def select(
-    steps: str | list, known: Mapping[str, Step], groups: Mapping[str, tuple[str, ...]], problems: list[str]
+    steps: str | list[Any], known: Mapping[str, Step], groups: Mapping[str, tuple[str, ...]], problems: list[str]
 ) -> tuple[str, ...]:
     """The steps named: text with commas or a list, in any order, spaces allowed; a group is each of its steps."""
     names = steps.split(",") if isinstance(steps, str) else list(map(str, steps))

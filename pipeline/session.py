@@ -1,126 +1,201 @@
-"""One pipeline run from its plan to its report."""
+"""From a composed configuration to a reported pipeline run: the steps of main.py's story."""
 
 import contextlib
 import gc
+import logging
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipeline.cli.application import DONE, INTERRUPTED, STEP_FAILED, again
 from pipeline.config import Request
 from pipeline.errors import RequestError
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.runner import Event, Outcome, Runner, dry_run
-from pipeline.planning.fingerprint import digest
+from pipeline.execution.prewarming import modules_of_scripts
+from pipeline.execution.runner import Event, Listener, Outcome, Runner, dry_run
+from pipeline.files import content_digest, write_atomically
 from pipeline.planning.graph import order
 from pipeline.planning.planner import Planner
 from pipeline.planning.project import Project, load, load_all
-from pipeline.reporting import console as report
-from pipeline.reporting import html_page as picture
+from pipeline.reporting import console, html_page, manifest, tables
+from pipeline.states import Action, ExitCode, RunStatus, State
+
+if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused without it
+    from pipeline.reporting.sweep import Sweep
+    from pipeline.tracking.recorder import Recorder
+
+
+# From the environment manager and the steps that are left to the command that goes on with them.
+RerunCommand = Callable[[str, Iterable[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, and what it takes: everything that could be refused has been looked at."""
+
+    request: Request
+    order: list[str]  # the selected steps, upstream first
+    planner: Planner
+    recorder: "Recorder"
+    launcher: Launcher
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """What a plan came to."""
+
+    plan: Plan
+    outcomes: Mapping[str, Outcome]  # by step, in the order they ended
+    interrupted: str  # by what, "" if it was not
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The steps that failed."""
+        return [o for o in self.outcomes.values() if o.state == State.FAILED]
+
+    @property
+    def status(self) -> RunStatus:
+        """The pipeline run's status in the store."""
+        return RunStatus.KILLED if self.interrupted else RunStatus.FAILED if self.failed else RunStatus.FINISHED
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The process's."""
+        return ExitCode.INTERRUPTED if self.interrupted else ExitCode.STEP_FAILED if self.failed else ExitCode.DONE
 
 
 class Session(contextlib.ExitStack):
-    """Holds what a pipeline run needs: the store, the steps' projects, a scratch folder, the process launcher."""
+    """What the pipeline runs of one command share: the project, a scratch folder, the fork server, the sweep."""
 
-    def __init__(self, request: Request, root: Path, arguments: Sequence[str], sweep: Any, began: float):
+    def __init__(self, root: Path, rerun_command: RerunCommand, started: float, sweep: bool):
+        """`started` is when the command was, in seconds since 1970; `sweep`: whether --multirun was asked for."""
         super().__init__()
-        self.sweep = sweep
-        self.request, self.root, self.arguments = request, root, list(arguments)
-        self.started = began
-        self.order = [name for name in order(request.steps) if name in request.selected]
+        self.root, self.rerun_command, self.started = root, rerun_command, started
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
         self.scratch = Path(tempfile.mkdtemp(prefix="pipeline-"))
         self.callback(shutil.rmtree, self.scratch, ignore_errors=True)
-        self.launcher = Launcher(request.start_method)
+        self.launchers: dict[str, Launcher] = {}  # by start method
+        self.sweep: Sweep | None = self.open_sweep() if sweep else None
 
-    def plan(self) -> None:
+    def open_sweep(self) -> "Sweep":
+        """The parent of several pipeline runs, which tells at the end how they compare."""
+        from pipeline.reporting.sweep import Sweep
+
+        sweep = Sweep()
+        self.callback(lambda: console.say(sweep.close()))
+        return sweep
+
+    # Plan ------------------------------------------------------------------------------------------------------------
+
+    def plan(self, request: Request) -> Plan:
         """Look at everything that can be refused; nothing is started, and nothing is written to the store.
 
         Raises:
             RequestError: all of it at once.
         """
-        selected = [self.request.steps[name] for name in self.order]
-        projects = load_all(selected, self.root, self.scratch / "clones")
-        if not self.request.dry_run:
-            self.launcher.import_ahead()
-        from pipeline.tracking.recorder import Tracking  # imports MLflow: after what can be refused without it
+        names = [name for name in order(request.steps) if name in request.selected]
+        projects = load_all([request.steps[name] for name in names], self.root, self.scratch / "clones")
+        launcher = self.launcher(request)
+        # What follows imports MLflow.
+        if not request.dry_run:
+            launcher.import_base_modules()
+            if (modules := early_modules(request, projects)) is not None:
+                launcher.start_server(modules)
+        from pipeline.tracking.artifacts import Artifacts
+        from pipeline.tracking.history import History
+        from pipeline.tracking.recorder import Recorder
+        from pipeline.tracking.store import TrackingStore
 
-        quiet(self.request.verbose)
-        self.tracking = Tracking(self.root)
+        silence_loggers(request.verbose)
+        store = TrackingStore()
+        history = History(store, Artifacts(store))
+        recorder = Recorder(store, history, self.root)
         gc.freeze()  # what is imported by now is never looked at again
         gc.enable()
-        self.env_manager = self.request.env_manager
-        if self.env_manager == "inherit":
-            self.env_manager = self.tracking.started_with()
-        projects |= self.other_projects()
-        self.tracking.look_back(len(self.order))
-        if any(reference.kind == "model" for step in selected for _, reference in step.references()):
-            self.tracking.open_registry()
-        self.planner = Planner(self.request, projects, self.tracking, self.root, self.env_manager)
-        self.warnings = self.planner.check()
+        env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
+        history.prefetch_latest(len(names))
+        if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
+            store.open_registry()
+        projects |= self.other_projects(request, names)
+        planner = Planner(request, projects, history, self.root, env_manager)
+        return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
 
-    def other_projects(self) -> dict[str, Project]:
+    def launcher(self, request: Request) -> Launcher:
+        """What starts processes; its fork server serves all pipeline runs of the command."""
+        if request.start_method not in self.launchers:
+            self.launchers[request.start_method] = launcher = Launcher(request.start_method)
+            self.callback(launcher.close)
+        return self.launchers[request.start_method]
+
+    def other_projects(self, request: Request, names: Sequence[str]) -> dict[str, Project]:
         """The projects of steps that are not run, where they are folders here: to tell whether they changed since."""
         found = {}
-        for name, step in self.request.steps.items():
+        for name, step in request.steps.items():
             folder = self.root / (step.uri or name)
-            if name not in self.order and folder.is_dir():
+            if name not in names and folder.is_dir():
                 with contextlib.suppress(RequestError):
                     found[name] = load(step, folder)
         return found
 
-    def show_plan(self) -> int:
+    def show(self, plan: Plan) -> ExitCode:
         """Print what would be done, decided by the same code that does it."""
-        for warning in self.warnings:
-            report.say(f"warning: {warning}")
-        decisions = dry_run(self.request, self.planner, self.order)
-        report.say(report.plan_table(self.request, self.planner, decisions))
-        return DONE
+        for warning in plan.warnings:
+            console.say(f"warning: {warning}")
+        decisions = dry_run(plan.request, plan.planner, plan.order)
+        console.say(tables.plan_table(plan.request, plan.planner, decisions))
+        return ExitCode.DONE
 
-    def run(self, config: str) -> dict[str, Outcome]:
-        """Run the plan and record it; each step's outcome."""
-        from pipeline.execution.executor import Stage
-        from pipeline.execution.worker import opened, rest
+    # Run -------------------------------------------------------------------------------------------------------------
 
-        self.tracking.repair()
-        stage = Stage(self.request, self.planner, self.tracking, self.launcher, self.scratch)
-        rest()
-        self.launcher.get_ready(stage.preload(self.order), opened, self.tracking.uri)
-        self.callback(stage.close)
-        if any(stage.is_managed(self.request.steps[name]) for name in self.order):
-            planned = dry_run(self.request, self.planner, self.order)
-            stage.expect(name for name, decision in planned.items() if decision.action == "execute")
-        runner = Runner(self.request, self.planner, stage, max_parallel=self.request.max_parallel or stage.cores)
-        self.enter_context(handled_signals(runner))
-        tags = {"pipeline.steps": ",".join(self.order), "pipeline.env_manager": self.env_manager}
-        if self.sweep is not None:
-            tags |= self.sweep.begin(self.tracking, self.request.sweep_metric)
-        self.tracking.begin({"steps": ",".join(self.order)}, tags, config)
-        self.callback(self.tracking.abandon)
-        with self.listeners(runner):
-            runner.listeners.append(stage.look_ahead)
-            for warning in self.warnings:
-                runner.tell(Event("warning", text=warning))
-            self.outcomes = runner.run(self.order)
-        self.interrupted = runner.interrupted
-        return self.outcomes
+    def run(self, plan: Plan) -> PipelineRun:
+        """Run the plan's steps and record them."""
+        from pipeline.execution.executor import ProcessExecutor
+        from pipeline.execution.worker import dispose_connections, open_store
+
+        request, recorder = plan.request, plan.recorder
+        recorder.mark_dead_runs_killed()
+        executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch)
+        dispose_connections()
+        plan.launcher.start_server(executor.modules(plan.order))
+        plan.launcher.call_once(open_store, recorder.store.uri)
+        with contextlib.closing(executor), recorder.failed_on_error():
+            if any(executor.is_managed(request.steps[name]) for name in plan.order):
+                planned = dry_run(request, plan.planner, plan.order)
+                executor.expect(name for name, decision in planned.items() if decision.action == Action.EXECUTE)
+            max_parallel = request.max_parallel or executor.cores
+            runner = Runner(request, plan.planner, executor, max_parallel=max_parallel)
+            self.enter_context(handled_signals(runner))
+            tags = {"pipeline.steps": ",".join(plan.order), "pipeline.env_manager": plan.planner.env_manager}
+            if self.sweep is not None:
+                tags |= self.sweep.begin(recorder, request.sweep_metric, request.overrides)
+            recorder.begin({"steps": ",".join(plan.order)}, tags, request.composed)
+            with self.listeners(runner, request):
+                runner.listeners.append(executor.prewarm_next)
+                for warning in plan.warnings:
+                    runner.tell(Event("warning", text=warning))
+                outcomes = runner.run(plan.order)
+        return PipelineRun(plan, outcomes, runner.interrupted)
 
     @contextlib.contextmanager
-    def listeners(self, runner: Runner) -> Iterator[None]:
-        live = sys.stdout.isatty() and not self.request.verbose
-        with report.Live(self.request) if live else contextlib.nullcontext(report.Lines(self.request)) as shown:
+    def listeners(self, runner: Runner, request: Request) -> Iterator[None]:
+        """Show what happens while it happens."""
+        live = sys.stdout.isatty() and not request.verbose
+        shown: console.Live | console.Lines
+        with console.Live(request) if live else contextlib.nullcontext(console.Lines(request)) as shown:
             runner.listeners = [shown, self.watch_parent(runner)]
-            if self.request.verbose:
-                runner.listeners.append(report.Verbose(shown))
+            if request.verbose:
+                runner.listeners.append(console.Verbose(shown))
             yield
 
-    def watch_parent(self, runner: Runner) -> Any:
+    def watch_parent(self, runner: Runner) -> Listener:
         """`mlflow run` may be ended without telling us: then nobody waits for this run any more."""
 
         def watch(event: Event) -> None:
@@ -129,53 +204,74 @@ class Session(contextlib.ExitStack):
 
         return watch
 
-    def close_record(self) -> int:
-        """Write the manifest and the files of `outputs/`, end the run's record, tell; returns the exit code."""
-        failed = [o for o in self.outcomes.values() if o.state == "failed"]
-        status = "KILLED" if self.interrupted else "FAILED" if failed else "FINISHED"
-        folder = self.root / "outputs"
-        self.save_outputs(folder)
-        manifest = report.manifest(
-            self.outcomes, self.tracking.run_id, status, self.env_manager, self.started, self.tracking.git
-        )
-        report.write_whole(folder / "manifest.json", report.as_text(manifest))
-        page = self.scratch / "report.html"
-        page.write_text(picture.page(self.request, manifest), encoding="utf-8")
-        states = [o.state for o in self.outcomes.values()]
-        counts = {f"steps_{state}": states.count(state) for state in ("executed", "reused", "failed", "skipped")}
-        self.tracking.end(status, [folder / "manifest.json", page], counts | {"seconds": manifest["seconds"]})
+    # Report ----------------------------------------------------------------------------------------------------------
+
+    def report(self, run: PipelineRun) -> ExitCode:
+        """Write the manifest and the files of `outputs/`, end the run's record, say what came of it."""
+        plan, outcomes, recorder = run.plan, run.outcomes, run.plan.recorder
+        with recorder.failed_on_error():
+            folder = self.root / "outputs"
+            save_outputs(run, folder)
+            record = manifest.manifest(
+                outcomes, recorder.run_id, run.status, plan.planner.env_manager, self.started, recorder.git
+            )
+            write_atomically(folder / "manifest.json", manifest.as_text(record))
+            page = self.scratch / "report.html"
+            page.write_text(html_page.page(plan.request, record), encoding="utf-8")
+            states = [o.state for o in outcomes.values()]
+            counts = {f"steps_{state}": float(states.count(state)) for state in State}
+            seconds = record["seconds"]
+            recorder.end(run.status, [folder / "manifest.json", page], counts | {"seconds": seconds})
         if self.sweep is not None:
-            self.sweep.add(self.tracking.run_id, status, self.outcomes)
+            self.sweep.add(recorder.run_id, run.status, outcomes)
+        self.started = time.time()  # of the next one
 
-        report.say(f"\n{report.summary(self.request, self.outcomes)}\n")
-        told = ", ".join(f"{states.count(s)} {s}" for s in ("executed", "reused", "failed", "skipped") if s in states)
-        report.say(f"pipeline run {self.tracking.run_id} {status} in {report.took(manifest['seconds'])}: {told}")
-        report.say(
-            f"files: {', '.join(sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')))} in {folder}"
-        )
-        report.say("look:  make ui")
-        if failed or self.interrupted:
-            left = [n for n in self.order if self.outcomes[n].state in ("failed", "skipped")]
-            report.say(report.failure(self.outcomes, self.logs(), again(self.env_manager, left, self.arguments)))
-        return INTERRUPTED if self.interrupted else STEP_FAILED if failed else DONE
+        console.say(f"\n{tables.summary(plan.request, outcomes)}\n")
+        counted = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
+        console.say(f"pipeline run {recorder.run_id} {run.status} in {tables.format_duration(seconds)}: {counted}")
+        files = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
+        console.say(f"files: {files} in {folder}")
+        console.say("view:  make ui")
+        if run.exit_code != ExitCode.DONE:
+            left = [n for n in plan.order if outcomes[n].state in (State.FAILED, State.SKIPPED)]
+            rerun = self.rerun_command(plan.planner.env_manager, left)
+            console.say(tables.failure(outcomes, log_locations(run), rerun))
+        return run.exit_code
 
-    def logs(self) -> dict[str, str]:
-        """Where each step's log is now: an artifact of its run."""
-        return {
-            o.step: self.tracking.log_location(o.run_id, o.log.name)
-            for o in self.outcomes.values()
-            if o.log and o.run_id
-        }
 
-    def save_outputs(self, folder: Path) -> None:
-        """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay."""
-        folder.mkdir(exist_ok=True)
-        for reference in self.request.outputs:
-            outcome = self.outcomes.get(reference.step)
-            sha256 = outcome.result.outputs.get(reference.name) if outcome and outcome.result else None
-            target = folder / Path(reference.name).name
-            if sha256 and not (target.is_file() and digest(target) == sha256):
-                self.tracking.save(f"runs:/{outcome.run_id}/{reference.name}", target)
+def log_locations(run: PipelineRun) -> dict[str, str]:
+    """Where each step's log is now: an artifact of its run."""
+    return {
+        o.step: run.plan.recorder.log_location(o.run_id, o.log.name)
+        for o in run.outcomes.values()
+        if o.log and o.run_id
+    }
+
+
+def save_outputs(run: PipelineRun, folder: Path) -> None:
+    """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay."""
+    folder.mkdir(exist_ok=True)
+    for reference in run.plan.request.outputs:
+        outcome = run.outcomes.get(reference.step)
+        if not (outcome and outcome.result):
+            continue
+        sha256 = outcome.result.outputs.get(reference.name)
+        target = folder / Path(reference.name).name
+        if sha256 and not (target.is_file() and content_digest(target) == sha256):
+            run.plan.recorder.artifacts.save(f"runs:/{outcome.run_id}/{reference.name}", target)
+
+
+def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str] | None:
+    """What the scripts of the steps import, to be imported while the plan is made; None where that may be in vain.
+
+    `mlflow run` starts us with the Python of the root's environment, if it made one: the steps then have theirs.
+    """
+    own = Path(sys.prefix).name.startswith("mlflow-")
+    if request.env_manager != "local" and (request.env_manager != "inherit" or own):
+        return None
+    return modules_of_scripts(
+        projects[name] for name in projects if request.steps[name].env_manager in ("inherit", "local")
+    )
 
 
 @contextlib.contextmanager
@@ -199,11 +295,9 @@ def handled_signals(runner: Runner) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def quiet(verbose: bool) -> None:
+def silence_loggers(verbose: bool) -> None:
     """Keep MLflow's own lines (download bars, database migrations) off the terminal."""
     if not verbose:
-        import logging
-
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for name in ("mlflow", "alembic", "sqlalchemy"):
             logging.getLogger(name).setLevel(logging.ERROR)

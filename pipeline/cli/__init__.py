@@ -1,1 +1,8 @@
-"""The front door: arguments, overrides, composing the configuration."""
+"""The front door: from what was typed to an exit code.
+
+    application.py   one call for main.py: compose, run it, say what was refused, end the process
+    composing.py     config.yaml and the overrides, by Hydra
+    arguments.py     what was typed in Hydra's own grammar, and the command that goes on after a failure
+
+Imports session.py and below; nothing imports this wing but main.py.
+"""

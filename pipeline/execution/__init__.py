@@ -1,1 +1,14 @@
-"""Runs steps: the loop, and each step in a process of its own."""
+"""Steps in processes of their own.
+
+    runner.py                  the loop: what is ready is started, what ended is settled; knows no process and no store
+    executor.py                the runner's hands: starts a step, and closes its record when it ends
+    launcher.py                starts processes: forks of the fork server, or fresh interpreters
+    fork_server.py             a process with the imports done, which forks the steps
+    worker.py                  what goes on in a step's process: `mlflow.run`
+    prewarming.py              interpreters of the steps' own environments, started ahead; prewarmed_interpreter.py is
+                               the program that they run
+    task.py, processes.py      what a step's process is told; ending processes with all that they started
+    mlflow_internals.py        all that leans on MLflow's private parts
+
+Imports tracking/ and below.
+"""

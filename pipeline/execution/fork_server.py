@@ -1,15 +1,13 @@
-"""Processes that have the heavy modules imported already, and fork a step's process when asked.
+"""A process that has the heavy modules imported already, and forks a step's process when asked.
 
-    the orchestrator    imports OURS, forks heavy, composes the configuration, opens the store and plans, forks light
-    heavy               imports what the steps ask for with `preload`, opens the store, then serves
-    light               serves at once
+    the orchestrator    imports BASE_MODULES, forks the server, plans, and asks it for steps
+    the server          as long as the orchestrator is there:
+                            a step is asked for     import what it still lacks, fork, say its process ID
+                            a step has ended        say its exit code
+                            nothing to do           import the next of the modules that steps will need
 
-    to serve, as long as the orchestrator is there:
-        a step is asked for     fork, say its process ID
-        a step has ended        say its exit code
-
-MLflow is imported once, by the orchestrator, since every fork has what its parent had. Two servers, because the first
-steps run while the modules of the later ones come in. `start_method: spawn` in config.yaml does without all of this.
+MLflow is imported once, by the orchestrator, since every fork has what its parent had. `start_method: spawn` in
+config.yaml does without all of this.
 """
 
 import contextlib
@@ -18,14 +16,18 @@ import importlib
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pipeline.execution.processes import stop_group, stop_tree
 
 # What every step's process needs before the step's own code starts.
-OURS = (
+BASE_MODULES = (
+    "scipy.special",  # before MLflow: skops.io looks for each of its functions in all modules that came before it
     "pipeline.execution.worker",
     "mlflow.store.tracking.sqlalchemy_store",
     "sqlalchemy.dialects.sqlite",
@@ -34,106 +36,137 @@ OURS = (
 )
 
 
-class Server:
-    """The orchestrator's end of a server; a ticket is a step asked for."""
+IN_SERVER = 0  # the ID of a request that is not for a process
 
-    def __init__(self, others: Iterable["Server"] = ()):
-        self.tickets = 0
-        self.done: set[tuple[Callable, Any]] = set()
-        self.started: dict[int, Callable[[int], None]] = {}
-        self.codes: dict[int, int] = {}
+
+@dataclass(frozen=True)
+class Request:
+    """A step's process that is asked for: `target(task)`, in a fork that has `modules` imported."""
+
+    id: int
+    target: Callable[[Any], None]
+    task: Any
+    modules: tuple[str, ...] = ()
+
+
+class ForkServer:
+    """The orchestrator's end: starts the server, asks it for processes, and hears of them."""
+
+    def __init__(self, modules: Iterable[str]):
+        """The server imports `modules`, one by one, when it has nothing else to do."""
+        self.last_id = 0
+        self.on_start: dict[int, Callable[[int], None]] = {}  # request ID -> what to call with the process ID
+        self.exit_codes: dict[int, int] = {}  # request ID -> exit code
         self.connection, requests = multiprocessing.Pipe()
-        ends = [server.connection for server in (self, *others)]
-        self.process = multiprocessing.get_context("fork").Process(target=serve, args=(requests, ends))
+        server = Server(requests, self.connection, deque(modules))
+        self.process = multiprocessing.get_context("fork").Process(target=server.serve)
         self.process.start()
         requests.close()
 
-    def do(self, function: Callable[[Any], None], *arguments: Any) -> None:
-        """Let the server itself call the function with each of these before it forks again."""
-        for argument in arguments:
-            if (function, argument) not in self.done:
-                self.done.add((function, argument))
-                with contextlib.suppress(OSError):  # who starts a step will hear of it
-                    self.connection.send((0, function, argument))
-
-    def start(self, target: Callable, task: Any) -> int:
-        self.tickets += 1
+    def start(self, target: Callable[[Any], None], task: Any, modules: tuple[str, ...]) -> int:
+        """Ask for `target(task)` in a fork that has `modules` imported; the request's ID."""
+        self.last_id += 1
         try:
-            self.connection.send((self.tickets, target, task))
+            self.connection.send(Request(self.last_id, target, task, modules))
         except OSError:  # the server was killed
-            self.codes[self.tickets] = -signal.SIGKILL
-        return self.tickets
+            self.exit_codes[self.last_id] = -signal.SIGKILL
+        return self.last_id
+
+    def call(self, function: Callable[[Any], None], argument: Any) -> None:
+        """Have the server itself call the function before it forks again."""
+        with contextlib.suppress(OSError):  # the server was killed: who starts a step will hear of it
+            self.connection.send(Request(IN_SERVER, function, argument))
 
     def listen(self) -> None:
         """Take in what the server has said so far."""
         try:
             while self.connection.poll():
-                ticket, pid, code = self.connection.recv()
+                request_id, pid, code = self.connection.recv()
                 if pid:
-                    self.started.pop(ticket, lambda _: None)(pid)
+                    self.on_start.pop(request_id, ignore)(pid)
                 else:
-                    self.codes[ticket] = code
+                    self.exit_codes[request_id] = code
         except (EOFError, ConnectionResetError):  # the server was killed, and with it its steps
-            for ticket in range(1, self.tickets + 1):
-                self.codes.setdefault(ticket, -signal.SIGKILL)
+            for request_id in range(1, self.last_id + 1):
+                self.exit_codes.setdefault(request_id, -signal.SIGKILL)
 
     def close(self) -> None:
-        stop_group(self.process.pid, signal.SIGKILL)
+        """End the server; its steps have ended by now."""
+        if self.process.pid:
+            stop_group(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.connection.close()
 
 
-def serve(requests: Connection, ends: Iterable[Connection]) -> None:
-    """Until the orchestrator's end of the connection closes, one of `ends`; then end what was started."""
-    detach_from_orchestrator(ends)
-    running: dict[int, Any] = {}  # sentinel -> (ticket, process)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            attend_to(requests, running)
-    for _, process in running.values():
-        stop_tree(process.pid, signal.SIGKILL)
-    os._exit(0)
+@dataclass
+class Server:
+    """The server's own end."""
+
+    requests: Connection
+    orchestrators_end: Connection  # a copy that comes with the fork: closed, so that the orchestrator's death is seen
+    modules: deque[str]
+    running: dict[Any, tuple[int, BaseProcess]] = field(default_factory=dict)  # sentinel -> (request ID, process)
+
+    def serve(self) -> None:
+        """Until the orchestrator's end of the connection closes; then end what was started."""
+        os.setsid()  # Ctrl-C in the terminal is for the orchestrator
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        self.orchestrators_end.close()
+        gc.disable()  # nothing that an import makes is garbage: looking for it takes a quarter of the time
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self.attend()
+        for _, process in self.running.values():
+            if process.pid:
+                stop_tree(process.pid, signal.SIGKILL)
+        os._exit(0)
+
+    def attend(self) -> None:
+        """Pass on one round of news, waiting for them only where there is nothing left to import.
+
+        Raises:
+            EOFError, OSError: nobody asks for anything any more, or wants to know.
+        """
+        ready = wait([self.requests, *self.running], timeout=0 if self.modules else None)
+        for sentinel in set(ready) & set(self.running):
+            request_id, process = self.running.pop(sentinel)
+            process.join()
+            self.requests.send((request_id, 0, process.exitcode))
+        if self.requests in ready:
+            request = self.requests.recv()
+            if request.id == IN_SERVER:
+                request.target(request.task)
+            else:
+                self.fork(request)
+        elif not ready and self.modules:
+            import_quietly(self.modules.popleft())
+
+    def fork(self, request: Request) -> None:
+        """Start a process as asked, and say its process ID."""
+        for module in request.modules:
+            if module in self.modules:
+                self.modules.remove(module)
+                import_quietly(module)
+        gc.freeze()  # what is imported by now is never looked at again, and so stays shared with the fork
+        process = multiprocessing.get_context("fork").Process(target=run_forked, args=(request.target, request.task))
+        process.start()
+        self.running[process.sentinel] = (request.id, process)
+        self.requests.send((request.id, process.pid, 0))
 
 
-def attend_to(requests: Connection, running: dict[int, Any]) -> None:
-    """Wait for news, and pass them on.
-
-    Raises:
-        EOFError, OSError: nobody asks for anything any more, or wants to know.
-    """
-    ready = wait([requests, *running])
-    for sentinel in set(ready) & set(running):
-        ticket, process = running.pop(sentinel)
-        process.join()
-        requests.send((ticket, 0, process.exitcode))
-    if requests not in ready:
-        return
-    ticket, target, task = requests.recv()
-    if not ticket:
-        target(task)
-        return
-    gc.freeze()  # what is imported by now is never looked at again, and so stays shared with the fork
-    process = multiprocessing.get_context("fork").Process(target=forked, args=(target, task))
-    process.start()
-    running[process.sentinel] = (ticket, process)
-    requests.send((ticket, process.pid, 0))
+def ignore(pid: int) -> None:
+    """Nobody asked to hear of that process."""
 
 
-def detach_from_orchestrator(ends: Iterable[Connection]) -> None:
-    os.setsid()  # Ctrl-C in the terminal is for the orchestrator
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    for end in ends:
-        end.close()  # what only the orchestrator holds closes when it dies
-    gc.disable()  # nothing that an import makes is garbage: looking for it takes a quarter of the time
-
-
-def forked(target: Callable, task: Any) -> None:
+def run_forked(target: Callable[[Any], None], task: Any) -> None:
+    """In the fork: do what was asked for."""
     gc.set_threshold(20_000, 20, 20)  # loading a model makes many objects, and none of them is garbage
     gc.enable()
     target(task)
 
 
-def bring_in(module: str) -> None:
-    with contextlib.suppress(Exception, SystemExit):  # the step will say so itself, if it needs it
+def import_quietly(module: str) -> None:
+    """Import a module ahead of time; where it cannot be, the step that needs it will say so."""
+    with contextlib.suppress(Exception, SystemExit):
         importlib.import_module(module)

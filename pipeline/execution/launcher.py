@@ -5,61 +5,52 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline.execution.fork_server import OURS, Server, bring_in
+from pipeline.execution.fork_server import BASE_MODULES, ForkServer, import_quietly
 from pipeline.execution.processes import stop_group, stop_tree
 from pipeline.execution.runner import Exit
 
-_servers: dict[str, Server] = {}
-
-
-def server(name: str) -> Server:
-    """The warm server of this name, `heavy` or `light`, started if it is not there."""
-    if name not in _servers:
-        _servers[name] = Server(_servers.values())
-    return _servers[name]
-
-
-def cool_down() -> None:
-    """End the warm servers, if there are any."""
-    while _servers:
-        _servers.popitem()[1].close()
+Target = Callable[[Any], None]
 
 
 class Launcher:
-    """Starts processes: forks of a warm server, or (`spawn`, and where nothing can fork) fresh interpreters."""
+    """Starts processes: forks of a fork server, or (`spawn`, and where nothing can fork) fresh interpreters."""
 
     def __init__(self, start_method: str = "forkserver"):
-        self.warm = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
+        self.forks = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
+        self.server: ForkServer | None = None
+        self.called: set[tuple[Target, Any]] = set()
 
-    def import_ahead(self, everywhere: Iterable[str] = (), preload: Iterable[str] = ()) -> None:
-        """Import here what every step needs, and start the server that goes on with what some steps `preload`."""
-        if not self.warm:
-            return
-        for module in (*everywhere, *OURS):
-            bring_in(module)
-        self.start_heavy(preload)
+    def import_base_modules(self) -> None:
+        """Import here, once, what every step needs: a fork has what its parent had."""
+        if self.forks:
+            for module in BASE_MODULES:
+                import_quietly(module)
 
-    def start_heavy(self, preload: Iterable[str]) -> None:
-        if preload := tuple(preload):
-            server("heavy").do(bring_in, *preload)
-
-    def get_ready(self, preload: Iterable[str], open_store: Callable, uri: str) -> None:
-        """Start the server that forks all other steps, and have the store open in both.
+    def start_server(self, modules: Iterable[str]) -> None:
+        """Start the fork server, if it is not there: it imports `modules`, one by one, while nobody asks for a step.
 
         To be called as long as this process has no threads and no open connections: a fork would share them.
         """
-        if not self.warm:
-            return
-        self.start_heavy(preload)
-        if "heavy" in _servers:
-            server("heavy").do(open_store, uri)
-        server("light")
+        if self.forks and not self.server:
+            self.server = ForkServer(modules)
 
-    def start(self, target: Callable, task: Any, preload: bool = False) -> "Process":
-        """Run `target(task)` in a process; with `preload`, in one that has the modules of `preload` imported."""
-        if not self.warm:
+    def call_once(self, function: Target, argument: Any) -> None:
+        """Have the fork server call `function(argument)` before it forks again, unless it did."""
+        if self.server and (function, argument) not in self.called:
+            self.called.add((function, argument))
+            self.server.call(function, argument)
+
+    def start(self, target: Target, task: Any, modules: tuple[str, ...] = ()) -> "Process":
+        """Run `target(task)` in a process of its own; in a fork, `modules` are imported by then."""
+        if not self.server:
             return Spawned(target, task)
-        return Forked(server("heavy" if preload else "light"), target, task)
+        return Forked(self.server, target, task, modules)
+
+    def close(self) -> None:
+        """End the fork server."""
+        if self.server:
+            self.server.close()
+            self.server = None
 
 
 class Process:
@@ -69,13 +60,15 @@ class Process:
     sentinel: Any = None
     over: bool = False
 
-    def code(self) -> int | None:
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None as long as it runs."""
         raise NotImplementedError
 
     def ended(self) -> Exit | None:
-        code = self.code()
+        """How it ended; None as long as it runs."""
+        code = self.exit_code()
         self.over = code is not None
-        return Exit(128 - code if code > 128 else code) if self.over else None
+        return None if code is None else Exit(128 - code if code > 128 else code)
 
     def stop(self, force: bool = False) -> None:
         """Ask the whole process tree to end, or end it; harmless where there is nothing left."""
@@ -85,29 +78,34 @@ class Process:
 
 
 class Spawned(Process):
-    def __init__(self, target: Callable, task: Any):
+    """A fresh interpreter."""
+
+    def __init__(self, target: Target, task: Any):
         self.process = multiprocessing.get_context("spawn").Process(target=target, args=(task,))
         self.process.start()
-        self.sentinel, self.pid = self.process.sentinel, self.process.pid
+        self.sentinel, self.pid = self.process.sentinel, self.process.pid or 0
 
-    def code(self) -> int | None:
+    def exit_code(self) -> int | None:
         return self.process.exitcode
 
 
 class Forked(Process):
-    def __init__(self, server: Server, target: Callable, task: Any):
+    """A fork of the fork server."""
+
+    def __init__(self, server: ForkServer, target: Target, task: Any, modules: tuple[str, ...]):
         self.server, self.sentinel, self.unwanted = server, server.connection, False
-        self.ticket = server.start(target, task)
-        server.started[self.ticket] = self.has_started
+        self.request_id = server.start(target, task, modules)
+        server.on_start[self.request_id] = self.has_started
 
     def has_started(self, pid: int) -> None:
+        """The server says which process it is."""
         self.pid = pid
         if self.unwanted:
             super().stop(force=True)
 
-    def code(self) -> int | None:
+    def exit_code(self) -> int | None:
         self.server.listen()
-        return self.server.codes.get(self.ticket)
+        return self.server.exit_codes.get(self.request_id)
 
     def stop(self, force: bool = False) -> None:
         self.unwanted = True  # it may not have started yet

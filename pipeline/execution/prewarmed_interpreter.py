@@ -1,13 +1,15 @@
 """Run by the Python of a step's own environment, before the step: imports what its script imports, then waits for it.
 
-    python standby.py IMPORTED SCRIPT MODULE…
-                                            imports the modules, and what the script imports at its top, and makes the
-                                            file IMPORTED
+    python prewarmed_interpreter.py READY_FILE SCRIPT MODULE…
+                                            imports the modules, and what the script imports at its top, then makes
+                                            READY_FILE
     a line of JSON on standard input        {"arguments": ["run.py", …], "folder": "…", "environ": {…}}: run the script
     the end of standard input               nobody wants it: leave
 
 Standard library only, and nothing newer than Python 3.8: this runs wherever a step does.
 """
+
+from __future__ import annotations
 
 import ast
 import contextlib
@@ -19,18 +21,23 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-def main(imported, script, modules):
+def main(ready_file: str, script: str, modules: list[str]) -> int:
+    """Import, wait for the line, run the script; the exit code."""
     sys.path[0] = str(Path(script).parent)  # not the folder of this file
     gc.disable()  # nothing that an import makes is garbage
-    for module in [*modules, *imported_by(Path(script))]:
+    for module in [*modules, *imported_modules(Path(script))]:
         with contextlib.suppress(Exception):  # the script will say so itself, if it needs it
             importlib.import_module(module)
     gc.freeze()
     gc.enable()
     with contextlib.suppress(OSError):
-        Path(imported).touch()
+        Path(ready_file).touch()
     line = sys.stdin.readline()
     if not line:
         return 0
@@ -39,9 +46,11 @@ def main(imported, script, modules):
     return run_script(**json.loads(line))
 
 
-def imported_by(script):
+def imported_modules(script: Path) -> list[str]:
     """What a script, and the modules beside it, import before they do anything else; the script itself is not run."""
-    found, seen, files = [], set(), [script]
+    found: list[str] = []
+    seen: set[Path] = set()
+    files = [script]
     while files:
         file = files.pop()
         if file in seen:
@@ -55,7 +64,7 @@ def imported_by(script):
             if isinstance(statement, ast.Import):
                 names = [alias.name for alias in statement.names]
             elif isinstance(statement, ast.ImportFrom):
-                names = [] if statement.level else [statement.module]
+                names = [statement.module] if statement.module and not statement.level else []
             else:
                 break  # it may matter to the imports that follow: a setting, a path
             for name in names:
@@ -67,7 +76,7 @@ def imported_by(script):
     return found
 
 
-def run_script(arguments, folder, environ):
+def run_script(arguments: list[str], folder: str, environ: Mapping[str, str]) -> int:
     """Run a Python script as `__main__` in `folder`, as if this process had been started for it; its exit code."""
     os.environ.update(environ)
     os.chdir(folder)

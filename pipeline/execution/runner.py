@@ -1,7 +1,7 @@
 """Run the steps of a plan.
 
     while steps are left:
-        settle those that need no run        reused, skipped, cannot be
+        settle those that need no run        reused, skipped, failed before they start
         start those that are ready           as many at a time as max_parallel allows
         wait                                 for an end, a timeout, a signal
         settle those that ended              executed; failed, or tried again
@@ -10,14 +10,16 @@ The runner decides and tells its listeners; it prints nothing and does not know 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.config import Request, Step
-from pipeline.planning.planner import Decision, Planner, Result
+from pipeline.planning.decision import Decision, Result
+from pipeline.planning.planner import Planner
+from pipeline.states import Action, RunStatus, State
 
 POLL = 0.2  # seconds between two looks at signals and timeouts
 GRACE = 1.0  # seconds that a step has between the request to stop and its end
@@ -31,6 +33,7 @@ class Exit:
 
     @property
     def ok(self) -> bool:
+        """Whether it ended well."""
         return self.code == 0
 
     def __str__(self) -> str:
@@ -44,32 +47,37 @@ class Job(Protocol):
 
     sentinel: Any  # something `multiprocessing.connection.wait` can wait for
 
-    def ended(self) -> Exit | None: ...
+    def ended(self) -> Exit | None:
+        """How it ended; None as long as it runs."""
 
-    def stop(self, force: bool = False) -> None: ...
+    def stop(self, force: bool = False) -> None:
+        """Ask it to end, or end it."""
 
 
-class Backstage(Protocol):
+class Executor(Protocol):
     """Starts steps and keeps their records."""
 
-    def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Job]: ...
+    def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Job]:
+        """Start a step; its run's ID ("" where a backend makes the run), its log, and its process."""
 
-    def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result: ...
+    def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
+        """Record a step that ended well."""
 
-    def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: str, reason: str) -> None: ...
+    def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
+        """Record a step that did not end well."""
 
 
 @dataclass
 class Outcome:
-    """What a step came to. `state` is executed, reused, failed or skipped; `seconds` is wall time."""
+    """What a step came to."""
 
     step: str
-    state: str
-    reason: str = ""
-    run_id: str = ""
-    seconds: float = 0.0
-    decision: Decision | None = None
-    result: Result | None = None
+    state: State
+    reason: str = ""  # for people: why it was run, reused or skipped, or its last words
+    run_id: str = ""  # of the step's run, or of the earlier one that is reused
+    seconds: float = 0.0  # wall time of the last attempt
+    decision: Decision | None = None  # None where an upstream step settled it
+    result: Result | None = None  # None unless executed or reused
     log: Path | None = None
     attempts: int = 0
 
@@ -91,16 +99,18 @@ Listener = Callable[[Event], None]
 
 @dataclass
 class Running:
+    """A step under way. Times are of the monotonic clock, in seconds."""
+
     step: Step
     decision: Decision
-    attempt: int
+    attempt: int  # 1 for the first
     run_id: str
     log: Path
     job: Job
     started: float
-    deadline: float  # monotonic; when the step has had its time
-    why: str = ""  # why it was asked to stop, if it was
-    kill_at: float = float("inf")
+    deadline: float  # when the step has had its time
+    stop_reason: str = ""  # why it was asked to stop, if it was
+    kill_at: float = float("inf")  # when it is ended if it has not stopped by then
 
 
 @dataclass
@@ -109,8 +119,8 @@ class Runner:
 
     request: Request
     planner: Planner
-    backstage: Backstage
-    listeners: Iterable[Listener] = ()
+    executor: Executor
+    listeners: list[Listener] = field(default_factory=list)
     max_parallel: int = 1
     left: list[str] = field(default_factory=list)  # neither settled nor under way
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -123,47 +133,48 @@ class Runner:
         self.left = list(order)
         try:
             while self.left or self.running:
-                self.settle_and_start()
+                self.start_ready_steps()
                 self.wait()
         finally:
             self.stop_all("the pipeline ended", force=True)  # only where something unforeseen was raised
         return self.outcomes
 
-    def settle_and_start(self) -> None:
+    def start_ready_steps(self) -> None:
         """Go once through the steps that are left, upstream first."""
         for name in list(self.left):
             step = self.request.steps[name]
             upstream = [u for u in step.upstream() if u in self.request.selected]
             if self.interrupted:
-                self.settle(Outcome(name, "skipped", self.interrupted))
+                self.settle(Outcome(name, State.SKIPPED, self.interrupted))
             elif any(u not in self.outcomes for u in upstream):
                 continue
             elif bad := next((u for u in upstream if self.blocks(u)), None):
-                self.settle(Outcome(name, "skipped", f"{bad} {self.outcomes[bad].state}"))
+                self.settle(Outcome(name, State.SKIPPED, f"{bad} {self.outcomes[bad].state}"))
             elif len(self.running) >= self.max_parallel or self.retrying.get(name, (0, 0))[0] > time.monotonic():
                 continue
             else:
-                self.carry_out(step, upstream)
+                self.settle_or_start(step, upstream)
             self.left.remove(name)
 
     def blocks(self, name: str) -> bool:
         """Whether a step failed, or was skipped because of a failure further up."""
         outcome = self.outcomes[name]
-        return outcome.state == "failed" or (outcome.state == "skipped" and outcome.decision is None)
+        return outcome.state == State.FAILED or (outcome.state == State.SKIPPED and outcome.decision is None)
 
-    def carry_out(self, step: Step, upstream: list[str]) -> None:
+    def settle_or_start(self, step: Step, upstream: list[str]) -> None:
+        """Do with a step what the planner decides now that all that it reads is there."""
         decision = self.planner.decide(step, {name: self.outcomes[name].result for name in upstream}, set())
-        if decision.action == "reuse":
+        if decision.result:  # Action.REUSE
             run_id = decision.result.run_id
-            self.settle(Outcome(step.name, "reused", decision.reason, run_id, 0.0, decision, decision.result))
-        elif decision.action == "skip":
-            self.settle(Outcome(step.name, "skipped", decision.reason, decision=decision))
-        elif decision.action == "fail":
-            self.settle(Outcome(step.name, "failed", decision.reason, decision=decision))
+            self.settle(Outcome(step.name, State.REUSED, decision.reason, run_id, 0.0, decision, decision.result))
+        elif decision.action == Action.SKIP:
+            self.settle(Outcome(step.name, State.SKIPPED, decision.reason, decision=decision))
+        elif decision.action == Action.FAIL:
+            self.settle(Outcome(step.name, State.FAILED, decision.reason, decision=decision))
         else:
             _, attempt = self.retrying.pop(step.name, (0, 1))
             started = time.monotonic()
-            run_id, log, job = self.backstage.start(step, decision, attempt)
+            run_id, log, job = self.executor.start(step, decision, attempt)
             deadline = started + step.timeout if step.timeout else float("inf")
             self.running[step.name] = Running(step, decision, attempt, run_id, log, job, started, deadline)
             self.tell(Event("started", step.name, decision.reason, run_id=run_id, log=log))
@@ -179,57 +190,62 @@ class Runner:
             if exit := running.job.ended():
                 del self.running[running.step.name]
                 self.ended(running, exit)
-            elif now > running.deadline and not running.why:
+            elif now > running.deadline and not running.stop_reason:
                 self.stop(running, f"it took longer than its timeout of {running.step.timeout:g} s")
             elif now > running.kill_at:
                 running.job.stop(force=True)
         self.tell(Event("tick"))
 
     def ended(self, running: Running, exit: Exit) -> None:
+        """Settle a step whose process ended, or put it back for another attempt."""
         running.job.stop(force=True)  # what the step may have left running
         step, seconds = running.step, time.monotonic() - running.started
         outcome = Outcome(
-            step.name, "executed", running.decision.reason, running.run_id, seconds, running.decision,
+            step.name, State.EXECUTED, running.decision.reason, running.run_id, seconds, running.decision,
             log=running.log, attempts=running.attempt,
         )  # fmt: skip
-        if exit.ok and not running.why:
-            outcome.result = self.backstage.finish(step, running.decision, running.run_id, running.log, seconds)
+        if exit.ok and not running.stop_reason:
+            outcome.result = self.executor.finish(step, running.decision, running.run_id, running.log, seconds)
             outcome.run_id = outcome.result.run_id
             self.settle(outcome)
             return
-        reason = running.why or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ") or str(exit)
-        if exit.code < 0 and not running.why:
+        reason = running.stop_reason or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ") or str(exit)
+        if exit.code < 0 and not running.stop_reason:
             reason = str(exit)
-        status = "KILLED" if running.why else "FAILED"
-        self.backstage.fail(step, running.decision, running.run_id, running.log, status, reason)
+        status = RunStatus.KILLED if running.stop_reason else RunStatus.FAILED
+        self.executor.fail(step, running.decision, running.run_id, running.log, status, reason)
         if running.attempt <= step.retries and not self.interrupted:
             pause = step.retry_pause * 2 ** (running.attempt - 1)
             self.retrying[step.name] = (time.monotonic() + pause, running.attempt + 1)
             self.tell(Event("retry", step.name, f"attempt {running.attempt} failed ({reason}); again in {pause:g} s"))
             self.left.append(step.name)
         else:
-            outcome.state, outcome.reason = "failed", reason
+            outcome.state, outcome.reason = State.FAILED, reason
             self.settle(outcome)
 
-    def stop(self, running: Running, why: str, force: bool = False) -> None:
-        running.why = running.why or why
+    def stop(self, running: Running, reason: str, force: bool = False) -> None:
+        """Ask a step to stop; it is ended after GRACE seconds, or at once with `force`."""
+        running.stop_reason = running.stop_reason or reason
         running.kill_at = min(running.kill_at, time.monotonic() + GRACE)
         running.job.stop(force)
 
-    def stop_all(self, why: str, force: bool = False) -> None:
+    def stop_all(self, reason: str, force: bool = False) -> None:
+        """Ask all running steps to stop."""
         for running in list(self.running.values()):
-            self.stop(running, why, force)
+            self.stop(running, reason, force)
 
-    def interrupt(self, why: str) -> None:
+    def interrupt(self, reason: str) -> None:
         """End what is under way and start nothing more; safe to call from a signal handler."""
-        self.interrupted = self.interrupted or why
-        self.stop_all(why)
+        self.interrupted = self.interrupted or reason
+        self.stop_all(reason)
 
     def settle(self, outcome: Outcome) -> None:
+        """Take down what a step came to, once and for all."""
         self.outcomes[outcome.step] = outcome
         self.tell(Event("ended", outcome.step, outcome.reason, outcome))
 
     def tell(self, event: Event) -> None:
+        """Pass an event on to all listeners."""
         for listener in self.listeners:
             listener(event)
 
@@ -252,9 +268,9 @@ def dry_run(request: Request, planner: Planner, order: list[str]) -> Mapping[str
     for name in order:
         step = request.steps[name]
         upstream = [u for u in step.upstream() if u in decisions]
-        if bad := next((u for u in upstream if decisions[u].action == "fail"), None):
-            decisions[name] = Decision("skip", f"{bad} failed")
+        if bad := next((u for u in upstream if decisions[u].action == Action.FAIL), None):
+            decisions[name] = Decision(Action.SKIP, f"{bad} failed")
             continue
-        pending = {u for u in upstream if decisions[u].action == "execute"}
+        pending = {u for u in upstream if decisions[u].action == Action.EXECUTE}
         decisions[name] = planner.decide(step, {u: decisions[u].result for u in upstream if u not in pending}, pending)
     return decisions

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipeline.files import content_digest
 
 PARTS = ("code", "parameters", "inputs", "environment")
 PART_LIMIT = 7500  # characters of JSON: MLflow keeps 8000 of a tag
@@ -27,13 +27,6 @@ IGNORED = {
     "mlruns",
 }
 IGNORED_FILES = (".pyc", ".db", ".db-wal", ".db-shm", ".db-journal", ".db.lock", ".DS_Store")
-# What MLflow writes anew into every MLmodel file, whatever the model.
-VOLATILE = {"run_id", "model_id", "model_uuid", "utc_time_created", "artifact_path", "model_size_bytes", "prompts"}
-
-
-def read_yaml(text: str | bytes) -> Any:
-    """`yaml.safe_load`, by the parser in C where it is there: ten times as fast."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Fingerprint:
     inputs: Mapping[str, str] = field(default_factory=dict)  # parameter -> digest of the content it points at
     environment: Mapping[str, str] = field(default_factory=dict)  # package -> version, or what manages it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for part in PARTS:
             object.__setattr__(self, part, compact(getattr(self, part)))
 
@@ -57,13 +50,15 @@ class Fingerprint:
     def differences(self, before: "Fingerprint", names: Mapping[str, str]) -> list[str]:
         """What is not as it was, in words; `names` gives a name a person knows to each input."""
         found = [f"{change} {file}" for file, change in changes(before.code, self.code)]
-        told = [f"its code changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
+        lines = [f"its code changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
         if self.entry_point != before.entry_point:
-            told.append(f"entry point {before.entry_point} → {self.entry_point}")
+            lines.append(f"entry point {before.entry_point} → {self.entry_point}")
         for name, _ in changes(before.parameters, self.parameters):
-            told.append(f"parameter {name} {shown(before.parameters.get(name))} → {shown(self.parameters.get(name))}")
-        told += [f"input {names.get(name, name)} changed" for name, _ in changes(before.inputs, self.inputs)]
-        return told + environment_changes(before.environment, self.environment)
+            lines.append(
+                f"parameter {name} {display(before.parameters.get(name))} → {display(self.parameters.get(name))}"
+            )
+        lines += [f"input {names.get(name, name)} changed" for name, _ in changes(before.inputs, self.inputs)]
+        return lines + environment_changes(before.environment, self.environment)
 
 
 def environment_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -81,7 +76,7 @@ def compact(part: Mapping[str, str]) -> Mapping[str, str]:
     return part if len(written) <= PART_LIMIT else {"…": hashlib.sha256(written.encode()).hexdigest()}
 
 
-def shown(value: str | None) -> str:
+def display(value: str | None) -> str:
     return "default" if value is None else repr(value) if value == "" or " " in value else value
 
 
@@ -102,7 +97,7 @@ def folder_files(folder: Path) -> dict[str, str]:
         for name in sorted(names):
             path = Path(parent, name)
             if not name.endswith(IGNORED_FILES) and path.is_file():
-                files[path.relative_to(folder).as_posix()] = digest(path)
+                files[path.relative_to(folder).as_posix()] = content_digest(path)
     ignored = subprocess.run(
         ["git", "check-ignore", "--stdin", "-z"], input="\0".join(files), cwd=folder, capture_output=True, text=True
     )
@@ -111,42 +106,17 @@ def folder_files(folder: Path) -> dict[str, str]:
     return files
 
 
-def digest(path: Path) -> str:
-    """SHA-256, in hex, of a file's bytes, or of a folder's file names and their digests.
-
-    An MLmodel file counts without the run, the time and the identifiers that MLflow stamps on it.
-    """
-    if path.is_dir():
-        # MLflow adds registered_model_meta when somebody fetches a registered model.
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != "registered_model_meta")
-        listing = "".join(f"{p.relative_to(path).as_posix()}\0{digest(p)}\n" for p in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
-    if path.name == "MLmodel":
-        return mlmodel_digest(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def mlmodel_digest(path: Path) -> str:
-    try:
-        content = read_yaml(path.read_bytes())
-        stable = {key: value for key, value in content.items() if key not in VOLATILE}
-    except (yaml.YAMLError, AttributeError):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps(stable, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def environment(env_manager: str, backend: str, backend_config: Mapping) -> dict[str, str]:
+def environment_of(env_manager: str, backend: str, backend_config: Mapping[str, Any]) -> dict[str, str]:
     """What a step runs in, beside its own files (where a managed environment's file is one of these)."""
     found = {"env_manager": env_manager, "platform": f"{sys.platform}-{platform.machine()}"}
     if backend != "local":
         found |= {"backend": backend, "backend_config": json.dumps(backend_config, sort_keys=True, default=str)}
     elif env_manager == "local":
-        found |= {"python": platform.python_version()} | installed()
+        found |= {"python": platform.python_version()} | installed_distributions()
     return found
 
 
-def installed() -> dict[str, str]:
+def installed_distributions() -> dict[str, str]:
     """The distributions that Python finds on its path, by name: read off their folders' names, for speed."""
     found: dict[str, str] = {}
     for entry in sys.path:

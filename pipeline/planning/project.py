@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.config import Step
 from pipeline.errors import RequestError, unknown
-from pipeline.planning.fingerprint import read_yaml
+from pipeline.files import read_yaml
 
 GIT_URI = re.compile(r"^(git\+)?(https?|ssh|git|file)://|^git@|\.git(#.*)?$")
 
@@ -24,11 +24,14 @@ class Project:
     folder: Path
     parameters: Mapping[str, Mapping[str, Any]]  # name -> type, default, description
     environment: str  # the environment file, or docker, or "" where there is none
+    command: str = ""  # the entry point's, with its placeholders
 
     def defaults(self) -> dict[str, str]:
+        """The parameters that need not be given, as text."""
         return {name: str(p["default"]) for name, p in self.parameters.items() if p.get("default") is not None}
 
     def is_path(self, parameter: str) -> bool:
+        """Whether MLflow hands over a local copy of what the parameter names."""
         return self.parameters.get(parameter, {}).get("type") == "path"
 
 
@@ -106,7 +109,7 @@ def load(step: Step, folder: Path) -> Project:
         problems.append(f"step {step.name}: {where} names the environment file {environment}, which is not there")
     if problems:
         raise RequestError(problems)
-    return Project(folder, parameters, environment)
+    return Project(folder, parameters, environment, str((entry_points[step.entry_point] or {}).get("command") or ""))
 
 
 def setting_hint(step: Step, name: str) -> str:

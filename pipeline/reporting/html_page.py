@@ -52,9 +52,9 @@ def graph(request: Request, steps: Mapping[str, Any]) -> str:
     column: dict[str, int] = {}
     for name in order(request.steps):
         column[name] = 1 + max((column[u] for u in request.steps[name].upstream()), default=-1)
-    place = {}
+    place: dict[str, tuple[int, int]] = {}
     for name in column:
-        above = sum(1 for other in place if column[other] == column[name])
+        above = sum(column[other] == column[name] for other in place)
         place[name] = (column[name] * (WIDTH + GAP_X) + 4, above * (HEIGHT + GAP_Y) + 4)
     width = max(x for x, _ in place.values()) + WIDTH + 8
     height = max(y for _, y in place.values()) + HEIGHT + 8

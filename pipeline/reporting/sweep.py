@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.execution.runner import Outcome
-from pipeline.reporting.console import columns, number
-from pipeline.tracking.recorder import Tracking
+from pipeline.reporting.tables import columns, format_number
+from pipeline.states import RunStatus
+from pipeline.tracking.recorder import Recorder
 
 
 @dataclass(frozen=True)
 class Row:
+    """One pipeline run of a sweep."""
+
     overrides: tuple[str, ...]
     run_id: str
-    status: str
+    status: RunStatus
     metrics: Mapping[str, float]  # STEP.METRIC -> value
 
 
@@ -23,31 +26,28 @@ class Sweep:
 
     parent: str = ""
     rows: list[Row] = field(default_factory=list)
-    tracking: Tracking | None = None
+    recorder: Recorder | None = None
     metric: str = ""
     overrides: tuple[str, ...] = ()  # of the pipeline run under way
 
-    def next(self, overrides: tuple[str, ...]) -> None:
-        """What makes the next pipeline run different."""
-        self.overrides = tuple(map(as_written, overrides))
-
-    def begin(self, tracking: Tracking, metric: str) -> dict[str, str]:
+    def begin(self, recorder: Recorder, metric: str, overrides: tuple[str, ...]) -> dict[str, str]:
         """The tags for the next pipeline run; the first call makes the parent (or takes `mlflow run`'s)."""
-        self.tracking, self.metric = tracking, metric
+        self.recorder, self.metric, self.overrides = recorder, metric, tuple(map(as_written, overrides))
         if not self.parent:
-            self.parent = os.environ.pop("MLFLOW_RUN_ID", "") or tracking.create_sweep()
+            self.parent = os.environ.pop("MLFLOW_RUN_ID", "") or recorder.create_sweep()
         return {"mlflow.parentRunId": self.parent, "mlflow.runName": " ".join(self.overrides) or "pipeline"}
 
-    def add(self, run_id: str, status: str, outcomes: Mapping[str, Outcome]) -> None:
+    def add(self, run_id: str, status: RunStatus, outcomes: Mapping[str, Outcome]) -> None:
+        """Take down what a pipeline run came to."""
         metrics = {f"{o.step}.{n}": v for o in outcomes.values() if o.result for n, v in o.result.metrics.items()}
         self.rows.append(Row(self.overrides, run_id, status, metrics))
 
     def close(self) -> str:
         """End the parent's run; the table, best value of the chosen metric first (with `-` before it, the least)."""
-        if not self.rows:
+        if not self.rows or not self.recorder:
             return ""
-        ok = all(row.status == "FINISHED" for row in self.rows)
-        self.tracking.client.set_terminated(self.parent, "FINISHED" if ok else "FAILED")
+        ok = all(row.status == RunStatus.FINISHED for row in self.rows)
+        self.recorder.client.set_terminated(self.parent, RunStatus.FINISHED if ok else RunStatus.FAILED)
         name, sign = self.metric.removeprefix("-"), 1 if self.metric.startswith("-") else -1
         rows = sorted(self.rows, key=lambda row: sign * row.metrics[name] if name in row.metrics else float("inf"))
         step = f"{name.partition('.')[0]}."
@@ -56,7 +56,7 @@ class Sweep:
         common = set.intersection(*(set(row.overrides) for row in rows))
         for row in rows:
             different = " ".join(o for o in row.overrides if o not in common)
-            cells = [number(row.metrics[m]) if m in row.metrics else "" for m in (name, *others)]
+            cells = [format_number(row.metrics[m]) if m in row.metrics else "" for m in (name, *others)]
             table.append((different, row.status, row.run_id[:8], *cells))
         return f"\nsweep {self.parent}, by {self.metric}\n{columns(table)}"
 

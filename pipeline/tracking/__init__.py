@@ -1,1 +1,11 @@
-"""What is written to and read from MLflow's tracking store."""
+"""MLflow's tracking store: all of the orchestrator's reading and writing there.
+
+    store.py        opens the store and the experiment that the environment names
+    history.py      reads: earlier results, whether they are whole; the planner's `Store`
+    recorder.py     writes: the records of this pipeline run and its steps
+    artifacts.py    where a run's artifacts are, and their digests
+    tags.py         the tags that carry results and fingerprints
+    provenance.py   who and what started a run
+
+Imports planning/ and below.
+"""

@@ -1,4 +1,4 @@
-"""A pipeline in memory: a store and a stage without MLflow or processes, for the tests of planning and running."""
+"""A pipeline in memory: a store and an executor without MLflow or processes, for the tests of planning and running."""
 
 import hashlib
 import itertools
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pipeline.config import Request, Step, parse
 from pipeline.execution.runner import Exit, Runner
+from pipeline.planning.decision import Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.graph import order
-from pipeline.planning.planner import Planner, Result
+from pipeline.planning.planner import Planner
 from pipeline.planning.project import Project
 
 
@@ -48,7 +49,7 @@ class MemoryStore:
     def matching(self, step: str, fingerprint: Fingerprint) -> list[Result]:
         return [r for r in reversed(self.results.values()) if r.step == step and r.fingerprint == fingerprint]
 
-    def damage(self, result: Result) -> str:
+    def integrity_error(self, result: Result) -> str:
         return f"output of run {result.run_id} is no longer in the store" if result.run_id in self.lost else ""
 
     def artifact_digest(self, uri: str) -> str:
@@ -59,7 +60,7 @@ class MemoryStore:
 
 
 @dataclass
-class MemoryStage:
+class MemoryExecutor:
     """Runs a step at once: its output is a digest of all that it read, or of nothing where it is `constant`."""
 
     store: MemoryStore
@@ -96,7 +97,7 @@ class Memory:
     events: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.stage = MemoryStage(self.store)
+        self.executor = MemoryExecutor(self.store)
 
     def planner(self, **settings) -> Planner:
         request = parse({"pipeline": self.pipeline, **settings})
@@ -115,9 +116,9 @@ class Memory:
         """Run it; each step's state."""
         planner = self.planner(**settings)
         planner.check()
-        self.stage.started.clear()
+        self.executor.started.clear()
         self.events.clear()
-        runner = Runner(planner.request, planner, self.stage, [self.events.append], max_parallel)
+        runner = Runner(planner.request, planner, self.executor, [self.events.append], max_parallel)
         self.outcomes = runner.run(self.order(planner.request))
         return {name: outcome.state for name, outcome in self.outcomes.items()}
 

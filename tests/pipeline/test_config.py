@@ -97,8 +97,8 @@ def test_unknown_environment_manager_is_refused():
     assert "did you mean conda?" in problems({"env_manager": "condo", "pipeline": {"a": {}}})[0]
 
 
-def test_a_group_stands_for_its_steps_and_all_leaves_out_what_runs_on_request():
-    config = {"pipeline": {"a": {}, "b": {"on_request": True}, "c": {}}, "groups": {"again": ["b", "a"]}}
+def test_a_group_stands_for_its_steps_and_all_leaves_out_what_runs_manual():
+    config = {"pipeline": {"a": {}, "b": {"manual": True}, "c": {}}, "groups": {"again": ["b", "a"]}}
     assert parse(config).selected == ("a", "c")
     assert parse({**config, "steps": "again"}).selected == ("a", "b")
     assert parse({**config, "steps": "again,c"}).selected == ("a", "b", "c")

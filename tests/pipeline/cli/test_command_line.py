@@ -7,7 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli.application import again, hydra_arguments, in_a_sentence, quoted
+from pipeline.cli.arguments import hydra_arguments, quoted, rerun_command
+from pipeline.cli.composing import in_a_sentence
 from pipeline.errors import RequestError
 
 
@@ -73,8 +74,8 @@ def test_an_unknown_key_gets_the_nearest(root):
 
 
 def test_the_command_that_continues_keeps_what_was_asked_for():
-    direct = again("local", ["b", "c"], ["steps=all", "training.seed=1"])
+    direct = rerun_command(["steps=all", "training.seed=1"], "local", ["b", "c"])
     assert direct == ["python", "main.py", "steps=[b,c]", "training.seed=1"]
-    through = again("uv", ["b"], ["--steps", "all", "--data_url", "x y.csv", "--overrides", "training.seed=1"])
+    through = rerun_command(["--steps", "all", "--data_url", "x y.csv", "--overrides", "training.seed=1"], "uv", ["b"])
     kept = ["-P", "data_url=x y.csv", "-P", "overrides=training.seed=1"]
     assert through == ["mlflow", "run", ".", "--env-manager", "uv", "-P", "steps=b", *kept]

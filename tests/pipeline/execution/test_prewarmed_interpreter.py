@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pipeline.execution import prewarmed_interpreter as standby
+from pipeline.execution import prewarmed_interpreter
 
 CONDA = "dependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - six==1.17.0\n"
 SCRIPT = """
@@ -88,7 +88,7 @@ def test_how_it_failed_is_told_as_ever(managed, code, reason):
     done = managed.run(f"b.do='{code.replace(chr(39), chr(92) + chr(39))}'")
     assert done.code == 1
     assert f"b failed: {reason}" in done.out
-    assert "standby.py" not in done.out
+    assert "prewarmed_interpreter.py" not in done.out
 
 
 @pytest.mark.integration
@@ -100,7 +100,7 @@ def test_what_is_not_needed_after_all_is_ended_at_once(managed):
     managed.wait_for("b  reused", process)
     managed.wait_for("c  started", process)
     time.sleep(0.5)
-    assert not any("standby.py" in " ".join(p.cmdline()) for p in managed.processes())
+    assert not any("prewarmed_interpreter.py" in " ".join(p.cmdline()) for p in managed.processes())
     assert process.wait(20) == 0
 
 
@@ -134,7 +134,7 @@ def test_what_stands_by_ends_with_the_orchestrator(managed, number):
     process = managed.start("a.do='sleep:30'", "force=true")
     managed.wait_for("started", process)
     deadline = time.monotonic() + 20
-    while not any("standby.py" in " ".join(p.cmdline()) for p in managed.processes()):
+    while not any("prewarmed_interpreter.py" in " ".join(p.cmdline()) for p in managed.processes()):
         assert time.monotonic() < deadline, "nothing stands by"
         time.sleep(0.1)
     os.kill(process.pid, number)
@@ -149,16 +149,24 @@ def test_what_a_script_imports_at_its_top_is_found_without_running_it(tmp_path):
         "import json, os.path\nfrom xml.dom import minidom\nimport helper, package.part\nfrom . import x\n"
         "def later():\n    import sqlite3\nraise SystemExit('was run')\n"
     )
-    assert set(standby.imported_by(script)) == {"json", "os.path", "xml.dom", "colorsys"}
+    assert set(prewarmed_interpreter.imported_modules(script)) == {"json", "os.path", "xml.dom", "colorsys"}
     script.write_text('"""Doc."""\nimport json\nimport os\nos.environ["X"] = "1"\nimport colorsys\n')
-    assert set(standby.imported_by(script)) == {"json", "os"}, "what comes before an import may matter to it"
+    assert set(prewarmed_interpreter.imported_modules(script)) == {"json", "os"}, (
+        "what comes before an import may matter to it"
+    )
     script.write_text("import json\nthis is no Python")
-    assert standby.imported_by(script) == []
+    assert prewarmed_interpreter.imported_modules(script) == []
 
 
 def test_it_leaves_when_nobody_wants_it(tmp_path):
     (tmp_path / "run.py").write_text("raise SystemExit('was run')")
-    command = [sys.executable, standby.__file__, str(tmp_path / "imported"), str(tmp_path / "run.py"), "no_such_module"]
+    command = [
+        sys.executable,
+        prewarmed_interpreter.__file__,
+        str(tmp_path / "imported"),
+        str(tmp_path / "run.py"),
+        "no_such_module",
+    ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "imported").exists()

@@ -234,7 +234,7 @@ def test_refusals_come_all_at_once_exit_with_2_and_leave_no_run(toy):
         ({"pipeline": {"a": "x"}}, "pipeline.a is 'x', not a block of keys"),
         ({"pipeline": {"a": {"parameters": 5}}}, "pipeline.a.parameters=5"),
         ({"groups": 3}, "groups=3"),
-        ({"preload": 5}, "preload=5"),
+        ({"outputs": 5}, "outputs=5"),
         ({"pipeline": 7}, "names no steps"),
     ],
 )

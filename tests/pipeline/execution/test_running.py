@@ -19,7 +19,7 @@ def test_an_unchanged_second_run_executes_nothing():
 
 def test_a_step_whose_code_changed_but_not_its_output_is_where_it_stops():
     memory = Memory(chain("a", "b", "c"))
-    memory.stage.constant.add("b")
+    memory.executor.constant.add("b")
     memory.run()
     memory.code["b"] = "# a comment"
     assert memory.run() == {"a": "reused", "b": "executed", "c": "reused"}
@@ -102,16 +102,16 @@ def test_an_input_that_nobody_made_is_refused_before_anything_starts():
     (problem,) = error.value.problems
     assert "b needs a's out" in problem
     assert "add it: steps=a,b,c" in problem
-    assert memory.stage.started == []
+    assert memory.executor.started == []
 
 
-def test_a_borrowed_result_of_other_code_is_warned_about():
+def test_an_upstream_result_made_by_other_code_is_warned_about():
     memory = Memory(chain("a", "b"))
     memory.run()
     memory.code["a"] = "new"
     planner = memory.planner(steps="b")
     (warning,) = planner.check()
-    assert "not of today's making: its code changed: changed run.py" in warning
+    assert "is outdated: its code changed: changed run.py" in warning
 
 
 def test_an_output_that_the_upstream_run_did_not_make_is_named():
@@ -133,24 +133,24 @@ def test_credentials_in_a_parameter_are_refused_without_repeating_them():
 
 def test_retries_run_a_failed_step_again():
     memory = Memory({"a": {"retries": 2, "retry_pause": 0}})
-    memory.stage.failing["a"] = 2
+    memory.executor.failing["a"] = 2
     assert memory.run() == {"a": "executed"}
-    assert memory.stage.started == ["a", "a", "a"]
+    assert memory.executor.started == ["a", "a", "a"]
     assert [e.kind for e in memory.events if e.kind == "retry"] == ["retry", "retry"]
 
 
 def test_a_failure_continues_where_it_stopped():
     memory = Memory(chain("a", "b", "c"))
-    memory.stage.failing["b"] = 1
+    memory.executor.failing["b"] = 1
     assert memory.run() == {"a": "executed", "b": "failed", "c": "skipped"}
     assert memory.outcomes["c"].reason == "b failed"
-    memory.stage.failing.clear()
+    memory.executor.failing.clear()
     assert memory.run() == {"a": "reused", "b": "executed", "c": "executed"}
 
 
 def test_a_step_killed_by_the_system_hints_at_memory():
     memory = Memory({"a": {}})
-    memory.stage.failing["a"], memory.stage.code = 1, -9
+    memory.executor.failing["a"], memory.executor.code = 1, -9
     memory.run()
     assert memory.outcomes["a"].reason == "killed by the system (signal 9), most often because memory ran out"
 
@@ -167,7 +167,7 @@ def conditional(**later) -> Memory:
 
 def test_a_condition_that_is_zero_skips_the_step_and_what_reads_from_it():
     memory = conditional()
-    memory.stage.metrics["monitoring"] = {"drift": 0.0}
+    memory.executor.metrics["monitoring"] = {"drift": 0.0}
     assert memory.run() == {"monitoring": "executed", "retrain": "skipped", "score": "skipped", "report": "executed"}
     assert memory.outcomes["retrain"].reason == "when: monitoring's metric drift is 0"
     assert memory.outcomes["score"].reason == "retrain was skipped"
@@ -175,16 +175,16 @@ def test_a_condition_that_is_zero_skips_the_step_and_what_reads_from_it():
 
 def test_a_condition_that_is_not_zero_runs_the_step():
     memory = conditional()
-    memory.stage.metrics["monitoring"] = {"drift": 1.0}
+    memory.executor.metrics["monitoring"] = {"drift": 1.0}
     assert set(memory.run().values()) == {"executed"}
 
 
 def test_a_skipped_step_can_be_replaced_by_its_latest_good_result():
     memory = conditional(if_skipped="latest")
-    memory.stage.metrics["monitoring"] = {"drift": 1.0}
+    memory.executor.metrics["monitoring"] = {"drift": 1.0}
     memory.run()
     made = memory.outcomes["retrain"].run_id
-    memory.stage.metrics["monitoring"] = {"drift": 0.0}
+    memory.executor.metrics["monitoring"] = {"drift": 0.0}
     memory.code["monitoring"] = "new"
     states = memory.run()
     assert (states["retrain"], states["score"]) == ("skipped", "reused")
@@ -217,12 +217,12 @@ def test_a_dry_run_tells_what_would_run_and_starts_nothing():
     memory.run()
     memory.code["b"] = "new"
     planner = memory.planner()
-    memory.stage.started.clear()
+    memory.executor.started.clear()
     decisions = dry_run(planner.request, planner, memory.order(planner.request))
     assert {name: d.action for name, d in decisions.items()} == {"a": "reuse", "b": "execute", "c": "execute"}
     assert decisions["b"].reason == "its code changed: changed run.py"
     assert "out will be made again; reused if the content stays the same" in decisions["c"].reason
-    assert memory.stage.started == []
+    assert memory.executor.started == []
 
 
 # -- over random graphs ---------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def graphs(draw) -> dict:
 def test_order_is_respected_and_nothing_runs_twice(blocks, max_parallel):
     memory = Memory(blocks)
     assert set(memory.run(max_parallel).values()) == {"executed"}
-    started = memory.stage.started
+    started = memory.executor.started
     assert sorted(started) == sorted(blocks)
     ended = [e.outcome.step for e in memory.events if e.kind == "ended"]
     position = {(e.step, e.kind): i for i, e in enumerate(memory.events) if e.kind in ("started", "ended")}
@@ -258,7 +258,7 @@ def test_order_is_respected_and_nothing_runs_twice(blocks, max_parallel):
 def test_a_failure_skips_exactly_its_descendants(blocks, data):
     memory = Memory(blocks)
     failing = data.draw(st.sampled_from(sorted(blocks)))
-    memory.stage.failing[failing] = 1
+    memory.executor.failing[failing] = 1
     states = memory.run()
     skipped = descendants(memory.planner().request.steps, [failing])
     assert {n for n, s in states.items() if s == "skipped"} == skipped
@@ -269,7 +269,7 @@ def test_a_failure_skips_exactly_its_descendants(blocks, data):
 @given(graphs(), st.data())
 def test_a_change_runs_the_changed_step_and_those_whose_inputs_really_changed(blocks, data):
     memory = Memory(blocks)
-    memory.stage.constant = set(data.draw(st.lists(st.sampled_from(sorted(blocks)), unique=True)))
+    memory.executor.constant = set(data.draw(st.lists(st.sampled_from(sorted(blocks)), unique=True)))
     memory.run()
     assert set(memory.run().values()) == {"reused"}
     changed = data.draw(st.sampled_from(sorted(blocks)))
@@ -278,6 +278,6 @@ def test_a_change_runs_the_changed_step_and_those_whose_inputs_really_changed(bl
     steps = memory.planner().request.steps
     expected = {changed}
     for name in memory.order(memory.planner().request):
-        if any(u in expected and u not in memory.stage.constant for u in steps[name].upstream()):
+        if any(u in expected and u not in memory.executor.constant for u in steps[name].upstream()):
             expected.add(name)
     assert {n for n, s in states.items() if s == "executed"} == expected

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.planning.fingerprint import Fingerprint, digest, folder_files
+from pipeline.files import content_digest
+from pipeline.planning.fingerprint import Fingerprint, folder_files
 
 MLMODEL = (
     "flavors:\n  sklearn: {{version: {version}}}\nmodel_uuid: {uuid}\nrun_id: {uuid}\nutc_time_created: '{uuid}'\n"
@@ -18,24 +19,24 @@ def model(folder: Path, uuid: str, version: str = "1") -> Path:
 
 def test_a_model_counts_without_what_mlflow_stamps_on_it(tmp_path):
     a, b, other = (model(tmp_path / n, *v) for n, v in {"a": ("1",), "b": ("2",), "other": ("1", "2")}.items())
-    assert digest(a) == digest(b) != digest(other)
+    assert content_digest(a) == content_digest(b) != content_digest(other)
     (b / "registered_model_meta").write_text("written by MLflow when somebody fetches it")
-    assert digest(a) == digest(b)
+    assert content_digest(a) == content_digest(b)
     (b / "model.skops").write_bytes(b"other weights")
-    assert digest(a) != digest(b)
+    assert content_digest(a) != content_digest(b)
 
 
 def test_a_damaged_mlmodel_is_digested_as_bytes(tmp_path):
     (tmp_path / "MLmodel").write_text("{ not yaml")
-    assert len(digest(tmp_path)) == 64
+    assert len(content_digest(tmp_path)) == 64
 
 
 def test_a_folder_counts_by_names_and_contents(tmp_path):
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "x").write_text("1")
-    before = digest(tmp_path / "f")
+    before = content_digest(tmp_path / "f")
     (tmp_path / "f" / "x").rename(tmp_path / "f" / "y")
-    assert digest(tmp_path / "f") != before
+    assert content_digest(tmp_path / "f") != before
 
 
 def test_byte_code_stores_and_what_git_ignores_are_no_part_of_a_step(tmp_path):

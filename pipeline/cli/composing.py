@@ -1,0 +1,122 @@
+"""Compose the configuration: config.yaml and the overrides, by Hydra."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli.arguments import HELP, hydra_arguments, raw_config
+from pipeline.config import KINDS, SETTINGS, Request, parse
+from pipeline.errors import RequestError, unknown
+
+HELP_TEXT = """\
+The pipeline: compose the configuration, plan, run each step with mlflow.run, report.
+
+  python main.py                                      all steps of config.yaml
+  python main.py 'steps=[training,inference]'         some of them, in any order
+  python main.py training.model=random_forest         with a parameter of a step changed
+  python main.py dry_run=true                         what would run, and why
+  python main.py force=true verbose=true              everything again, with what the steps write
+  python main.py --multirun training.seed=0,1,2       each value in turn, and a table
+  python main.py --cfg job                            the configuration as composed
+  mlflow run . -P steps=training -P overrides="training.seed=1"
+
+Exit codes: 0 done, 1 a step failed, 2 the request was wrong and nothing was started.
+
+config.yaml as composed:
+"""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration as Hydra composed it."""
+
+    text: str  # YAML, references and interpolations as they were written
+    values: dict[str, Any]  # plain, interpolations resolved
+    used: list[str]  # the top-level keys that it refers to itself
+    overrides: tuple[str, ...]
+
+    def request(self) -> Request:
+        """What it asks for; RequestError where something is wrong with it."""
+        return replace(parse(self.values, self.used), overrides=self.overrides, composed=self.text)
+
+
+def compose(root: Path, arguments: list[str]) -> list[Composed]:
+    """The configuration that `arguments` and `root`/config.yaml make; with --multirun several, with --cfg none.
+
+    What they are for goes on outside of Hydra: a step is a fork of this process, and may use Hydra itself.
+
+    Raises:
+        RequestError: an override or config.yaml is wrong.
+    """
+    arguments = hydra_arguments(arguments, root)
+    if HELP & set(arguments):
+        print(HELP_TEXT)
+        # Hydra's own help looks for configurations in every folder below config.yaml's, environments included.
+        arguments = ["--cfg", "job", *(a for a in arguments if a not in HELP)]
+    sys.argv[1:] = arguments
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
+
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    composed: list[Composed] = []
+    problems: list[str] = []
+
+    def collect(config: Any) -> None:
+        try:
+            raw = OmegaConf.to_yaml(config)
+            values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            used = re.findall(r"\$\{(\w+)\}", raw)
+            composed.append(Composed(raw, dict(values), used, tuple(HydraConfig.get().overrides.task)))  # type: ignore[arg-type] # the top of a configuration has keys
+        except OmegaConfBaseException as error:  # kept from Hydra, which would add lines of its own
+            problems.append(in_a_sentence(error, root))
+
+    with unresolved_references():
+        try:
+            hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise RequestError(in_a_sentence(error, root)) from error
+    if problems:
+        raise RequestError(problems)
+    return composed
+
+
+@contextmanager
+def unresolved_references() -> Iterator[None]:
+    """References stay as they are written until a step starts.
+
+    The resolvers are taken away again: a step is a fork of this process, and may have resolvers of these names.
+    """
+    from omegaconf import OmegaConf
+
+    for name in KINDS:
+        OmegaConf.register_new_resolver(name, lambda *a, name=name: f"${{{name}:{','.join(a)}}}", replace=True)
+    try:
+        yield
+    finally:
+        for name in KINDS:
+            OmegaConf.clear_resolver(name)
+
+
+def in_a_sentence(error: BaseException, root: Path) -> str:
+    """Hydra's several lines as one."""
+    lines = " ".join(str(error).split())
+    if match := re.search(r"Could not override '([^']+)'", lines):
+        keys = [key for key in {**raw_config(root), **SETTINGS} if key not in ("defaults", "hydra")]
+        return unknown("key", match[1], keys, "the command line")
+    if "Ambiguous value" in lines:
+        return f"{lines.split('.')[0]}: put a list in brackets, as in 'steps=[a,b]', or text in quotes"
+    not_parsed = ("no viable alternative", "mismatched input", "extraneous input", "token recognition")
+    if any(words in lines for words in not_parsed):
+        return (
+            f"cannot read an override ({lines}); put values with special characters in quotes, as in \"data_url='…'\""
+        )
+    return lines

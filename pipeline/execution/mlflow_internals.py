@@ -1,0 +1,199 @@
+"""All that leans on MLflow's private parts, and may break with a new release: nothing else in the orchestrator does.
+
+    StepBackend             MLflow's local backend, with the command's exit code kept, and plain Python run in this
+                            process or in a prewarmed interpreter; put in the stock one's place by `use_step_backend`
+    ensure_environment      an environment built once, whole, and for one process at a time
+    dispose_connections     the connections of an open SQLite store closed, so that forks do not share them
+
+Imported where it is needed. Where that fails, steps run on MLflow's stock backend: slower, with exit code 1 for any
+failure. `tests/pipeline/execution/test_mlflow_internals.py` holds each of these parts against the MLflow installed.
+"""
+
+import contextlib
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from filelock import FileLock
+from mlflow.projects import env_type
+from mlflow.projects.backend import loader
+from mlflow.projects.backend.local import LocalBackend
+from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.projects.utils import (
+    MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG,
+    PROJECT_ENV_MANAGER,
+    PROJECT_STORAGE_DIR,
+    get_entry_point_command,
+    get_run_env_vars,
+    load_project,
+)
+from mlflow.utils.environment import _PythonEnv
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
+from mlflow.utils.virtualenv import _create_virtualenv, _get_mlflow_virtualenv_root, _get_virtualenv_name
+
+from pipeline.execution.prewarmed_interpreter import run_script
+from pipeline.execution.prewarming import Interpreter, script_of
+
+
+def use_step_backend(root: str) -> type["StepBackend"]:
+    """Have `mlflow.run` use StepBackend in this process; `root` is the orchestrator's folder."""
+    loader.MLFLOW_BACKENDS["local"] = StepBackend
+    StepBackend.submitted, StepBackend.root = None, root
+    return StepBackend
+
+
+def dispose_connections() -> None:
+    """Close the connections to a database: forks must not share them. The next query opens one."""
+    for kind in ("tracking", "model_registry"):
+        if module := sys.modules.get(f"mlflow.store.{kind}.sqlalchemy_store"):
+            for engine in module.SqlAlchemyStore._engine_map.values():
+                engine.dispose()
+
+
+def ensure_environment(folder: str, env_manager: str) -> Path | None:
+    """Make sure that the environment of the project in `folder` is there, for `uv` and `virtualenv`; where it is.
+
+    None for the others: conda keeps its environments itself, `local` has none. MLflow takes an environment folder
+    that exists for a finished one: a build that was killed half-way would be used for ever, and two builds at once
+    would write into each other.
+    """
+    if env_manager not in ("uv", "virtualenv"):
+        return None
+    project = load_project(folder)
+    if project.docker_env:
+        return None
+    if project.env_type == env_type.CONDA:
+        python = _PythonEnv.from_conda_yaml(project.env_config_path)
+    else:
+        python = _PythonEnv.from_yaml(project.env_config_path) if project.env_config_path else _PythonEnv()
+    environment = Path(_get_mlflow_virtualenv_root(), _get_virtualenv_name(python, Path(folder)))
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    building = environment.with_name(f"{environment.name}.building")
+    with FileLock(f"{environment}.lock"):
+        if building.exists():  # and nobody holds the lock: whoever built it died
+            shutil.rmtree(environment, ignore_errors=True)
+        if environment.exists():
+            building.unlink(missing_ok=True)
+            return environment
+        building.touch()
+        _create_virtualenv(Path(folder), python, environment, env_manager=env_manager)  # type: ignore[arg-type] # one of the two
+        with contextlib.suppress(FileNotFoundError):
+            building.unlink()
+    return environment
+
+
+def entry_point_command(folder: str, entry_point: str) -> str:
+    """The command of an entry point, with its placeholders."""
+    return str(load_project(folder).get_entry_point(entry_point).command)
+
+
+class StepBackend(LocalBackend):
+    """MLflow's local backend, with the exit code kept.
+
+    Plain Python commands run in this very process, or in the prewarmed interpreter of the step's environment.
+    """
+
+    submitted: "Submitted | None" = None  # what the latest call of `run` started
+    interpreter: Interpreter | None = None  # prewarmed
+    root = ""
+
+    def run(
+        self,
+        project_uri: str,
+        entry_point: str,
+        params: Mapping[str, Any],
+        version: str | None,
+        backend_config: Mapping[str, Any],
+        tracking_uri: str,
+        experiment_id: str,
+    ) -> "Submitted":
+        """Start the entry point's command; MLflow calls this."""
+        project = load_project(project_uri)
+        env_manager = backend_config[PROJECT_ENV_MANAGER]
+        run_id = backend_config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG]
+        script = script_of(project.get_entry_point(entry_point).command)
+        in_process = env_manager == "local" and not project.docker_env and bool(script)
+        submitted: Submitted | None = None
+        if in_process or self.interpreter:
+            command = get_entry_point_command(project, entry_point, params, backend_config[PROJECT_STORAGE_DIR])
+            arguments, environ = shlex.split(command[0])[1:], get_run_env_vars(run_id, experiment_id)
+            if in_process:
+                submitted = InProcess(run_id, arguments, project_uri, environ, self.root)
+            elif self.interpreter and self.interpreter.send(arguments, project_uri, environ):
+                mlflow.MlflowClient().set_tag(run_id, MLFLOW_PROJECT_ENV, env_manager)
+                submitted = Subprocess(run_id, self.interpreter.process)
+        if submitted is None:
+            ensure_environment(project_uri, env_manager)
+            arguments_of_stock = (
+                project_uri,
+                entry_point,
+                params,
+                version,
+                backend_config,
+                tracking_uri,
+                experiment_id,
+            )
+            stock = super().run(*arguments_of_stock)  # type: ignore[no-untyped-call] # MLflow's has no types
+            submitted = Subprocess(run_id, stock.command_proc)
+        StepBackend.submitted = submitted
+        return submitted
+
+
+class Submitted(SubmittedRun):
+    """A command of this step; `code` is its exit code once it ended, 128 + n for signal n."""
+
+    def __init__(self, run_id: str):
+        self._run_id = run_id
+        self.code = 1
+
+    @property
+    def run_id(self) -> str:
+        """The run that the command logs into."""
+        return self._run_id
+
+    def get_status(self) -> str:
+        """Asked for by MLflow while it waits."""
+        return "RUNNING"
+
+    def cancel(self) -> None:
+        """The orchestrator ends the whole process tree."""
+
+
+class Subprocess(Submitted):
+    """A command in a process of its own."""
+
+    def __init__(self, run_id: str, process: "subprocess.Popen[str]"):
+        super().__init__(run_id)
+        self.process = process
+
+    def wait(self) -> bool:
+        """Until it ends; whether it ended well."""
+        code = self.process.wait()
+        self.code = 128 - code if code < 0 else code
+        return code == 0
+
+
+class InProcess(Submitted):
+    """`python x.py …` run as if this process had been started for it."""
+
+    def __init__(self, run_id: str, arguments: list[str], folder: str, environ: Mapping[str, str], root: str):
+        super().__init__(run_id)
+        self.arguments, self.folder, self.environ, self.root = arguments, folder, environ, root
+
+    def wait(self) -> bool:
+        """Run it to its end; whether it ended well."""
+        forget_orchestrator(self.root)
+        self.code = run_script(self.arguments, self.folder, self.environ)
+        return self.code == 0
+
+
+def forget_orchestrator(root: str) -> None:
+    """Leave to a script what a fresh interpreter would have: nothing of the orchestrator's."""
+    sys.path[:] = ["", *(p for p in sys.path if p and Path(p).resolve() != Path(root))]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
+        del sys.modules[name]

@@ -1,0 +1,60 @@
+"""The orchestrator's end of a prewarmed interpreter; the other end is prewarmed_interpreter.py."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipeline.execution import prewarmed_interpreter
+from pipeline.planning.project import Project
+
+# `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
+PLAIN_PYTHON = re.compile(r"python3?\s+[\w./-]+\.py(\s+([\w./=,:@%+-]|\{\w+\})+)*\s*")
+
+
+def script_of(command: str) -> str:
+    """The script that an entry point's command runs, or "" where it is more than `python SCRIPT.py ARGUMENTS`."""
+    return shlex.split(command)[1] if PLAIN_PYTHON.fullmatch(command.strip()) else ""
+
+
+def modules_of_scripts(projects: Iterable[Project]) -> list[str]:
+    """The modules that the scripts of these steps import at their top, each once, and this process has not."""
+    found: dict[str, None] = {}
+    for project in projects:
+        if project.environment != "docker" and (script := script_of(project.command)):
+            found |= dict.fromkeys(prewarmed_interpreter.imported_modules(project.folder / script))
+    return [module for module in found if module not in sys.modules]
+
+
+class Interpreter:
+    """A Python of a step's own environment that imports `modules` and what the script imports, then waits for it."""
+
+    def __init__(
+        self,
+        python: Path,
+        folder: str,
+        script: str,
+        modules: Iterable[str],
+        ready_file: str,
+        environ: Mapping[str, str],
+    ):
+        program = prewarmed_interpreter.__file__
+        self.process = subprocess.Popen(
+            [str(python), program, ready_file, str(Path(folder, script)), *modules],
+            stdin=subprocess.PIPE,
+            cwd=folder,
+            env=dict(environ),
+            text=True,
+        )
+
+    def send(self, arguments: list[str], folder: str, environ: Mapping[str, str]) -> bool:
+        """Have it run the script; False where it died meanwhile."""
+        try:
+            request = {"arguments": arguments, "folder": folder, "environ": dict(environ)}
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+        except OSError:
+            return False
+        return True

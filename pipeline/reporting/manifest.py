@@ -1,0 +1,47 @@
+"""The manifest: what ran, on what, and what came out, for programs."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.execution.runner import Outcome
+from pipeline.states import RunStatus
+
+
+def manifest(
+    outcomes: Mapping[str, Outcome],
+    run_id: str,
+    status: RunStatus,
+    env_manager: str,
+    started: float,
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What ran, on what, and what came out, for programs; `seconds` is wall time, digests are SHA-256 in hex."""
+    steps = {}
+    for name, o in outcomes.items():
+        steps[name] = {
+            "state": o.state,
+            "reason": o.reason,
+            "run_id": o.run_id or None,
+            "seconds": round(o.seconds, 3),
+            "attempts": o.attempts,
+            "inputs": {
+                p: {"uri": i.uri, "sha256": i.sha256} for p, i in (o.decision.inputs if o.decision else {}).items()
+            },
+            "outputs": dict(o.result.outputs) if o.result else {},
+            "metrics": dict(o.result.metrics) if o.result else {},
+        }
+    return {
+        "run_id": run_id,
+        "status": status,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+        "env_manager": env_manager,
+        **extra,
+        "steps": steps,
+    }
+
+
+def as_text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,81 @@
+"""What is said in words and columns: figures, reasons, the plan, the summary, what to do after a failure."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from pipeline.config import Request
+from pipeline.execution.runner import Outcome, tail
+from pipeline.planning.decision import UNKNOWN, Decision
+from pipeline.planning.planner import Planner
+from pipeline.states import State
+
+MARKS = {State.EXECUTED: "✓", State.REUSED: "=", State.FAILED: "✗", State.SKIPPED: "-"}
+
+
+def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
+    """The table at the end: each step, its state, its time, its run, and the figures a person wants."""
+    rows = [("step", "state", "time", "run", "metrics")]
+    for name in (n for n in request.steps if n in outcomes):
+        o = outcomes[name]
+        text = o.reason if o.state in (State.FAILED, State.SKIPPED) else summary_metrics(request, o)
+        rows.append(
+            (name, f"{MARKS[o.state]} {o.state}", format_duration(o.seconds) if o.seconds else "", o.run_id[:8], text)
+        )
+    return columns(rows)
+
+
+def plan_table(request: Request, planner: Planner, decisions: Mapping[str, Decision]) -> str:
+    """The plan: each step, what it would do and why, and where each of its inputs comes from."""
+    rows = [("step", "does", "because")]
+    for name, decision in decisions.items():
+        run = f"run {decision.result.run_id[:8]}: " if decision.result else ""
+        rows.append((name, decision.action, run + decision.reason))
+        for _, reference in request.steps[name].references():
+            if upstream := planner.reused_upstream.get(reference.step):
+                rows.append(("", "", f"  {reference} from run {upstream.run_id[:8]} of {upstream.ended}"))
+        for parameter, found in decision.inputs.items():
+            rows.append(
+                ("", "", f"  {parameter} = {found.uri if found.uri != UNKNOWN else found.name + ' (to be made)'}")
+            )
+    return columns(rows)
+
+
+def failure(outcomes: Mapping[str, Outcome], logs: Mapping[str, str], rerun: Sequence[str]) -> str:
+    """What to know after a failure: which step, its last words, where its log is, how to go on."""
+    lines = []
+    for o in (o for o in outcomes.values() if o.state == State.FAILED):
+        lines.append(f"\n{o.step} failed: {o.reason}")
+        words = tail(o.log, 10) if o.log else []
+        if len(words) > 1 or (words and o.reason not in words[-1]):
+            lines += [f"  | {line}" for line in words]
+        if o.step in logs:
+            lines.append(f"  log: {logs[o.step]}")
+    return "\n".join([*lines, f"\ncontinue with: {shlex.join(rerun)}"])
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as people write them."""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def reason_text(outcome: Outcome) -> str:
+    """Why a step came to what it did; with the run that is reused."""
+    return f"run {outcome.run_id[:8]} ({outcome.reason})" if outcome.state == State.REUSED else outcome.reason
+
+
+def summary_metrics(request: Request, outcome: Outcome) -> str:
+    """The metrics that the configuration names for the step, or else its first three."""
+    metrics = outcome.result.metrics if outcome.result else {}
+    names = request.steps[outcome.step].summary_metrics or sorted(metrics)[:3]
+    return "  ".join(f"{name} {format_number(metrics[name])}" for name in names if name in metrics)
+
+
+def format_number(value: float) -> str:
+    """A metric in few characters."""
+    return f"{int(value)}" if value == int(value) else f"{value:.3f}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Cells set in columns of equal width."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

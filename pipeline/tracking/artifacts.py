@@ -1,0 +1,104 @@
+"""Where a run's artifacts are, and what is in them."""
+
+import contextlib
+import re
+import tempfile
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import LoggedModel, Run
+from mlflow.exceptions import MlflowException
+
+from pipeline.files import content_digest
+from pipeline.tracking.store import TrackingStore
+
+RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
+
+
+class Artifacts:
+    """The artifacts in a store."""
+
+    def __init__(self, store: TrackingStore):
+        self.client = store.client
+        self.known_runs: dict[str, Run] = {}  # as they were found: where a run's artifacts are does not change
+
+    @contextlib.contextmanager
+    def outputs(self, run_id: str) -> Iterator[dict[str, Path]]:
+        """A run's top-level artifacts, logged models among them, as local paths (fetched where they are remote)."""
+        with tempfile.TemporaryDirectory() as folder:
+            run = self.known_runs.get(run_id) or self.client.get_run(run_id)
+            found = {}
+            places = [(None, run.info.artifact_uri)] + [(m.name, m.artifact_location) for m in self._models(run)]
+            for name, uri in places:
+                place = local_path(uri) or fetched(uri, Path(folder, name or "artifacts"))
+                if name and place.is_dir():
+                    found[name] = place
+                elif place.is_dir():
+                    found |= {path.name: path for path in sorted(place.iterdir()) if path.name != RESERVED}
+            yield found
+
+    def _models(self, run: Run) -> list[LoggedModel]:
+        models = []
+        for output in run.outputs.model_outputs if run.outputs else []:
+            with contextlib.suppress(MlflowException):  # deleted since
+                models.append(self.client.get_logged_model(output.model_id))
+        return models
+
+    def digests(self, run_id: str) -> dict[str, str]:
+        """SHA-256, in hex, of each of a run's top-level artifacts."""
+        with self.outputs(run_id) as found:
+            return {name: content_digest(path) for name, path in found.items()}
+
+    def digest_at(self, uri: str) -> str:
+        """The digest of what a `runs:/` or `models:/` URI points at.
+
+        Raises:
+            LookupError: nothing is there.
+        """
+        if match := re.fullmatch(r"runs:/([^/]+)/([^/]+)(/.+)?", uri):
+            with contextlib.suppress(MlflowException), self.outputs(match[1]) as found:
+                path = Path(f"{found[match[2]]}{match[3] or ''}") if match[2] in found else None
+                if path and path.exists():
+                    return content_digest(path)
+            raise LookupError(f"there is nothing at {uri}; check the run and the path")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                match = re.fullmatch(r"models:/([^/@]+)/(\d+)", uri)
+                place = self._version_folder(match[1], match[2]) if match else None
+                return content_digest(place or Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
+        except (MlflowException, OSError) as error:
+            raise LookupError(
+                f"there is nothing at {uri} ({str(error).splitlines()[0]}); check the name and version"
+            ) from None
+
+    def _version_folder(self, name: str, version: str) -> Path | None:
+        path = local_path(self.client.get_model_version_download_uri(name, version))
+        return path if path and path.is_dir() else None
+
+    def location(self, run_id: str, path: str) -> str:
+        """Where a person finds an artifact: its path, or its name and run where the store is elsewhere."""
+        place = local_path(self.client.get_run(run_id).info.artifact_uri)
+        return str(place / path) if place else f"artifact {path} of run {run_id}"
+
+    def save(self, uri: str, target: Path) -> None:
+        """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one."""
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+            Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)).replace(target)
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that an artifact URI means on this machine; None where it is elsewhere."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(urllib.parse.unquote(parts.path))
+    return Path(uri) if not parts.scheme else None
+
+
+def fetched(uri: str, target: Path) -> Path:
+    """A local copy of remote artifacts."""
+    target.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(MlflowException):  # a run without artifacts
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
+    return target

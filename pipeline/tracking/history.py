@@ -1,0 +1,78 @@
+"""What earlier runs left in the store: the planner's `Store`. Nothing is written here."""
+
+from collections.abc import Iterator
+
+from mlflow.exceptions import MlflowException
+
+from pipeline.files import content_digest
+from pipeline.planning.decision import Result
+from pipeline.planning.fingerprint import Fingerprint
+from pipeline.tracking.artifacts import Artifacts
+from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.tags import FINGERPRINT, STATE, STEP, as_result
+
+SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
+
+
+class History:
+    """Finds the good runs of steps in one experiment."""
+
+    def __init__(self, store: TrackingStore, artifacts: Artifacts):
+        self.store, self.artifacts = store, artifacts
+        self._latest: dict[str, Result | None] = {}
+
+    def prefetch_latest(self, steps: int) -> None:
+        """Take in the newest good runs of the experiment with one query instead of one for each of so many steps."""
+        for result in self._search("", 2 * steps):
+            self._latest.setdefault(result.step, result)
+
+    def latest(self, step: str) -> Result | None:
+        """The step's latest good run in this experiment."""
+        if step not in self._latest:
+            self._latest[step] = next(iter(self._search(f"tags.`{STEP}` = '{step}' and ", 1)), None)
+        return self._latest[step]
+
+    def forget_latest(self, step: str) -> None:
+        """The step has run again."""
+        self._latest.pop(step, None)
+
+    def matching(self, step: str, fingerprint: Fingerprint) -> Iterator[Result]:
+        """The step's good runs with this fingerprint, newest first; a few are enough."""
+        latest = self.latest(step)
+        if latest and latest.fingerprint == fingerprint:
+            yield latest
+        condition = f"tags.`{FINGERPRINT}` = '{fingerprint.digest}' and tags.`{STEP}` = '{step}' and "
+        for result in self._search(condition, SAME_FINGERPRINT):
+            if not latest or result.run_id != latest.run_id:
+                yield result
+
+    def _search(self, condition: str, limit: int) -> list[Result]:
+        runs = self.store.client.search_runs(
+            [self.store.experiment_id],
+            f"{condition}tags.`{STATE}` = 'executed' and attributes.status = 'FINISHED'",
+            max_results=limit,
+            order_by=["attributes.end_time DESC"],
+        )
+        self.artifacts.known_runs |= {run.info.run_id: run for run in runs}
+        return [as_result(run) for run in runs]
+
+    def integrity_error(self, result: Result) -> str:
+        """What is wrong with a result's artifacts in the store, in words; "" where they are as they were made."""
+        with self.artifacts.outputs(result.run_id) as found:
+            for name, sha256 in result.outputs.items():
+                if name not in found:
+                    return f"{name} of run {result.run_id[:8]} is no longer in the store"
+                if content_digest(found[name]) != sha256:
+                    return f"{name} of run {result.run_id[:8]} was altered in the store"
+        return ""
+
+    def artifact_digest(self, uri: str) -> str:
+        """The digest of what a `runs:/` or `models:/` URI points at; LookupError where nothing is there."""
+        return self.artifacts.digest_at(uri)
+
+    def model_version(self, name: str, alias: str) -> str | None:
+        """The version of a registered model that carries the alias."""
+        try:
+            return str(self.store.client.get_model_version_by_alias(name, alias).version)
+        except MlflowException:
+            return None

@@ -1,0 +1,75 @@
+"""Open the tracking store that the environment names, and one experiment of it.
+
+`python -m pipeline.tracking.store` makes the store's tables, once, whoever asks at the same moment.
+"""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import RequestError
+
+SQLITE = "sqlite:///"
+
+
+class TrackingStore:
+    """A tracking store and an experiment of it: `client`, `uri` and `experiment_id`.
+
+    Raises:
+        RequestError: the store cannot be used, or has no such experiment.
+    """
+
+    def __init__(self) -> None:
+        self.uri = absolute(mlflow.get_tracking_uri())
+        mlflow.set_tracking_uri(self.uri)  # as it is now, absolute: the steps work in other folders
+        try:
+            with creation_lock(self.uri):
+                self.client = mlflow.MlflowClient()
+                self.experiment_id = self._experiment_id()
+        except MlflowException as error:
+            why = str(error).splitlines()[0]
+            raise RequestError(f"cannot use the tracking store {without_password(self.uri)} ({why})") from error
+
+    def _experiment_id(self) -> str:
+        """The experiment that the environment names, as MLflow reads it; never one of our own choosing."""
+        if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+            if experiment := self.client.get_experiment_by_name(name):
+                return str(experiment.experiment_id)
+            return str(self.client.create_experiment(name))
+        found = os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+        self.client.get_experiment(found)  # opens the store, and says so where the experiment is not there
+        return found
+
+    def open_registry(self) -> None:
+        """Open the model registry before a step has to wait for that."""
+        with contextlib.suppress(MlflowException):
+            self.client.search_registered_models(max_results=1)
+
+
+def creation_lock(uri: str) -> contextlib.AbstractContextManager[object]:
+    """Two processes that open a new SQLite store at the same moment would both make its tables."""
+    if not uri.startswith(SQLITE):
+        return contextlib.nullcontext()
+    path = Path(uri.removeprefix(SQLITE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{path}.lock")
+
+
+def absolute(uri: str) -> str:
+    """A relative SQLite file as an absolute one: each step, in its own folder, would make a database of its own."""
+    path = uri.removeprefix(SQLITE)
+    return uri if path == uri or Path(path).is_absolute() else f"{SQLITE}{Path(path).resolve()}"
+
+
+def without_password(uri: str) -> str:
+    """The address without the user name and password that may be in it."""
+    return re.sub(r"//[^/@]*@", "//…@", uri)
+
+
+if __name__ == "__main__":
+    TrackingStore()

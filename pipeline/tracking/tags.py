@@ -1,0 +1,64 @@
+"""The tags that this project writes onto runs, and results and fingerprints from and to them."""
+
+import json
+import time
+from collections.abc import Mapping
+
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from pipeline.planning.decision import Result
+from pipeline.planning.fingerprint import PARTS, Fingerprint
+
+# A step's run is good only once STATE is there: it is written last, with the digests.
+STEP, STATE, FINGERPRINT = "pipeline.step", "pipeline.state", "pipeline.fingerprint"
+OUTPUT, PIPELINE_RUN, PROCESS, ATTEMPT = "pipeline.output.", "pipeline.run", "pipeline.process", "pipeline.attempt"
+SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
+TAG_LIMIT = 8000  # characters that MLflow keeps of a tag
+PARAMETER_LIMIT = 6000  # characters that MLflow keeps of a parameter
+
+
+def as_result(run: Run) -> Result:
+    """A step's good run as what planning knows of it."""
+    tags = run.data.tags
+    return Result(
+        step=tags[STEP],
+        run_id=run.info.run_id,
+        outputs={name.removeprefix(OUTPUT): value for name, value in tags.items() if name.startswith(OUTPUT)},
+        metrics=run.data.metrics,
+        fingerprint=as_fingerprint(tags),
+        seconds=float(tags.get(SECONDS, 0)),
+        ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
+    )
+
+
+def fingerprint_tags(fingerprint: Fingerprint | None) -> dict[str, str]:
+    """The fingerprint, and its parts for telling later what changed."""
+    if fingerprint is None:
+        return {}
+    parts = {f"{FINGERPRINT}.{part}": json.dumps(dict(getattr(fingerprint, part)), sort_keys=True) for part in PARTS}
+    return {FINGERPRINT: fingerprint.digest, f"{FINGERPRINT}.entry_point": fingerprint.entry_point} | parts
+
+
+def as_fingerprint(tags: Mapping[str, str]) -> Fingerprint:
+    """What `fingerprint_tags` wrote; of a run by another release, one that equals none of today's."""
+    try:
+        parts = {part: json.loads(tags[f"{FINGERPRINT}.{part}"]) for part in PARTS}
+        return Fingerprint(entry_point=tags[f"{FINGERPRINT}.entry_point"], **parts)
+    except (KeyError, ValueError):
+        return Fingerprint()
+
+
+def as_tags(tags: Mapping[str, str]) -> list[RunTag]:
+    """Tags as MLflow's client takes them."""
+    return [RunTag(key, value) for key, value in tags.items()]
+
+
+def as_params(parameters: Mapping[str, str]) -> list[Param]:
+    """Parameters as MLflow's client takes them."""
+    return [Param(key, value[:PARAMETER_LIMIT]) for key, value in parameters.items()]
+
+
+def as_metrics(metrics: Mapping[str, float]) -> list[Metric]:
+    """Metrics as MLflow's client takes them."""
+    now = int(time.time() * 1000)
+    return [Metric(key, value, now, 0) for key, value in metrics.items()]
