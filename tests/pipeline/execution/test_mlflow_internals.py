@@ -1,0 +1,73 @@
+"""What leans on MLflow's private parts, held against the MLflow installed; and that steps run without any of it."""
+
+import inspect
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.projects.backend import loader
+from mlflow.projects.backend.local import LocalBackend
+
+from pipeline.execution import mlflow_internals
+from pipeline.execution.mlflow_internals import StepBackend, dispose_connections, ensure_environment
+
+PROJECT = "name: a\npython_env: python_env.yaml\nentry_points:\n  main:\n    parameters: {x: string}\n    command: python run.py --x {x}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "MLproject").write_text(PROJECT)
+    (tmp_path / "python_env.yaml").write_text("python: '3.11'\ndependencies: []\n")
+    return tmp_path
+
+
+def test_the_backend_takes_the_stock_ones_place_and_is_called_as_it_is():
+    assert set(loader.MLFLOW_BACKENDS) >= {"local"}
+    stock, ours = inspect.signature(LocalBackend.run), inspect.signature(StepBackend.run)
+    assert list(stock.parameters) == list(ours.parameters)
+    assert issubclass(StepBackend, LocalBackend)
+
+
+def test_the_command_of_an_entry_point_is_read_as_mlflow_reads_it(project):
+    assert mlflow_internals.entry_point_command(str(project), "main") == "python run.py --x {x}"
+
+
+def test_an_open_store_has_no_connection_left_after_disposing(store):
+    mlflow.MlflowClient().search_experiments(max_results=1)
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engines = list(SqlAlchemyStore._engine_map.values())
+    assert sum(engine.pool.checkedin() for engine in engines) >= 1, "nothing was open: this test would prove nothing"
+    dispose_connections()
+    assert [engine.pool.checkedin() for engine in engines] == [0] * len(engines)
+
+
+def test_only_uv_and_virtualenv_have_environments_of_ours(project):
+    assert ensure_environment(str(project), "local") is None
+    assert ensure_environment(str(project), "conda") is None
+
+
+@pytest.mark.integration
+def test_an_environment_is_where_mlflow_looks_for_it(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "environments"))
+    environment = ensure_environment(str(project), "uv")
+    made = (environment / "bin" / "python").stat().st_mtime_ns
+    (project / "run.py").write_text("import sys; open('where', 'w').write(sys.prefix)")
+    mlflow.run(str(project), parameters={"x": "1"}, env_manager="uv")
+    assert Path((project / "where").read_text()) == environment
+    assert (environment / "bin" / "python").stat().st_mtime_ns == made, "MLflow built it again"
+
+
+@pytest.mark.integration
+def test_steps_run_on_the_stock_backend_where_the_private_parts_are_gone(toy):
+    """As a new release of MLflow would break them."""
+    (toy.folder / "pipeline" / "execution" / "mlflow_internals.py").write_text("raise ImportError('gone')")
+    toy.step("a")
+    toy.step("b", reads="a")
+    assert toy.run().code == 0
+    assert toy.states() == {"a": "executed", "b": "executed"}
+    assert toy.run().code == 0
+    assert toy.states() == {"a": "reused", "b": "reused"}
+    done = toy.run("b.do=fail:no way")
+    assert done.code == 1
+    assert "no way" in done.out
