@@ -49,12 +49,12 @@ def main() -> int:
 
 def flags(passengers: pd.DataFrame, draw: Callable, change: Callable, draws: int, rows: int, alpha: float) -> float:
     """The share of `draws` (seeds 0, 1, 2 …) that raise the flag, with the defaults of monitoring."""
-    from drift import compare, decide, kinds_of
+    from drift import column_kinds, compare, decide
 
     raised = 0
     for seed in range(draws):
         reference, current = draw(passengers, rows, np.random.default_rng(seed))
-        kinds = kinds_of(reference)
+        kinds = column_kinds(reference)
         findings = compare(reference, change(current), kinds, least=0.1)
         raised += decide(findings, alpha, len(reference), len(current), min_rows=100).drift_detected
     return raised / draws

@@ -78,10 +78,10 @@ def measure(which: str, folder: Path, model: str) -> dict[str, float]:
     if which == "ours":
         score_file(source, target, Scorer(loaded.classifier, loaded.kinds), chunk_rows=CHUNK)
     else:
-        for piece in pd.read_csv(source, chunksize=CHUNK):
-            probability = loaded.classifier.predict_proba(piece[list(loaded.kinds)])[:, 1]
+        for chunk in pd.read_csv(source, chunksize=CHUNK):
+            probability = loaded.classifier.predict_proba(chunk[list(loaded.kinds)])[:, 1]
             result = pd.DataFrame(
-                {"PassengerId": piece["PassengerId"], "Survived": probability > 0.5, "p": probability}
+                {"PassengerId": chunk["PassengerId"], "Survived": probability > 0.5, "p": probability}
             )
             result.to_csv(target, mode="a", index=False)
     seconds = time.perf_counter() - start
@@ -102,7 +102,7 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, flo
 def show(found: dict[str, list[dict[str, float]]], rows: int) -> None:
     figures = summary(found)
     print(
-        f"{rows} rows, pieces of {CHUNK}, Python {platform.python_version()}, {platform.machine()}, {platform.system()}"
+        f"{rows} rows, chunks of {CHUNK}, Python {platform.python_version()}, {platform.machine()}, {platform.system()}"
     )
     print("| | seconds (median) | ratio | peak MiB |\n| --- | --- | --- | --- |")
     for which, one in figures.items():

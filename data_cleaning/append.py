@@ -1,4 +1,4 @@
-"""data_cleaning -e append: the list so far and newly labelled passengers in, one clean_data.csv out."""
+"""data_cleaning -e append: the clean list so far and newly labelled passengers in, one clean_data.csv out."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from labelling import read_labels
 from mlflow.exceptions import MlflowException
 
 STEP = "data_cleaning"
-MODEL = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
+MODEL_URI = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 
 
 def main() -> int:
@@ -59,34 +59,36 @@ def append(run: mlflow.ActiveRun, folder: Path, current: str, labels: str, old: 
         )
     output = folder / "output"
     output.mkdir()
-    before, origin = list_so_far(old, folder) if old.strip() else (None, "")
-    known = fetch(labels, "labels", folder)
-    result = clean_file(Path(current), output, old=before, labels=read_labels(known), **options)
+    old_path, origin = fetch_old_list(old, folder) if old.strip() else (None, "")
+    labels_path = fetch(labels, "labels", folder)
+    result = clean_file(Path(current), output, old=old_path, labels=read_labels(labels_path), **options)
     print(result.checks.table())
     mlflow.log_artifacts(str(output))
     mlflow.log_metrics(metrics(result))
-    given = shlex.split(run.data.params.get("current", "")) or [current]
-    read = [(given[0], result.source), (labels, inspect(known))] + ([(origin, inspect(before))] if before else [])
-    for uri, source in read:
-        log_read(uri, source)
+    requested = shlex.split(run.data.params.get("current", "")) or [current]
+    sources = [(requested[0], result.source), (labels, inspect(labels_path))]
+    if old_path:
+        sources.append((origin, inspect(old_path)))
+    for uri, source in sources:
+        log_source(uri, source)
     if result.conflicts():
         print(f"{STEP}: {result.conflicts()}: the list has other passengers of these numbers; see rejected.csv")
     if result.checks.failures:
         raise CleaningError("; and ".join(result.checks.failures))
     rows, uri = result.rows_old + result.checks.rows_out, f"runs:/{run.info.run_id}/clean_data.csv"
-    made = FileDataset(uri, "clean_data.csv", result.sha256, result.columns, rows, result.bytes)
-    mlflow.log_input(made, context="output")
+    output_dataset = FileDataset(uri, "clean_data.csv", result.sha256, result.columns, rows, result.bytes)
+    mlflow.log_input(output_dataset, context="output")
     mlflow.set_tag("data.sha256", result.sha256)
     return result
 
 
-def list_so_far(old: str, folder: Path) -> tuple[Path, str]:
+def fetch_old_list(old: str, folder: Path) -> tuple[Path, str]:
     """The file that `old` means, and its own URI: for a model, what its training run read.
 
     Raises:
-        CleaningError: it is not to be had, or not what the model was trained on any more.
+        CleaningError: it could not be downloaded, or is not what the model was trained on any more.
     """
-    match = MODEL.fullmatch(old)
+    match = MODEL_URI.fullmatch(old)
     if not match:
         return fetch(old, "old", folder), old
     client, (name, alias, number) = mlflow.MlflowClient(), match.groups()
@@ -100,8 +102,8 @@ def list_so_far(old: str, folder: Path) -> tuple[Path, str]:
         ) from None
     path = fetch(uri, f"what {old} was trained on,", folder)
     with path.open("rb") as file:
-        same = hashlib.file_digest(file, "sha256").hexdigest() == version.tags.get("data.sha256")
-    if not same:
+        unchanged = hashlib.file_digest(file, "sha256").hexdigest() == version.tags.get("data.sha256")
+    if not unchanged:
         raise CleaningError(f"{uri} is not what {old} was trained on any more; give old=runs:/RUN_ID/clean_data.csv")
     return path, uri
 
@@ -114,7 +116,7 @@ def fetch(uri: str, what: str, folder: Path) -> Path:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise CleaningError(
-            f"{what} {uri!r} cannot be had ({first_line(error)}); give a path or an artifact URI"
+            f"{what} {uri!r} could not be downloaded ({first_line(error)}); give a path or an artifact URI"
         ) from None
 
 
@@ -134,7 +136,7 @@ def metrics(result: Result) -> dict[str, float]:
     }
 
 
-def log_read(uri: str, source: Source) -> None:
+def log_source(uri: str, source: Source) -> None:
     name = source.path.name
     mlflow.log_input(FileDataset(uri, name, source.sha256, source.columns, None, source.bytes), context="input")
 

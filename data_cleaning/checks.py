@@ -1,4 +1,4 @@
-"""What was checked and what was found, over all pieces; as a table, as JSON and as HTML."""
+"""What was checked and what was found, over all chunks; as a table, as JSON and as HTML."""
 
 import html
 import json
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from cleaning import DUPLICATE, INCOMPLETE, Cleaned
-from csv_reading import Ragged
+from csv_reading import RaggedRow
 from schema import KEY, SCHEMA, TARGET, allowed, kind, rule
 
-EXAMPLES = 5  # first lines and values shown of each check
-CHANCE = 0.001  # what is less likely is taken for a fault
+MAX_EXAMPLES = 5  # first lines and values shown of each check
+MIN_PROBABILITY = 0.001  # an empty column that is less likely than this by chance is a failure
 ROW = "(row)"
 MEANING = {
     "missing": "must be given",
@@ -35,35 +35,35 @@ class Check:
 
     def add(self, lines: list[int], values: list[str], rows: int) -> None:
         self.rows += rows
-        room = EXAMPLES - len(self.lines)
+        room = MAX_EXAMPLES - len(self.lines)
         self.lines += lines[:room]
         self.values += values[:room]
 
 
 class Checks:
-    """The tally: rows in and out, every declared check with its first examples, gaps by column."""
+    """Counts over all chunks: rows in and out, every declared check with its first examples, gaps by column."""
 
     def __init__(self, columns: list[str], *, require_target: bool) -> None:
         self.rows_in = self.rows_out = self.rejected = self.parsed = 0
         self.require_target = require_target
-        self.checks = {(check.column, check.rule): check for check in declared(columns, require_target)}
+        self.checks = {(check.column, check.rule): check for check in declared_checks(columns, require_target)}
         self.missing: dict[str, int] = {}
         self.failures: list[str] = []
 
-    def add(self, cells: pd.DataFrame, lines: np.ndarray, ragged: list[Ragged], cleaned: Cleaned) -> None:
-        """Count one piece: its cells as they were, the line of each, and what became of them."""
+    def add(self, cells: pd.DataFrame, lines: np.ndarray, ragged: list[RaggedRow], cleaned: Cleaned) -> None:
+        """Count one chunk: its cells as they were, the line of each, and what became of them."""
         self.rows_in += len(cells) + len(ragged)
         self.parsed += len(cells)
         self.rows_out += len(cleaned.passengers)
         for (column, broken), positions in cleaned.findings.items():
-            first = positions[:EXAMPLES]
+            first = positions[:MAX_EXAMPLES]
             values = (
                 cells[column].iloc[first].fillna("").str.lstrip(" ").tolist() if column in cells else [""] * len(first)
             )
             self.checks[column, broken].add(lines[first].tolist(), values, len(positions))
         if ragged:
-            examples = [f"{len(row.cells)} cells" for row in ragged[:EXAMPLES]]
-            self.checks[ROW, "ragged"].add([row.line for row in ragged[:EXAMPLES]], examples, len(ragged))
+            examples = [f"{len(row.cells)} cells" for row in ragged[:MAX_EXAMPLES]]
+            self.checks[ROW, "ragged"].add([row.line for row in ragged[:MAX_EXAMPLES]], examples, len(ragged))
         for column, gaps in cleaned.missing.items():
             self.missing[column] = self.missing.get(column, 0) + gaps
         self.rejected = self.rows_in - self.rows_out - self.duplicates - self.incomplete
@@ -82,16 +82,16 @@ class Checks:
     def share_rejected(self) -> float:
         return self.rejected / self.rows_in if self.rows_in else 0.0
 
-    def judge(self, max_rejected: float, *, whole_list: bool = True) -> None:
-        """Note in `failures` what breaks the whole file.
+    def find_failures(self, max_rejected: float, *, whole_list: bool = True) -> None:
+        """Add to `failures` what makes the whole file unusable.
 
-        An empty column does, but in what is only added to a list not where so few rows may lack it by chance.
+        An empty column does; among rows that are only appended, it does not where so few may all lack it by chance.
         """
         empty = [
             name
             for name, gaps in self.missing.items()
             if name in SCHEMA.columns and gaps == self.parsed > 0 and (self.require_target or name != TARGET)
-            if whole_list or SCHEMA.columns[name].metadata["max_missing"] ** self.parsed < CHANCE
+            if whole_list or SCHEMA.columns[name].metadata["max_missing"] ** self.parsed < MIN_PROBABILITY
         ]
         if self.rows_in == 0:
             self.failures.append("the input has a header but no rows; check that it is the whole file")
@@ -100,22 +100,24 @@ class Checks:
             self.failures.append(f"{noun} {', '.join(empty)}: empty in every row; fill or correct the input")
         if self.share_rejected > max_rejected:
             self.failures.append(
-                f"{self.rejected} of {self.rows_in} rows were rejected ({self.why()}), more than "
+                f"{self.rejected} of {self.rows_in} rows were rejected ({self.rejection_summary()}), more than "
                 f"max_rejected={max_rejected:g}; correct the input (see checks.html), or raise max_rejected"
             )
         elif self.rows_in and not self.rows_out and not empty and not self.duplicates:
             self.failures.append(f"none of the {self.rows_in} rows is left; use missing=keep, or another input")
 
-    def why(self) -> str:
-        worst = sorted((check for check in self.broken() if check.column != ROW or check.rule == "ragged"), key=order)
-        parts = [f"{reason(check)} {check.rows}, first in line {check.lines[0]}" for check in worst[:3]]
-        return "; ".join(parts) + ("; …" if len(worst) > 3 else "")
+    def rejection_summary(self) -> str:
+        most_frequent = sorted(
+            (check for check in self.failed_checks() if check.column != ROW or check.rule == "ragged"), key=by_row_count
+        )
+        parts = [f"{reason(check)} {check.rows}, first in line {check.lines[0]}" for check in most_frequent[:3]]
+        return "; ".join(parts) + ("; …" if len(most_frequent) > 3 else "")
 
-    def broken(self) -> list[Check]:
+    def failed_checks(self) -> list[Check]:
         return [check for check in self.checks.values() if check.rows]
 
     def warnings(self) -> list[str]:
-        """Columns with more gaps than the schema expects: told, but no reason to stop."""
+        """Columns with more gaps than the schema expects: reported, but no failure."""
         texts = []
         for name, gaps in self.missing.items():
             limit = SCHEMA.columns[name].metadata["max_missing"] if name in SCHEMA.columns else 1.0
@@ -124,7 +126,7 @@ class Checks:
         return texts
 
     def metrics(self) -> dict[str, float]:
-        """What a person asks for; rows_in = rows_out + rejected + duplicates + incomplete."""
+        """The run's metrics; rows_in = rows_out + rejected + duplicates + incomplete."""
         figures: dict[str, float] = {
             "rows_in": self.rows_in,
             "rows_out": self.rows_out,
@@ -134,7 +136,7 @@ class Checks:
             "incomplete": self.incomplete,
             "warnings": len(self.warnings()),
         }
-        for check in self.broken():
+        for check in self.failed_checks():
             if check.rule not in (DUPLICATE, INCOMPLETE) or check.column != ROW:
                 figures[f"rejected_{reason(check)}"] = check.rows
         return figures
@@ -142,7 +144,7 @@ class Checks:
     def table(self) -> str:
         """The broken checks as a table for the log."""
         rows = [("check", "rows", "share", "first lines", "first values")]
-        for check in sorted(self.broken(), key=order):
+        for check in sorted(self.failed_checks(), key=by_row_count):
             values = ", ".join(repr(value[:20]) for value in check.values)
             lines = ", ".join(map(str, check.lines))
             rows.append((reason(check), str(check.rows), f"{check.rows / self.rows_in:.1%}", lines, values))
@@ -185,13 +187,13 @@ class Checks:
         texts.append(html_table(("figure", "value"), figures))
         rows = [
             (c.column, c.rule, c.meaning, c.rows, ", ".join(map(str, c.lines)), ", ".join(map(repr, c.values)))
-            for c in sorted(self.checks.values(), key=order)
+            for c in sorted(self.checks.values(), key=by_row_count)
         ]
         texts.append(html_table(("column", "rule", "meaning", "rows", "first lines", "first values"), rows))
         return page("Checks of the passenger list", "\n".join(texts))
 
 
-def declared(columns: list[str], require_target: bool) -> list[Check]:
+def declared_checks(columns: list[str], require_target: bool) -> list[Check]:
     """Every check there is for these columns, in the schema's order; none has been broken yet."""
     checks = [
         Check(ROW, "ragged", MEANING["ragged"]),
@@ -213,7 +215,7 @@ def reason(check: Check) -> str:
     return check.rule if check.column == ROW else f"{check.column}_{check.rule}"
 
 
-def order(check: Check) -> int:
+def by_row_count(check: Check) -> int:
     return -check.rows
 
 

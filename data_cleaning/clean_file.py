@@ -1,6 +1,6 @@
-"""Clean a file of any length, in pieces, in flat memory. No MLflow here.
+"""Clean a file of any length, in chunks, in flat memory. No MLflow here.
 
-inspect -> for each piece: read, (label,) clean, count, write -> judge -> reports
+inspect -> for each chunk: read, (label,) clean, count, write -> find failures -> reports
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from checks import Checks
-from cleaning import Cleaned, choose, clean
-from csv_reading import CleaningError, Piece, Source, inspect, pieces, refuse_repeats, require_columns
+from cleaning import Cleaned, check_choice, clean
+from csv_reading import Chunk, CleaningError, Source, inspect, read_chunks, refuse_duplicate_columns, require_columns
 from csv_writing import csv_lines, header_line, text_of
 from data_profile import Profile
-from duplicates import Seen
-from labelling import Labels, join
+from duplicates import DuplicateDetector
+from labelling import Labels, join_labels
 from schema import KEY, SCHEMA, TARGET, TEXT
 from tqdm import tqdm
 
@@ -31,7 +31,7 @@ class Result:
     bytes: int
     sha256: str
     rows_old: int = 0  # of the list that was there before
-    unlabelled: int = 0  # rows left out since nobody knows their outcome yet
+    unlabelled: int = 0  # rows left out because their outcome is not known yet
 
     def conflicts(self) -> str:
         """Passengers left out because their PassengerId is another passenger's, in words; "" where there are none."""
@@ -61,77 +61,81 @@ def clean_file(
     Raises:
         CleaningError: a parameter is not valid, or the file cannot be read as a passenger list at all.
     """
-    choose("missing", missing, ("keep", "drop"))
-    choose("extra_columns", extra_columns, ("drop", "keep"))
+    check_choice("missing", missing, ("keep", "drop"))
+    check_choice("extra_columns", extra_columns, ("drop", "keep"))
     if not 0 <= max_rejected <= 1:
         raise CleaningError(f"max_rejected={max_rejected:g} is not a share from 0 to 1")
     if chunk_rows < 1:
         raise CleaningError(f"chunk_rows={chunk_rows} is not at least 1")
     source = inspect(path)
     require_columns(source.columns, require_target=require_target and labels is None)
-    refuse_repeats(source.columns)
-    read = pieces(source, chunk_rows)
+    refuse_duplicate_columns(source.columns)
+    chunks = read_chunks(source, chunk_rows)
     if labels:
-        read = (join(piece, labels) for piece in read)
+        chunks = (join_labels(chunk, labels) for chunk in chunks)
         if TARGET not in source.columns:
             source = replace(source, header=[*source.header, TARGET], columns=[*source.columns, TARGET])
     columns = [name for name in SCHEMA.columns if name in source.columns]
     if extra_columns == "keep":
         columns += [name for name in source.columns if name not in SCHEMA.columns]
-    checks, seen, overview = Checks(columns, require_target=require_target), Seen(), Profile() if profile else None
+    checks, detector, profiler = (
+        Checks(columns, require_target=require_target),
+        DuplicateDetector(),
+        Profile() if profile else None,
+    )
     target = Writer(folder / "clean_data.csv", columns)
-    rejects = Writer(folder / "rejected.csv", ["line", "reason", *source.header])
+    rejections = Writer(folder / "rejected.csv", ["line", "reason", *source.header])
     rows_old = 0
     try:
-        with target, rejects, tqdm(unit=" rows", desc="data_cleaning", disable=None) as progress:
-            for cleaned in carried_over(old, chunk_rows, seen) if old else ():
+        with target, rejections, tqdm(unit=" rows", desc="data_cleaning", disable=None) as progress:
+            for cleaned in read_clean_list(old, chunk_rows, detector) if old else ():
                 rows_old += len(cleaned.passengers)
                 target.write(text_of(cleaned.lines))
-                if overview:
-                    overview.add(cleaned.passengers)
-            for piece in read:
+                if profiler:
+                    profiler.add(cleaned.passengers)
+            for chunk in chunks:
                 cleaned = clean(
-                    piece.cells,
+                    chunk.cells,
                     missing=missing,
                     require_target=require_target,
                     extra_columns=extra_columns,
-                    seen=seen,
+                    detector=detector,
                 )
-                checks.add(piece.cells, piece.lines, piece.ragged, cleaned)
+                checks.add(chunk.cells, chunk.lines, chunk.ragged, cleaned)
                 target.write(text_of(cleaned.lines))
-                rejects.write(text_of(csv_lines(rejected(piece, cleaned.reasons, source.separator))))
-                if overview:
-                    overview.add(cleaned.passengers)
-                progress.update(len(piece.lines))
+                rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, source.separator))))
+                if profiler:
+                    profiler.add(cleaned.passengers)
+                progress.update(len(chunk.lines))
     except UnicodeError as error:
         raise CleaningError(f"{path.name} is not valid {source.encoding} ({error}); save it as UTF-8") from error
     if labels and not checks.rows_in:
         raise CleaningError(f"none of the passengers of {path.name} has a label; give the labels of these")
-    checks.judge(max_rejected, whole_list=old is None)
+    checks.find_failures(max_rejected, whole_list=old is None)
     (folder / "checks.json").write_text(checks.json(), encoding="utf-8")
     (folder / "checks.html").write_text(checks.html(), encoding="utf-8")
     if checks.failures:
         (folder / "clean_data.csv").unlink()
-    elif overview:
-        (folder / "profile.html").write_text(overview.html(), encoding="utf-8")
-    unlabelled = labels.lacking if labels else 0
+    elif profiler:
+        (folder / "profile.html").write_text(profiler.html(), encoding="utf-8")
+    unlabelled = labels.unlabelled if labels else 0
     return Result(source, checks, columns, target.bytes, target.digest.hexdigest(), rows_old, unlabelled)
 
 
-def carried_over(old: Path, chunk_rows: int, seen: Seen) -> Iterator[Cleaned]:
-    """The rows of a list that is clean already, piece by piece.
+def read_clean_list(old: Path, chunk_rows: int, detector: DuplicateDetector) -> Iterator[Cleaned]:
+    """The rows of a list that is clean already, chunk by chunk.
 
     Raises:
         CleaningError: it is not.
     """
     source = inspect(old)
     require_columns(source.columns, require_target=True)
-    for piece in pieces(source, chunk_rows):
-        cleaned = clean(piece.cells, seen=seen)
-        wrong = [*zip(piece.lines[cleaned.reasons.index], cleaned.reasons, strict=True)]
-        wrong += [(row.line, "ragged") for row in piece.ragged]
-        if wrong:
-            line, reason = min(wrong)
+    for chunk in read_chunks(source, chunk_rows):
+        cleaned = clean(chunk.cells, detector=detector)
+        problems = [*zip(chunk.lines[cleaned.reasons.index], cleaned.reasons, strict=True)]
+        problems += [(row.line, "ragged") for row in chunk.ragged]
+        if problems:
+            line, reason = min(problems)
             raise CleaningError(
                 f"the old list {old.name} is not clean (line {line}: {reason}); run data_cleaning on it, and give "
                 "old=runs:/RUN_ID/clean_data.csv of that run"
@@ -161,24 +165,26 @@ class Writer:
         self.bytes += len(data)
 
 
-def rejected(piece: Piece, reasons: pd.Series, separator: str) -> pd.DataFrame:
+def rejected_rows(chunk: Chunk, reasons: pd.Series, separator: str) -> pd.DataFrame:
     """The dropped rows as they came: line, reason, then the original cells; in the order of the file.
 
     A ragged row is filled up with empty cells, or its surplus is joined into the last one: no cell is lost.
     """
-    rows = piece.cells.loc[reasons.index].apply(lambda cells: cells.str.lstrip(" "))  # both readers alike
+    rows = chunk.cells.loc[reasons.index].apply(lambda cells: cells.str.lstrip(" "))  # both readers alike
     rows.columns = range(len(rows.columns))
     rows.insert(0, "reason", pd.array(reasons, dtype=TEXT))
-    rows.insert(0, "line", piece.lines[reasons.index])
-    if not piece.ragged:
+    rows.insert(0, "line", chunk.lines[reasons.index])
+    if not chunk.ragged:
         return rows
-    width = len(piece.cells.columns)
-    ragged = pd.DataFrame([fit(row.cells, width, separator) for row in piece.ragged], columns=range(width), dtype=TEXT)
+    width = len(chunk.cells.columns)
+    ragged = pd.DataFrame(
+        [fit_to_width(row.cells, width, separator) for row in chunk.ragged], columns=range(width), dtype=TEXT
+    )
     ragged.insert(0, "reason", pd.array(["ragged"] * len(ragged), dtype=TEXT))
-    ragged.insert(0, "line", np.array([row.line for row in piece.ragged], dtype=np.int64))
+    ragged.insert(0, "line", np.array([row.line for row in chunk.ragged], dtype=np.int64))
     return pd.concat([rows, ragged]).sort_values("line", kind="stable") if len(rows) else ragged
 
 
-def fit(cells: list[str], width: int, separator: str) -> list[str]:
+def fit_to_width(cells: list[str], width: int, separator: str) -> list[str]:
     cells = cells + [""] * (width - len(cells))
     return [*cells[: width - 1], separator.join(cells[width - 1 :])]

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from csv_reading import CleaningError, name_columns, refuse_repeats, require_columns
+from csv_reading import CleaningError, name_columns, refuse_duplicate_columns, require_columns
 from csv_writing import csv_lines
-from duplicates import Seen
+from duplicates import DuplicateDetector
 from pandas.api.extensions import ExtensionArray
 from schema import KEY, SCHEMA, TARGET, TEXT, kind, row_schema, rule
 
-MISSING = pa.array(["", "-", "?", "#n/a", "<na>", "n/a", "na", "nan", "none", "null"], pa.large_string())
+MISSING_TEXTS = pa.array(["", "-", "?", "#n/a", "<na>", "n/a", "na", "nan", "none", "null"], pa.large_string())
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
-SPACES = r"[\t\n\v\f\r\x{00a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{3000}]|  "
-WHOLE = 2**53  # whole numbers up to here are exact as float64
+IRREGULAR_SPACES = r"[\t\n\v\f\r\x{00a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{3000}]|  "
+MAX_EXACT_INTEGER = 2**53  # whole numbers up to here are exact as float64
 
 DUPLICATE = "duplicate"  # the same row again
 INCOMPLETE = "incomplete"  # a gap, with missing=drop
@@ -50,7 +50,7 @@ def clean(
     missing: str = "keep",
     require_target: bool = True,
     extra_columns: str = "drop",
-    seen: Seen | None = None,
+    detector: DuplicateDetector | None = None,
 ) -> Cleaned:
     """Trim, give types, drop rows that cannot be or that were there before.
 
@@ -59,16 +59,16 @@ def clean(
         missing: `keep` leaves gaps to the model, `drop` drops each row with any gap.
         require_target: rows without `Survived` are rejected, and the column must be there.
         extra_columns: `drop`, or `keep` as text after the schema's columns.
-        seen: the passengers of earlier pieces; is added to.
+        detector: knows the passengers of earlier chunks; those of this one are added to it.
 
     Raises:
         CleaningError: a column is missing, or a parameter is none of its choices.
     """
-    choose("missing", missing, ("keep", "drop"))
-    choose("extra_columns", extra_columns, ("drop", "keep"))
+    check_choice("missing", missing, ("keep", "drop"))
+    check_choice("extra_columns", extra_columns, ("drop", "keep"))
     names = name_columns([str(name) for name in passengers.columns])
     require_columns(names, require_target=require_target)
-    refuse_repeats(names)
+    refuse_duplicate_columns(names)
     texts = {name: clean_text(name, passengers.iloc[:, place]) for place, name in enumerate(names)}
     order = [name for name in SCHEMA.columns if name in texts]
     if extra_columns == "keep":
@@ -77,40 +77,42 @@ def clean(
     findings: dict[tuple[str, str], np.ndarray] = {}  # masks at first
     frame = pd.DataFrame({name: convert(name, texts[name], findings) for name in order}, index=passengers.index)
     check_rows(frame, findings, require_target=require_target)
-    why = Reasons(len(frame))
+    reasons = DropReasons(len(frame))
     for (name, broken), mask in findings.items():
-        why.add(mask, f"{name}_{broken}")
+        reasons.add(mask, f"{name}_{broken}")
 
-    kept = np.flatnonzero(~why.dropped)
-    accepted = frame.iloc[kept]
+    accepted_rows = np.flatnonzero(~reasons.dropped)
+    accepted = frame.iloc[accepted_rows]
     lines = csv_lines(accepted)
-    new, same = (Seen() if seen is None else seen).add(accepted[KEY].to_numpy(np.int64), hashes(lines))
-    other = why.at(kept[~new & ~same])
-    why.add(other, f"{KEY}_duplicate")
-    why.add(why.at(kept[same]), DUPLICATE)
-    findings[KEY, "duplicate"] = other
-    findings["(row)", DUPLICATE] = why.at(kept[same])
+    new, same = (DuplicateDetector() if detector is None else detector).add(
+        accepted[KEY].to_numpy(np.int64), hashes(lines)
+    )
+    conflicting = reasons.mask_at(accepted_rows[~new & ~same])
+    reasons.add(conflicting, f"{KEY}_duplicate")
+    reasons.add(reasons.mask_at(accepted_rows[same]), DUPLICATE)
+    findings[KEY, "duplicate"] = conflicting
+    findings["(row)", DUPLICATE] = reasons.mask_at(accepted_rows[same])
     if missing == "drop":
-        given = frame if require_target else frame.drop(columns=TARGET, errors="ignore")
-        gaps = given.isna().any(axis=1).to_numpy() & ~why.dropped
-        why.add(gaps, INCOMPLETE)
+        required = frame if require_target else frame.drop(columns=TARGET, errors="ignore")
+        gaps = required.isna().any(axis=1).to_numpy() & ~reasons.dropped
+        reasons.add(gaps, INCOMPLETE)
         findings["(row)", INCOMPLETE] = gaps
-    stays = ~why.dropped
+    kept = ~reasons.dropped
     return Cleaned(
-        passengers=frame[stays],
-        lines=lines.filter(pa.array(stays[kept])),
-        reasons=pd.Series(why.texts[~stays], index=frame.index[~stays], dtype=object),
+        passengers=frame[kept],
+        lines=lines.filter(pa.array(kept[accepted_rows])),
+        reasons=pd.Series(reasons.texts[~kept], index=frame.index[~kept], dtype=object),
         findings={key: np.flatnonzero(mask) for key, mask in findings.items() if mask.any()},
         missing={name: int(texts[name].null_count) for name in order},
     )
 
 
-def choose(parameter: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(parameter: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise CleaningError(f"{parameter}={value!r} is not one of {', '.join(choices)}")
 
 
-class Reasons:
+class DropReasons:
     """Why rows are dropped, gathered column by column."""
 
     def __init__(self, rows: int) -> None:
@@ -122,7 +124,7 @@ class Reasons:
         self.texts[mask & ~self.dropped] = reason
         self.dropped |= mask
 
-    def at(self, positions: np.ndarray) -> np.ndarray:
+    def mask_at(self, positions: np.ndarray) -> np.ndarray:
         mask = np.zeros(len(self.dropped), bool)
         mask[positions] = True
         return mask
@@ -133,11 +135,11 @@ def clean_text(name: str, values: pd.Series) -> pa.Array:
     cells = pa.array(values.astype(TEXT), pa.large_string(), from_pandas=True)
     if isinstance(cells, pa.ChunkedArray):
         cells = cells.combine_chunks()
-    if is_text(name) and pc.any(pc.match_substring_regex(cells, SPACES)).as_py():
+    if is_text(name) and pc.any(pc.match_substring_regex(cells, IRREGULAR_SPACES)).as_py():
         cells = pc.replace_substring_regex(cells, r"[\s\p{Z}]+", " ")
     cells = pc.utf8_trim_whitespace(cells)
     short = pc.if_else(pc.less_equal(pc.binary_length(cells), 4), cells, "x")  # the others need no look
-    gaps = pc.is_in(pc.ascii_lower(short), MISSING)
+    gaps = pc.is_in(pc.ascii_lower(short), MISSING_TEXTS)
     return pc.if_else(gaps, pa.scalar(None, pa.large_string()), cells)
 
 
@@ -148,27 +150,27 @@ def is_text(name: str) -> bool:
 def convert(name: str, cells: pa.Array, findings: dict[tuple[str, str], np.ndarray]) -> np.ndarray | ExtensionArray:
     """The column in its declared type; what cannot be converted becomes a gap and a finding."""
     if is_text(name):
-        return pd.array(spell(name, cells), dtype=TEXT)
+        return pd.array(canonical_spelling(name, cells), dtype=TEXT)
     numbers, wrong = parse_numbers(cells)
     if wrong.any():
         findings[name, "not_a_number"] = wrong
     if kind(name) == "number":
         return numbers
     gaps = np.isnan(numbers)
-    broken = ~gaps & ((numbers != np.floor(numbers)) | (np.abs(numbers) > WHOLE))
+    broken = ~gaps & ((numbers != np.floor(numbers)) | (np.abs(numbers) > MAX_EXACT_INTEGER))
     if broken.any():
         findings[name, "not_a_whole_number"] = broken
     whole = np.where(gaps | broken, 0, numbers).astype(np.int64)
     return pd.arrays.IntegerArray(whole, gaps | broken)
 
 
-def spell(name: str, cells: pa.Array) -> pa.Array:
+def canonical_spelling(name: str, cells: pa.Array) -> pa.Array:
     """Where only some values are allowed, these in their own spelling: `Male` is `male`, `s` is `S`."""
     checks = SCHEMA.columns[name].checks if name in SCHEMA.columns else []
     for value in [value for check in checks for value in check.statistics["allowed_values"]]:
-        same = pc.and_(pc.equal(pc.utf8_lower(cells), value.lower()), pc.not_equal(cells, value))
-        if pc.any(same).as_py():
-            cells = pc.if_else(same, pa.scalar(value, cells.type), cells)
+        differs = pc.and_(pc.equal(pc.utf8_lower(cells), value.lower()), pc.not_equal(cells, value))
+        if pc.any(differs).as_py():
+            cells = pc.if_else(differs, pa.scalar(value, cells.type), cells)
     return cells
 
 
@@ -198,14 +200,14 @@ def check_rows(frame: pd.DataFrame, findings: dict[tuple[str, str], np.ndarray],
     unreadable = {name: mask for (name, _), mask in findings.items()}
     for name, declared in row_schema(list(frame.columns), require_target=require_target).columns.items():
         values = frame[name]
-        there = values.notna().to_numpy()
+        present = values.notna().to_numpy()
         if not declared.nullable:
-            gaps = ~there & ~unreadable.get(name, np.zeros(len(frame), bool))
+            gaps = ~present & ~unreadable.get(name, np.zeros(len(frame), bool))
             if gaps.any():
                 findings[name, "missing"] = gaps
         for check in declared.checks:
             broken = np.zeros(len(frame), bool)
-            broken[there] = ~check(values[there]).check_output.to_numpy(bool)
+            broken[present] = ~check(values[present]).check_output.to_numpy(bool)
             if broken.any():
                 findings[name, rule(check)] = broken
 

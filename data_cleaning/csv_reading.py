@@ -1,7 +1,7 @@
-"""Read any CSV that people send as passenger lists, in pieces, each row with its line number. No MLflow here.
+"""Read any CSV that people send as passenger lists, in chunks, each row with its line number. No MLflow here.
 
-A piece goes through Arrow's reader. Where that could differ from Python's own `csv` in the least (a ragged
-row, a blank line, a space before a quote), the piece goes through `csv`, which is slower and knows each line.
+A chunk goes through Arrow's reader. Where that could differ from Python's own `csv` in the least (a ragged
+row, a blank line, a space before a quote), the chunk goes through `csv`, which is slower and knows each line.
 """
 
 import codecs
@@ -23,7 +23,7 @@ import pyarrow.csv
 from schema import SCHEMA, TARGET, TEXT
 
 SEPARATORS = ",;\t|"
-BLOCK = 1 << 20  # bytes
+BLOCK_BYTES = 1 << 20
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclass
-class Ragged:
+class RaggedRow:
     """A row with more or fewer cells than the header."""
 
     line: int
@@ -53,12 +53,12 @@ class Ragged:
 
 
 @dataclass
-class Piece:
+class Chunk:
     """Rows of text: `cells` has the source's columns, `lines` the line in the file on which each row begins."""
 
     cells: pd.DataFrame
     lines: np.ndarray
-    ragged: list[Ragged] = field(default_factory=list)
+    ragged: list[RaggedRow] = field(default_factory=list)
 
 
 def inspect(path: Path) -> Source:
@@ -69,7 +69,7 @@ def inspect(path: Path) -> Source:
     """
     if not path.is_file():
         raise CleaningError(f"input {str(path)!r} names no file; give the path of a CSV file")
-    encoding, digest = read_once(path)
+    encoding, digest = detect_encoding(path)
     best: tuple[int, int, str, list[str]] | None = None
     for separator in SEPARATORS:
         with open_text(path, encoding) as file:
@@ -83,34 +83,34 @@ def inspect(path: Path) -> Source:
     return Source(path, path.stat().st_size, digest, encoding, separator, header, name_columns(header))
 
 
-def refuse_repeats(columns: list[str]) -> None:
+def refuse_duplicate_columns(columns: list[str]) -> None:
     """A column that is there twice is an error: which one is meant?"""
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise CleaningError(f"the input has the column {', '.join(twice)} more than once; rename or remove one")
+    if duplicates := sorted({name for name in columns if columns.count(name) > 1}):
+        raise CleaningError(f"the input has the column {', '.join(duplicates)} more than once; rename or remove one")
 
 
-def read_once(path: Path) -> tuple[str, str]:
+def detect_encoding(path: Path) -> tuple[str, str]:
     """The encoding (UTF-8 if the whole file is valid so, else Windows-1252, else Latin-1) and SHA-256 of the file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        start = file.read(BLOCK)
+        start = file.read(BLOCK_BYTES)
         file.seek(0)
-        while block := file.read(BLOCK):
+        while block := file.read(BLOCK_BYTES):
             digest.update(block)
     for bom, encoding in BOMS.items():
         if start.startswith(bom):
             return encoding, digest.hexdigest()
     if b"\0" in start or start.startswith(b"\x1f\x8b"):
         raise CleaningError(f"{path.name} is a binary or packed file, not a CSV file; unpack or export it first")
-    encoding = next((name for name in ("utf-8", "cp1252") if decodes(path, name)), "latin-1")
+    encoding = next((name for name in ("utf-8", "cp1252") if is_encoded_in(path, name)), "latin-1")
     return encoding, digest.hexdigest()
 
 
-def decodes(path: Path, encoding: str) -> bool:
+def is_encoded_in(path: Path, encoding: str) -> bool:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         with path.open("rb") as file:
-            while block := file.read(BLOCK):
+            while block := file.read(BLOCK_BYTES):
                 decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
@@ -137,12 +137,12 @@ def read_header(file: TextIO, separator: str) -> tuple[list[str], int]:
 
 def name_columns(header: list[str]) -> list[str]:
     """The schema's names for its columns, whatever their case, spaces or underscores; other names only trimmed."""
-    known = {plain(name): name for name in SCHEMA.columns}
+    known = {normalise_name(name): name for name in SCHEMA.columns}
     names = [" ".join(name.split()) for name in header]
-    return [known.get(plain(name), name or f"column_{index}") for index, name in enumerate(names, start=1)]
+    return [known.get(normalise_name(name), name or f"column_{index}") for index, name in enumerate(names, start=1)]
 
 
-def plain(name: str) -> str:
+def normalise_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
@@ -162,7 +162,7 @@ def require_columns(columns: list[str], *, require_target: bool) -> None:
     raise CleaningError(f"missing {noun} {', '.join(missing)}; the input has {found}{hint}")
 
 
-def pieces(source: Source, rows: int) -> Iterator[Piece]:
+def read_chunks(source: Source, rows: int) -> Iterator[Chunk]:
     """The rows of the file, about `rows` at a time.
 
     Raises:
@@ -171,17 +171,17 @@ def pieces(source: Source, rows: int) -> Iterator[Piece]:
     with open_text(source.path, source.encoding) as file:
         _, line = read_header(file, source.separator)
         while lines := list(islice(file, rows)):
-            piece = read_fast(source, lines, line)
-            if piece is None:
-                piece, used = read_exactly(source, lines, file, line)
+            chunk = read_with_arrow(source, lines, line)
+            if chunk is None:
+                chunk, used = read_with_csv(source, lines, file, line)
             else:
                 used = len(lines)
             line += used
-            yield piece
+            yield chunk
 
 
-def read_fast(source: Source, lines: list[str], line: int) -> Piece | None:
-    """The piece by Arrow's reader, or None where the lines are not plainly all rows of the right width."""
+def read_with_arrow(source: Source, lines: list[str], line: int) -> Chunk | None:
+    """The chunk by Arrow's reader, or None where the lines are not plainly all rows of the right width."""
     text = "".join(lines)
     spaced = text.startswith(' "') or any(f'{before} "' in text for before in ("\n", source.separator))
     if spaced or text.count('"') % 2 or "\0" in text:
@@ -202,51 +202,51 @@ def read_fast(source: Source, lines: list[str], line: int) -> Piece | None:
         )
     except pa.ArrowInvalid:
         return None
-    heights = np.ones(table.num_rows, np.int64)  # lines of each row: more than one with line ends in quotes
+    line_counts = np.ones(table.num_rows, np.int64)  # lines of each row: more than one with line ends in quotes
     if table.num_rows != len(lines):
         for column in table.columns:
-            heights += pc.count_substring(column, "\n").to_numpy()
-    if heights.sum() != len(lines):
+            line_counts += pc.count_substring(column, "\n").to_numpy()
+    if line_counts.sum() != len(lines):
         return None
     cells = pd.DataFrame({name: pd.array(table[name], dtype=TEXT) for name in source.columns})
-    return Piece(cells, line + 1 + np.cumsum(heights) - heights)
+    return Chunk(cells, line + 1 + np.cumsum(line_counts) - line_counts)
 
 
-def read_exactly(source: Source, lines: list[str], file: TextIO, line: int) -> tuple[Piece, int]:
-    """The piece by Python's `csv`, and the lines used: more than given where the last row goes on in the file."""
+def read_with_csv(source: Source, lines: list[str], file: TextIO, line: int) -> tuple[Chunk, int]:
+    """The chunk by Python's `csv`, and the lines used: more than given where the last row goes on in the file."""
     record: list[str] = []  # the lines of the row that is being read
 
-    def follow() -> Iterator[str]:
+    def recorded_lines() -> Iterator[str]:
         for text in chain(lines, file):
             record.append(text)
             yield text
 
-    reader = csv.reader(follow(), delimiter=source.separator, skipinitialspace=True)
+    reader = csv.reader(recorded_lines(), delimiter=source.separator, skipinitialspace=True)
     width = len(source.columns)
     rows, numbers, ragged = [], [], []
     while reader.line_num < len(lines):
-        begin = line + reader.line_num + 1
+        first_line = line + reader.line_num + 1
         record.clear()
         try:
             cells = next(reader)
         except csv.Error as error:  # a cell beyond 131072 characters
-            raise CleaningError(unclosed(source, begin)) from error
+            raise CleaningError(unclosed_quote(source, first_line)) from error
         if not any(cell.strip() for cell in cells[1:]) and not "".join(cells[:1]).strip() and len(cells) < 2:
             continue  # a blank line
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
             cells = cells[:width]  # separators at the line's end
         if len(cells) == width:
             rows.append(cells)
-            numbers.append(begin)
+            numbers.append(first_line)
         else:
-            ragged.append(Ragged(begin, cells))
+            ragged.append(RaggedRow(first_line, cells))
     if ends_within_quotes(record, source.separator):
-        raise CleaningError(unclosed(source, begin))
+        raise CleaningError(unclosed_quote(source, first_line))
     columns = zip(*rows, strict=True) if rows else [()] * width
     cells = pd.DataFrame(
         {name: pd.array(values, dtype=TEXT) for name, values in zip(source.columns, columns, strict=True)}
     )
-    return Piece(cells, np.array(numbers, dtype=np.int64), ragged), reader.line_num
+    return Chunk(cells, np.array(numbers, dtype=np.int64), ragged), reader.line_num
 
 
 def ends_within_quotes(record: list[str], separator: str) -> bool:
@@ -257,5 +257,5 @@ def ends_within_quotes(record: list[str], separator: str) -> bool:
     return False
 
 
-def unclosed(source: Source, line: int) -> str:
+def unclosed_quote(source: Source, line: int) -> str:
     return f"{source.path.name}, line {line}: a quote is opened here that is never closed; correct that line"

@@ -1,6 +1,6 @@
 """What the cleaned data look like: gaps, distributions, and how each column goes with the target.
 
-Only sums and counts are kept, so it takes pieces in turn, in flat memory. The plots are inline SVG.
+Only sums and counts are kept, so it takes chunks in turn, in flat memory. The plots are inline SVG.
 """
 
 import html
@@ -23,7 +23,7 @@ NUMBERS = ("Age", "SibSp", "Parch", "Fare", "Pclass")
 
 
 class Profile:
-    """Counts and sums over all pieces."""
+    """Counts and sums over all chunks."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -47,15 +47,15 @@ class Profile:
             self.add_buckets(name, labels, codes, target)
 
     def add_sums(self, name: str, x: np.ndarray, y: np.ndarray) -> None:
-        there = x[~np.isnan(x)]
-        if len(there):
+        present = x[~np.isnan(x)]
+        if len(present):
             low, high = self.range.get(name, (math.inf, -math.inf))
-            self.range[name] = (min(low, float(there.min())), max(high, float(there.max())))
+            self.range[name] = (min(low, float(present.min())), max(high, float(present.max())))
         both = ~np.isnan(x) & ~np.isnan(y)
         a, b = x[both], y[both]
         # Sums of products, not `@`: on short arrays BLAS spends more time on its threads than on the work.
-        products = [(there * there).sum(), (a * a).sum(), (a * b).sum()]
-        new = [len(there), there.sum(), products[0], len(a), a.sum(), products[1], b.sum(), products[2]]
+        products = [(present * present).sum(), (a * a).sum(), (a * b).sum()]
+        new = [len(present), present.sum(), products[0], len(a), a.sum(), products[1], b.sum(), products[2]]
         self.sums[name] = self.sums.get(name, np.zeros(8)) + np.array(new, float)
 
     def add_buckets(self, name: str, labels: list[str], codes: np.ndarray, target: np.ndarray) -> None:

@@ -1,12 +1,12 @@
-"""Passengers that were seen before, over any number of pieces, in 16 bytes a passenger."""
+"""Passengers that were seen before, over any number of chunks, in 16 bytes a passenger."""
 
 import numpy as np
 
 
-class Seen:
+class DuplicateDetector:
     """The IDs of earlier rows, each with a hash of its row, in a few sorted runs.
 
-    A new piece becomes a run; runs of like size are merged, so that there are never more than about log2(pieces).
+    A new chunk becomes a run; runs of like size are merged, so that there are never more than about log2(chunks).
     """
 
     def __init__(self) -> None:

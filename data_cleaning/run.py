@@ -52,13 +52,15 @@ def parse_arguments() -> dict:
 def log_datasets(run: mlflow.ActiveRun, path: Path, result: Result) -> None:
     """What was read and what was written; the first with the URI that was asked for, where MLflow has it."""
     source, checks = result.source, result.checks
-    given = shlex.split(run.data.params.get("input", "")) or [str(path)]  # MLflow stores parameters shell-quoted
-    read = FileDataset(given[0], path.name, source.sha256, source.columns, checks.rows_in, source.bytes)
-    mlflow.log_input(read, context="input")
+    requested = shlex.split(run.data.params.get("input", "")) or [str(path)]  # MLflow stores parameters shell-quoted
+    input_dataset = FileDataset(requested[0], path.name, source.sha256, source.columns, checks.rows_in, source.bytes)
+    mlflow.log_input(input_dataset, context="input")
     if not checks.failures:
         uri = f"runs:/{run.info.run_id}/clean_data.csv"
-        made = FileDataset(uri, "clean_data.csv", result.sha256, result.columns, checks.rows_out, result.bytes)
-        mlflow.log_input(made, context="output")
+        output_dataset = FileDataset(
+            uri, "clean_data.csv", result.sha256, result.columns, checks.rows_out, result.bytes
+        )
+        mlflow.log_input(output_dataset, context="output")
         mlflow.set_tag("data.sha256", result.sha256)
 
 

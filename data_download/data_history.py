@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
-from data_versions import COLUMNS, Making, TrainedModel, table, versions
+from data_versions import COLUMNS, ProducingRun, TrainedModel, format_table, versions
 from mlflow.entities import Run
 
 STEP = "history"
-DIGEST = "data.sha256"  # the tag of runs that made data, and of model versions trained on them
+DIGEST = "data.sha256"  # the tag of runs that produced data, and of model versions trained on them
 CONTEXT = "mlflow.data.context"
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
         models = [model for model in trained_models() if arguments.model_name in ("", model.name)]
-        rows = versions(makings(), models)
+        rows = versions(producing_runs(), models)
         if arguments.model_name:
             rows = [row for row in rows if row["models"]]
         path = Path(folder) / "data_history.csv"
@@ -33,12 +33,12 @@ def main() -> int:
             writer.writeheader()
             writer.writerows(rows)
         mlflow.log_artifact(str(path))
-    print(table(rows) if rows else f"{STEP}: no data yet; run data_download or data_cleaning")
+    print(format_table(rows) if rows else f"{STEP}: no data yet; run data_download or data_cleaning")
     return 0
 
 
-def makings() -> Iterator[Making]:
-    """Each finished run, in any experiment, that made a version of the data."""
+def producing_runs() -> Iterator[ProducingRun]:
+    """Each finished run, in any experiment, that produced a version of the data."""
     runs = mlflow.search_runs(
         search_all_experiments=True,
         filter_string=f"tags.`{DIGEST}` LIKE '%' AND attributes.status = 'FINISHED'",
@@ -46,28 +46,28 @@ def makings() -> Iterator[Making]:
         output_format="list",
     )
     for run in runs:
-        inputs = [(item.dataset, {tag.key: tag.value for tag in item.tags}) for item in run.inputs.dataset_inputs]
-        read = {data.digest: uri(data.source) for data, tags in inputs if tags.get(CONTEXT) == "input"}
-        file = next((data.name for data, tags in inputs if tags.get(CONTEXT) == "output"), "")
+        datasets = [(item.dataset, {tag.key: tag.value for tag in item.tags}) for item in run.inputs.dataset_inputs]
+        inputs = {data.digest: source_uri(data.source) for data, tags in datasets if tags.get(CONTEXT) == "input"}
+        file = next((data.name for data, tags in datasets if tags.get(CONTEXT) == "output"), "")
         if file:
-            yield Making(
+            yield ProducingRun(
                 sha256=run.data.tags[DIGEST],
                 file=file,
                 uri=f"runs:/{run.info.run_id}/{file}",
                 when=datetime.fromtimestamp(run.info.end_time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                rows=rows_of(run),
+                rows=row_count(run),
                 source=run.data.tags.get("data.source", ""),
-                read=read,
+                inputs=inputs,
             )
 
 
-def uri(source: str) -> str:
+def source_uri(source: str) -> str:
     """The address in a dataset's source, which MLflow keeps as JSON."""
     found = json.loads(source)
     return found.get("uri") or found.get("url") or "unknown"
 
 
-def rows_of(run: Run) -> int | None:
+def row_count(run: Run) -> int | None:
     metrics = run.data.metrics
     if "rows_out" in metrics:
         return int(metrics["rows_out"])
@@ -80,8 +80,8 @@ def trained_models() -> Iterator[TrainedModel]:
     for version in mlflow.search_model_versions():
         if DIGEST in version.tags:
             number = str(version.version)
-            own = sorted(alias for alias, named in aliases.get(version.name, {}).items() if str(named) == number)
-            yield TrainedModel(version.name, number, version.tags[DIGEST], tuple(own))
+            names = sorted(alias for alias, named in aliases.get(version.name, {}).items() if str(named) == number)
+            yield TrainedModel(version.name, number, version.tags[DIGEST], tuple(names))
 
 
 if __name__ == "__main__":

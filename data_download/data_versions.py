@@ -1,16 +1,16 @@
-"""Which versions of the data there are, told from what runs recorded. No MLflow here."""
+"""The versions of the data, derived from what the runs recorded. No MLflow here."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 COLUMNS = ["sha256", "when", "rows", "file", "models", "source", "uri"]
-KEPT = 32  # characters of a SHA-256 that MLflow keeps of a dataset's digest
-SHOWN = 12  # and that the table shows
+DIGEST_LENGTH = 32  # characters of a SHA-256 that MLflow keeps of a dataset's digest
+SHOWN_DIGEST_LENGTH = 12  # and that the table shows
 
 
 @dataclass(frozen=True)
-class Making:
-    """A run that made a file."""
+class ProducingRun:
+    """A finished run that produced a version of the data."""
 
     sha256: str
     file: str
@@ -18,7 +18,7 @@ class Making:
     when: str  # ISO 8601, UTC
     rows: int | None
     source: str = ""  # where it was downloaded from
-    read: Mapping[str, str] = field(default_factory=dict)  # digest of each file it was made from -> that file's URI
+    inputs: Mapping[str, str] = field(default_factory=dict)  # digest of each file it was made from -> that file's URI
 
 
 @dataclass(frozen=True)
@@ -34,56 +34,59 @@ class TrainedModel:
         return " ".join([self.name, self.version, *(f"@{alias}" for alias in self.aliases)])
 
 
-def versions(makings: Iterable[Making], models: Iterable[TrainedModel]) -> list[dict[str, str]]:
+def versions(producing_runs: Iterable[ProducingRun], models: Iterable[TrainedModel]) -> list[dict[str, str]]:
     """One row of COLUMNS for each content, oldest first.
 
     Content that was made more than once is one version: first made at `when`, last at `uri`. Its `models` are those
     trained on it or on what was made of it; its `source` is where it, or all that it was made of, came from.
     """
-    made: dict[str, list[Making]] = {}
-    for making in sorted(makings, key=lambda making: making.when):
-        made.setdefault(making.sha256[:KEPT], []).append(making)
-    lineage = {digest: ancestors(digest, made) for digest in made}
+    runs_by_digest: dict[str, list[ProducingRun]] = {}
+    for run in sorted(producing_runs, key=lambda run: run.when):
+        runs_by_digest.setdefault(run.sha256[:DIGEST_LENGTH], []).append(run)
+    lineage = {digest: ancestors(digest, runs_by_digest) for digest in runs_by_digest}
     models = sorted(models, key=lambda model: (model.name, int(model.version)))
     rows = []
-    for digest, same in made.items():
-        trained = [model for model in models if digest in lineage.get(model.sha256[:KEPT], ())]
+    for digest, runs in runs_by_digest.items():
+        trained = [model for model in models if digest in lineage.get(model.sha256[:DIGEST_LENGTH], ())]
         rows.append(
             {
-                "sha256": same[0].sha256,
-                "when": same[0].when,
-                "rows": "" if same[-1].rows is None else str(same[-1].rows),
-                "file": ", ".join(dict.fromkeys(making.file for making in same)),
+                "sha256": runs[0].sha256,
+                "when": runs[0].when,
+                "rows": "" if runs[-1].rows is None else str(runs[-1].rows),
+                "file": ", ".join(dict.fromkeys(run.file for run in runs)),
                 "models": ", ".join(map(str, trained)),
-                "source": " + ".join(origins(digest, made, lineage[digest])),
-                "uri": same[-1].uri,
+                "source": " + ".join(origins(runs_by_digest, lineage[digest])),
+                "uri": runs[-1].uri,
             }
         )
     return rows
 
 
-def ancestors(digest: str, made: Mapping[str, list[Making]]) -> list[str]:
+def ancestors(digest: str, runs_by_digest: Mapping[str, list[ProducingRun]]) -> list[str]:
     """The content itself and all known content that it was made of, nearest first."""
-    found, left = [], [digest]
-    while left:
-        digest = left.pop(0)
-        if digest in made and digest not in found:
+    found: list[str] = []
+    queue = [digest]
+    while queue:
+        digest = queue.pop(0)
+        if digest in runs_by_digest and digest not in found:
             found.append(digest)
-            left += [read for making in made[digest] for read in making.read]
+            queue += [parent for run in runs_by_digest[digest] for parent in run.inputs]
     return found
 
 
-def origins(digest: str, made: Mapping[str, list[Making]], lineage: Iterable[str]) -> list[str]:
+def origins(runs_by_digest: Mapping[str, list[ProducingRun]], lineage: Iterable[str]) -> list[str]:
     """Where content came from: addresses that were downloaded, and files that no run made; each once."""
-    makings = [making for ancestor in lineage for making in made[ancestor]]
-    downloaded = [making.source for making in makings if making.source]
-    given = [uri for making in makings for read, uri in making.read.items() if read not in made]
-    return list(dict.fromkeys(downloaded + given))
+    runs = [run for ancestor in lineage for run in runs_by_digest[ancestor]]
+    downloaded = [run.source for run in runs if run.source]
+    external = [uri for run in runs for digest, uri in run.inputs.items() if digest not in runs_by_digest]
+    return list(dict.fromkeys(downloaded + external))
 
 
-def table(rows: list[dict[str, str]]) -> str:
+def format_table(rows: list[dict[str, str]]) -> str:
     """The rows as lines of text, digests shortened."""
     head = dict(zip(COLUMNS, COLUMNS, strict=True))
-    shown = [head] + [row | {"sha256": row["sha256"][:SHOWN], "models": row["models"] or "-"} for row in rows]
+    shown = [head] + [
+        row | {"sha256": row["sha256"][:SHOWN_DIGEST_LENGTH], "models": row["models"] or "-"} for row in rows
+    ]
     widths = {name: max(len(row[name]) for row in shown) for name in COLUMNS}
     return "\n".join("  ".join(row[name].ljust(widths[name]) for name in COLUMNS).rstrip() for row in shown)

@@ -19,14 +19,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-CHUNK = 1 << 20  # bytes read at a time: memory stays flat whatever the file's size
-WRITE = 1 << 18  # bytes written at a time: Linux takes twice as long to find room for a mebibyte at once
-SNIFF = 1 << 16  # bytes looked at to tell a CSV from something else
-SECRET = re.compile(r"(?i)(token|password|passwd|secret|signature|api_?key|access_?key|credential)")
+CHUNK_BYTES = 1 << 20  # bytes read at a time: memory stays flat whatever the file's size
+WRITE_BYTES = 1 << 18  # bytes written at a time: Linux takes twice as long to find room for a mebibyte at once
+SNIFF_BYTES = 1 << 16  # bytes looked at to tell a CSV from something else
+SECRET_NAME = re.compile(r"(?i)(token|password|passwd|secret|signature|api_?key|access_?key|credential)")
 
 
 class DownloadError(Exception):
-    """The file cannot be had, or is not what was asked for; the text is meant for the user."""
+    """The file could not be downloaded, or is not what was asked for; the text is meant for the user."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def refuse_credentials(data_url: str) -> None:
     """
     parts = urllib.parse.urlsplit(data_url)
     keys = [key for key, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)]
-    if "@" in parts.netloc or any(SECRET.search(key) for key in keys):
+    if "@" in parts.netloc or any(SECRET_NAME.search(key) for key in keys):
         raise DownloadError(
             f"data_url for {parts.hostname} carries credentials, which would be stored with the run in clear; "
             "put them in ~/.netrc instead and give the address without them"
@@ -95,7 +95,7 @@ def refuse_credentials(data_url: str) -> None:
 
 @contextmanager
 def open_source(data_url: str, *, timeout: float, retries: int) -> Iterator[Iterator[bytes]]:
-    """The content at `data_url` in pieces of at most CHUNK bytes."""
+    """The content at `data_url` in chunks of at most CHUNK_BYTES bytes."""
     scheme = urllib.parse.urlsplit(data_url).scheme.lower()
     if scheme in ("http", "https"):
         with requests.Session() as session:
@@ -107,7 +107,7 @@ def open_source(data_url: str, *, timeout: float, retries: int) -> Iterator[Iter
             where = "" if path.is_absolute() else f" in {Path.cwd()}; give an absolute path"
             raise DownloadError(f"data_url {data_url!r} names no file{where}")
         with path.open("rb") as stream:
-            yield iter(lambda: stream.read(CHUNK), b"")
+            yield iter(lambda: stream.read(CHUNK_BYTES), b"")
     else:
         raise DownloadError(f"data_url {data_url!r} has scheme {scheme!r}; http, https, file or a path is needed")
 
@@ -132,18 +132,18 @@ def http_chunks(session: requests.Session, data_url: str, timeout: float) -> Ite
                 )
             if "html" in response.headers.get("Content-Type", ""):
                 raise DownloadError(f"{data_url} answered with an HTML page, not a CSV file; use its raw download link")
-            yield from response.iter_content(CHUNK)
+            yield from response.iter_content(CHUNK_BYTES)
     except requests.exceptions.ChunkedEncodingError as error:
-        raise DownloadError(f"{data_url} sent less than it had announced ({reason(error)}); try again") from error
+        raise DownloadError(f"{data_url} sent less than it had announced ({root_cause(error)}); try again") from error
     except requests.exceptions.InvalidURL as error:
         raise DownloadError(f"data_url {data_url!r} is not a valid address ({error})") from error
     except requests.exceptions.Timeout as error:
         raise DownloadError(f"{data_url} did not answer within {timeout:g} s; try again, or raise timeout") from error
     except (requests.exceptions.RequestException, HTTPError) as error:
-        raise DownloadError(f"{data_url} cannot be reached ({reason(error)}); check the address") from error
+        raise DownloadError(f"{data_url} cannot be reached ({root_cause(error)}); check the address") from error
 
 
-def reason(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """The innermost cause in a few words: the outer ones only repeat the address."""
     while inner := error.__cause__ or error.__context__:
         error = inner
@@ -160,30 +160,30 @@ class Saved:
 
 
 def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) -> Saved:
-    """Write the pieces to `partial`."""
-    digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
+    """Write the chunks to `partial`, counting and hashing them on the way."""
+    digest, size, lines, last_byte = hashlib.sha256(), 0, 0, b"\n"
 
-    def look(chunk: bytes) -> None:
+    def update(chunk: bytes) -> None:
         nonlocal lines
         digest.update(chunk)
         lines += chunk.count(b"\n")
 
-    # The bytes are looked at beside the writing: for a large file that takes as long as the network.
-    with partial.open("wb") as file, ThreadPoolExecutor(1) as beside:
-        looked = beside.submit(bool)
+    # Counting and hashing run beside the writing: for a large file they take as long as the network.
+    with partial.open("wb") as file, ThreadPoolExecutor(1) as worker:
+        pending = worker.submit(bool)
         for chunk in filter(None, stream):
             size += len(chunk)
             if size > max_bytes:
                 raise DownloadError(
                     f"{data_url} is larger than max_bytes={max_bytes}; raise max_bytes if that size is meant"
                 )
-            looked.result()
-            looked = beside.submit(look, chunk)
-            for start in range(0, len(chunk), WRITE):
-                file.write(memoryview(chunk)[start : start + WRITE])
-            last = chunk[-1:]
-        looked.result()
-    return Saved(digest.hexdigest(), size, lines + (last != b"\n"))
+            pending.result()
+            pending = worker.submit(update, chunk)
+            for start in range(0, len(chunk), WRITE_BYTES):
+                file.write(memoryview(chunk)[start : start + WRITE_BYTES])
+            last_byte = chunk[-1:]
+        pending.result()
+    return Saved(digest.hexdigest(), size, lines + (last_byte != b"\n"))
 
 
 def is_gzip(path: Path) -> bool:
@@ -196,7 +196,7 @@ def unpack(partial: Path, max_bytes: int, data_url: str) -> Saved:
     unpacked = partial.with_name(partial.name + ".unpacked")
     try:
         with gzip.open(partial, "rb") as stream:
-            saved = save(pieces(stream), unpacked, max_bytes, data_url)
+            saved = save(read_chunks(stream), unpacked, max_bytes, data_url)
         shutil.move(unpacked, partial)
         return saved
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -205,8 +205,8 @@ def unpack(partial: Path, max_bytes: int, data_url: str) -> Saved:
         unpacked.unlink(missing_ok=True)
 
 
-def pieces(stream: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: stream.read(CHUNK), b"")
+def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK_BYTES), b"")
 
 
 def refuse_other_than_csv(path: Path, data_url: str) -> None:
@@ -216,16 +216,16 @@ def refuse_other_than_csv(path: Path, data_url: str) -> None:
         DownloadError: the file is one of these.
     """
     with path.open("rb") as file:
-        start = file.read(SNIFF)
+        head = file.read(SNIFF_BYTES)
         whole = not file.read(1)
-    text = start.removeprefix(b"\xef\xbb\xbf").strip()
+    text = head.removeprefix(b"\xef\xbb\xbf").strip()
     if whole and not text:
         raise DownloadError(f"{data_url} is empty; a CSV file with a header and rows is needed")
     if text.startswith(b"<"):
         raise DownloadError(f"{data_url} is an HTML or XML page, not a CSV file; use its raw download link")
     if text.startswith((b"{", b"[")):
         raise DownloadError(f"{data_url} is JSON, not a CSV file; a CSV file with a header and rows is needed")
-    if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DownloadError(f"{data_url} is a binary file, not a CSV file; a CSV file with a header and rows is needed")
     if whole and len(text.splitlines()) < 2:
         raise DownloadError(f"{data_url} has a header but no rows; check that it is the whole file")

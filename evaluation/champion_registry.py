@@ -1,7 +1,7 @@
-"""Who is champion, who was, and since when: aliases and tags in MLflow's model registry.
+"""The champion, its predecessors and the decisions about them: aliases and tags in MLflow's model registry.
 
-The alias `champion` says who is it now. Tags of each version say what was decided about it; the tags `history.000001`,
-`history.000002` … of the registered model hold one event each, so that the whole story outlives any run.
+The alias `champion` marks the current one. Tags of each version say what was decided about it; the tags
+`history.000001`, `history.000002` … of the registered model hold one event each, so that the history outlives any run.
 """
 
 import getpass
@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 EVENT = re.compile(r"history\.\d{6}")
-MAX_TEXT = 2000  # characters of a tag's value that are surely kept by every store
+MAX_TAG_LENGTH = 2000  # characters of a tag's value that every store accepts
 
 
 def check_name(name: str) -> str:
@@ -85,7 +85,7 @@ def promote(client: MlflowClient, version: ModelVersion, champion: ModelVersion 
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
 
 
-def rolled_back(client: MlflowClient, version: ModelVersion, sha256: str) -> str:
+def find_rollback_reason(client: MlflowClient, version: ModelVersion, sha256: str) -> str:
     """Why this version, or one with the same model file, was rolled back; "" if none was."""
     same = client.search_model_versions(f"name = '{version.name}' and tags.`model.sha256` = '{sha256}'")
     audits = [json.loads(other.tags["rolled_back"]) for other in [version, *same] if "rolled_back" in other.tags]
@@ -97,7 +97,7 @@ def reject(client: MlflowClient, version: ModelVersion, reasons: list[str]) -> N
 
 
 def roll_back(client: MlflowClient, name: str, reason: str, run_id: str) -> tuple[ModelVersion, ModelVersion]:
-    """The champion's predecessor becomes champion again; returns who is it now, and who was.
+    """The champion's predecessor becomes champion again; returns the new champion and the old one.
 
     Raises:
         EvaluationError: there is no champion, or it has no predecessor that still exists.
@@ -105,21 +105,21 @@ def roll_back(client: MlflowClient, name: str, reason: str, run_id: str) -> tupl
     champion = find_champion(client, f"models:/{name}@{CHAMPION}")
     if champion is None:
         raise EvaluationError(f"the registered model {name!r} has no champion, so there is nothing to roll back")
-    before = champion.tags.get("predecessor", "")
-    if not before:
+    previous = champion.tags.get("predecessor", "")
+    if not previous:
         raise EvaluationError(
             f"version {champion.version} of {name!r} is champion and has no predecessor; nothing was changed"
         )
     try:
-        predecessor = client.get_model_version(name, before)
+        predecessor = client.get_model_version(name, previous)
     except MlflowException as error:
         raise EvaluationError(
-            f"version {before} of {name!r}, the champion's predecessor, does not exist any more; nothing was changed"
+            f"version {previous} of {name!r}, the champion's predecessor, does not exist any more; nothing was changed"
         ) from error
-    audit = {"who": user(), "when": now(), "why": reason, "run_id": run_id, "to": before}
+    audit = {"who": user(), "when": now(), "why": reason, "run_id": run_id, "to": previous}
     set_tags(client, champion, {"verdict": "rolled back", "rolled_back": json.dumps(audit, ensure_ascii=False)})
     add_event(client, predecessor, "rolled back to", champion.version, run_id, reason)
-    client.set_registered_model_alias(name, CHAMPION, before)
+    client.set_registered_model_alias(name, CHAMPION, previous)
     return predecessor, champion
 
 
@@ -161,7 +161,7 @@ def read_history(client: MlflowClient, name: str) -> list[dict[str, str]]:
 
 def set_tags(client: MlflowClient, version: ModelVersion, tags: dict[str, str]) -> None:
     for key, value in tags.items():
-        client.set_model_version_tag(version.name, version.version, key, value[:MAX_TEXT])
+        client.set_model_version_tag(version.name, version.version, key, value[:MAX_TAG_LENGTH])
 
 
 def now() -> str:

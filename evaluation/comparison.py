@@ -1,4 +1,4 @@
-"""Judge probabilities on passengers, and two models against each other. No MLflow here."""
+"""Metrics of predicted probabilities, and the comparison of two models. No MLflow here."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -53,16 +53,16 @@ def compare(survived: np.ndarray, challenger: np.ndarray, champion: np.ndarray, 
     McNemar's exact test asks whether the passengers on whom only one model is right could be split so by a fair coin;
     the bootstrap draws passengers, so that both models are always judged on the same ones.
     """
-    right, other = (challenger >= 0.5) == survived, (champion >= 0.5) == survived
-    gained, lost = int((right & ~other).sum()), int((other & ~right).sum())
+    challenger_right, champion_right = (challenger >= 0.5) == survived, (champion >= 0.5) == survived
+    gained, lost = int((challenger_right & ~champion_right).sum()), int((champion_right & ~challenger_right).sum())
     generator = np.random.default_rng(0)
-    picks = generator.integers(0, len(survived), (draws, len(survived)))
-    accuracy = (right.astype(float) - other)[picks].mean(axis=1)
-    auc = rank_auc(survived[picks], challenger[picks]) - rank_auc(survived[picks], champion[picks])
+    samples = generator.integers(0, len(survived), (draws, len(survived)))
+    accuracy = (challenger_right.astype(float) - champion_right)[samples].mean(axis=1)
+    auc = rank_auc(survived[samples], challenger[samples]) - rank_auc(survived[samples], champion[samples])
     whole = rank_auc(survived[None], challenger[None]) - rank_auc(survived[None], champion[None])
     return Difference(
         rows=len(survived),
-        accuracy=float(right.mean() - other.mean()),
+        accuracy=float(challenger_right.mean() - champion_right.mean()),
         accuracy_low=float(np.quantile(accuracy, 0.025)),
         accuracy_high=float(np.quantile(accuracy, 0.975)),
         roc_auc=float(whole[0]),
@@ -139,14 +139,14 @@ def largest_gaps(table: pd.DataFrame, min_count: int) -> dict[str, dict[str, flo
 
 
 def in_holdout(passenger_ids: pd.Series, test_size: float, split_seed: int) -> np.ndarray:
-    """Whom a training with these settings held out: the same hash as in training/training_data.py (a test compares)."""
+    """Which passengers a training with these settings held out, by the hash of training_data.py (a test compares)."""
     with np.errstate(over="ignore"):
-        seed = mix(np.array([split_seed], dtype=np.int64).astype(np.uint64))
-        mixed = mix(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
+        seed = splitmix64(np.array([split_seed], dtype=np.int64).astype(np.uint64))
+        mixed = splitmix64(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
     return (mixed >> np.uint64(11)) * 2.0**-53 < test_size
 
 
-def mix(values: np.ndarray) -> np.ndarray:
+def splitmix64(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finalizer: uint64 to uint64, one to one."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -22,18 +22,18 @@ def page(verdict: dict, table: pd.DataFrame, pictures: dict[str, bytes]) -> str:
     small = verdict["gate"]["min_slice_size"]
     parts = [
         f"<h1>Verdict: {escape(verdict['verdict'])}</h1><p>{escape(verdict['summary'])}</p>",
-        items("Reasons", verdict["reasons"]) + items("Notes", verdict["notes"]),
+        html_list("Reasons", verdict["reasons"]) + html_list("Notes", verdict["notes"]),
         f"<h2>On the {verdict['holdout']['rows']} held-out passengers</h2>",
-        rows_of(["metric", "challenger", "champion"], metrics),
-        difference(verdict["difference"]),
+        html_table(["metric", "challenger", "champion"], metrics),
+        comparison_text(verdict["difference"]),
         "".join(
             f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
             for name, data in pictures.items()
         ),
         f"<h2>Slices</h2><p>Grey: under {small} passengers, which say little; the gate ignores them.</p>",
-        slices_of(table, small),
+        slice_table(table, small),
         "<h2>Largest gaps</h2>",
-        rows_of(
+        html_table(
             ["by", "accuracy", "share predicted to survive"],
             [[by, f"{gap['accuracy']:.3f}", f"{gap['selected']:.3f}"] for by, gap in verdict["largest_gaps"].items()],
         ),
@@ -45,7 +45,7 @@ def page(verdict: dict, table: pd.DataFrame, pictures: dict[str, bytes]) -> str:
     )
 
 
-def difference(found: dict | None) -> str:
+def comparison_text(found: dict | None) -> str:
     if not found:
         return "<p>There is no champion to compare with on passengers that neither has seen.</p>"
     return (
@@ -57,7 +57,7 @@ def difference(found: dict | None) -> str:
     )
 
 
-def slices_of(table: pd.DataFrame, small: int) -> str:
+def slice_table(table: pd.DataFrame, small: int) -> str:
     header = ["by", "slice", "passengers", "survived", "predicted to survive", "accuracy"]
     body = "".join(
         f"<tr{' class=small' if row.count < small else ''}><td>{escape(row.by)}</td><td>{escape(row.slice)}</td>"
@@ -67,13 +67,13 @@ def slices_of(table: pd.DataFrame, small: int) -> str:
     return f"<table><tr>{''.join(f'<th>{name}</th>' for name in header)}</tr>{body}</table>"
 
 
-def rows_of(header: list[str], rows: list[list[str]]) -> str:
+def html_table(header: list[str], rows: list[list[str]]) -> str:
     cells = [[f"<th>{escape(name)}</th>" for name in header]]
     cells += [[f"<td>{escape(cell)}</td>" for cell in row] for row in rows]
     return "<table>" + "".join(f"<tr>{''.join(row)}</tr>" for row in cells) + "</table>"
 
 
-def items(title: str, texts: list[str]) -> str:
+def html_list(title: str, texts: list[str]) -> str:
     if not texts:
         return ""
     return f"<h2>{title}</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"

@@ -32,7 +32,7 @@ RANGES = {  # inclusive
 }
 
 
-def parse_gate(given: dict[str, str]) -> Gate:
+def parse_gate(texts: dict[str, str]) -> Gate:
     """The gate that the parameters' texts mean.
 
     Raises:
@@ -41,12 +41,12 @@ def parse_gate(given: dict[str, str]) -> Gate:
     values, problems = {}, []
     for name, (kind, low, high) in RANGES.items():
         try:
-            values[name] = kind(given[name])
+            values[name] = kind(texts[name])
             if not math.isfinite(values[name]) or not low <= values[name] <= high:
                 raise ValueError
         except ValueError:
             what = "a whole number" if kind is int else "a number"
-            problems.append(f"{name}={given[name]!r} is not {what} from {low} to {high:g}")
+            problems.append(f"{name}={texts[name]!r} is not {what} from {low} to {high:g}")
     if problems:
         raise EvaluationError("; ".join(problems))
     return Gate(**values)
@@ -98,7 +98,7 @@ def reasons_against(
 def wilson_upper(share: float, count: int, z: float = 1.96) -> float:
     """Upper end of the 95 % interval of a share of `count` (Wilson 1927).
 
-    With some twenty slices one always looks bad by chance; what is surely under the floor is not chance.
+    With some twenty slices one always looks bad by chance, so a slice fails only if its whole interval is too low.
     """
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return (share + z * z / (2 * count) + half) / (1 + z * z / count)

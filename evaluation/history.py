@@ -1,4 +1,4 @@
-"""history: who was champion when, and on which data."""
+"""history: which version was champion when, and trained on which data."""
 
 import argparse
 import csv
@@ -29,15 +29,15 @@ def main(argv: list[str] | None = None) -> int:
                 writer.writeheader()
                 writer.writerows(events)
             mlflow.log_artifact(str(path))
-            print(told(arguments.model_name, events, champion and str(champion.version)))
+            print(format_history(arguments.model_name, events, champion and str(champion.version)))
     except EvaluationError as error:
         print(f"{STEP}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def told(name: str, events: list[dict[str, str]], champion: str | None) -> str:
-    """The story as lines of text, oldest first."""
+def format_history(name: str, events: list[dict[str, str]], champion: str | None) -> str:
+    """The history as lines of text, oldest first."""
     lines = [
         f"{event['when']}  {event['event']} version {event['version']}"
         + (f" (after {event['before']})" if event["before"] else "")

@@ -21,12 +21,14 @@ def main(argv: list[str] | None = None) -> int:
                 raise EvaluationError("reason must say in 1 to 1000 characters why, for those who read the history")
             client = mlflow.MlflowClient()
             name = registry.check_name(arguments.model_name)
-            now, before = registry.roll_back(client, name, arguments.reason, run.info.run_id)
-            mlflow.set_tags({"champion": now.version, "rolled_back": before.version})
+            champion, rolled_back = registry.roll_back(client, name, arguments.reason, run.info.run_id)
+            mlflow.set_tags({"champion": champion.version, "rolled_back": rolled_back.version})
     except EvaluationError as error:
         print(f"{STEP}: {error}", file=sys.stderr)
         return 1
-    print(f"{STEP}: version {now.version} of {now.name} is champion again, after version {before.version}")
+    print(
+        f"{STEP}: version {champion.version} of {champion.name} is champion again, after version {rolled_back.version}"
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""evaluation: a model and the passengers it has not seen in, a verdict out; who passes becomes champion."""
+"""evaluation: a model and the passengers it has not seen in, a verdict out; a model that passes becomes champion."""
 
 import argparse
 import hashlib
@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def evaluate(run: mlflow.ActiveRun, arguments: argparse.Namespace, folder: Path) -> str:
-    """Judge the model, log the verdict, and move the aliases; returns the summary.
+    """Evaluate the model, log the verdict, and move the aliases; returns the summary.
 
     Raises:
         EvaluationError: something is wrong with the inputs, or the model is rejected and there is no champion.
@@ -77,26 +77,28 @@ def evaluate(run: mlflow.ActiveRun, arguments: argparse.Namespace, folder: Path)
     probabilities = {"challenger": model.probability(holdout).to_numpy()}
     if champion:
         probabilities["champion"] = champion.probability(holdout).to_numpy()
-    why = registry.rolled_back(client, version, model.sha256)
-    verdict, table = judge(holdout, probabilities, gate, version, champion_version, model, champion, why)
+    rollback_reason = registry.find_rollback_reason(client, version, model.sha256)
+    verdict, table = make_verdict(
+        holdout, probabilities, gate, version, champion_version, model, champion, rollback_reason
+    )
     pictures = {}
     if arguments.report == "true":
         from evaluation_report import draw
 
         pictures = draw(survived, probabilities)
-        mlflow_report(holdout, "challenger", model)
+        log_mlflow_evaluation(holdout, "challenger", model)
         if champion and champion is not model:
-            mlflow_report(holdout, "champion", champion)
+            log_mlflow_evaluation(holdout, "champion", champion)
     output = folder / "output"
     output.mkdir()
     (output / "verdict.json").write_text(json.dumps(verdict, indent=2) + "\n")
     (output / "evaluation.html").write_text(page(verdict, table, pictures))
     table.to_csv(output / "slices.csv", index=False)
     mlflow.log_artifacts(str(output))
-    mlflow.log_metrics(metrics_of(verdict))
+    mlflow.log_metrics(run_metrics(verdict))
     log_inputs(client, run, model, arguments.holdout)
     registry.set_tags(client, version, {"model.sha256": model.sha256})
-    apply(client, verdict, version, champion_version, run.info.run_id)
+    apply_verdict(client, verdict, version, champion_version, run.info.run_id)
     return verdict["summary"]
 
 
@@ -140,7 +142,7 @@ def open_champion(
         ) from error
 
 
-def judge(
+def make_verdict(
     holdout: pd.DataFrame,
     probabilities: dict[str, np.ndarray],
     gate: Gate,
@@ -148,29 +150,29 @@ def judge(
     champion_version: ModelVersion | None,
     model: SavedModel,
     champion: SavedModel | None,
-    why: str,
+    rollback_reason: str,
 ) -> tuple[dict, pd.DataFrame]:
     """The verdict with all its figures, and the table of slices. Nothing is changed.
 
-    `why` the model was rolled back before, "" if it was not.
+    `rollback_reason`: why the model was rolled back before, "" if it was not.
     """
     survived = holdout[TARGET].to_numpy()
     metrics = {name: score(survived, probability) for name, probability in probabilities.items()}
     table = slices(holdout, survived, probabilities["challenger"])
-    itself = champion_version is not None and champion_version.version == version.version
-    same = champion is not None and champion.sha256 == model.sha256
+    is_champion = champion_version is not None and champion_version.version == version.version
+    same_model = champion is not None and champion.sha256 == model.sha256
     difference, compared, notes = None, None, notes_on_holdout(holdout, version)
-    if champion and not same:
+    if champion and not same_model:
         difference, compared, more = compare_unseen(holdout, probabilities, version, champion_version, gate)
         notes += more
     reasons = reasons_against(gate, metrics["challenger"], table, difference, compared)
-    if why and not same:
-        reasons.append(f"this model was champion and was rolled back ({why})")
-    if same and not itself:
+    if rollback_reason and not same_model:
+        reasons.append(f"this model was champion and was rolled back ({rollback_reason})")
+    if same_model and not is_champion:
         notes.append(f"version {version.version} is the same model as the champion, byte for byte")
-    if same and reasons:
+    if same_model and reasons:
         notes.append("the champion itself would not pass this gate today")
-    outcome = "kept" if same else "rejected" if reasons else "promoted"
+    outcome = "kept" if same_model else "rejected" if reasons else "promoted"
     verdict = {
         "verdict": outcome,
         "summary": "",
@@ -189,7 +191,7 @@ def judge(
 
 
 def notes_on_holdout(holdout: pd.DataFrame, version: ModelVersion) -> list[str]:
-    """Say so where these people may be among those the model was trained on."""
+    """A note where passengers of the holdout may be among those the model was trained on."""
     split = registry.split_of(version)
     seen = len(holdout) - int(in_holdout(holdout["PassengerId"], *split).sum()) if split else 0
     if not seen:
@@ -243,7 +245,7 @@ def summary(verdict: dict) -> str:
     )
 
 
-def metrics_of(verdict: dict) -> dict[str, float]:
+def run_metrics(verdict: dict) -> dict[str, float]:
     """The figures for the run: the challenger's as they are, the champion's with a prefix."""
     metrics = dict(verdict["challenger"]["metrics"])
     if verdict["champion"]:
@@ -258,7 +260,7 @@ def metrics_of(verdict: dict) -> dict[str, float]:
     }
 
 
-def mlflow_report(holdout: pd.DataFrame, name: str, model: SavedModel) -> None:
+def log_mlflow_evaluation(holdout: pd.DataFrame, name: str, model: SavedModel) -> None:
     """MLflow's own evaluation, logged with the prefix mlflow_<name>_: metrics and five plots."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     data = holdout[[*model.columns, TARGET]].astype(dict.fromkeys(model.decimals, "float64"))
@@ -278,7 +280,7 @@ def mlflow_report(holdout: pd.DataFrame, name: str, model: SavedModel) -> None:
 
 
 def log_inputs(client: mlflow.MlflowClient, run: mlflow.ActiveRun, model: SavedModel, path: Path) -> None:
-    """Say which model was judged on which data."""
+    """Log which model was evaluated on which data."""
     if model.model_id:
         client.log_inputs(run.info.run_id, models=[LoggedModelInput(model.model_id)])
     source = shlex.split(run.data.params.get("holdout", "")) or [str(path)]
@@ -286,7 +288,7 @@ def log_inputs(client: mlflow.MlflowClient, run: mlflow.ActiveRun, model: SavedM
     mlflow.log_input(MetaDataset(LocalArtifactDatasetSource(source[0]), name=path.name, digest=digest), "holdout")
 
 
-def apply(
+def apply_verdict(
     client: mlflow.MlflowClient, verdict: dict, version: ModelVersion, champion: ModelVersion | None, run_id: str
 ) -> None:
     """Write the verdict into the registry.
@@ -296,8 +298,8 @@ def apply(
     """
     mlflow.set_tags({"verdict": verdict["verdict"], "verdict.reasons": "; ".join(verdict["reasons"])[:2000]})
     client.set_registered_model_alias(version.name, registry.CHALLENGER, version.version)
-    itself = champion is not None and champion.version == version.version
-    if not itself:
+    is_champion = champion is not None and champion.version == version.version
+    if not is_champion:
         registry.set_tags(client, version, {"verdict.run_id": run_id})
     if verdict["verdict"] == "promoted":
         registry.promote(client, version, champion, run_id)
@@ -305,7 +307,7 @@ def apply(
         registry.reject(client, version, verdict["reasons"])
         if champion is None:
             raise EvaluationError(verdict["summary"])
-    elif not itself:
+    elif not is_champion:
         registry.set_tags(client, version, {"verdict": f"same as version {champion.version}"})
 
 

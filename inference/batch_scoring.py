@@ -1,4 +1,4 @@
-"""Score a file of passengers in pieces. No MLflow here."""
+"""Score a file of passengers in chunks. No MLflow here."""
 
 import csv
 import hashlib
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from csv_pieces import read_pieces
+from csv_chunks import read_chunks
 from passenger_rows import ID, MISSING, NUMBER, WHOLE, check, from_text
 
-DIGITS = 10  # of a probability: how a library sums, over one row or many, shows only after the 15th
-HASHES = 2.0**64
+PROBABILITY_DIGITS = 10  # of a probability: how a library sums, over one row or many, shows only after the 15th
+HASH_RANGE = 2.0**64
 # Classifiers whose predict() is the class with the largest probability, so that one pass gives both.
 BY_PROBABILITY = {
     "ExtraTreesClassifier",
@@ -28,7 +28,7 @@ BY_PROBABILITY = {
 
 @dataclass(frozen=True)
 class Scorer:
-    """A fitted classifier of 0 and 1, the columns it takes, and the name under which it answers."""
+    """A fitted classifier of 0 and 1, the columns it takes, and the name of its version."""
 
     classifier: object
     kinds: dict[str, str]
@@ -39,17 +39,21 @@ class Scorer:
         frame = frame[list(self.kinds)].astype({name: "int64" for name, kind in self.kinds.items() if kind == WHOLE})
         probability = self.classifier.predict_proba(frame)[:, 1]
         survived = (probability > 0.5).astype("int64")
-        last = getattr(self.classifier, "steps", [(None, self.classifier)])[-1][1]
+        final_estimator = getattr(self.classifier, "steps", [(None, self.classifier)])[-1][1]
         # Near a tie, and for classifiers with a rule of their own, the model's own predict() decides.
-        ask = np.abs(probability - 0.5) < 1e-9 if type(last).__name__ in BY_PROBABILITY else np.ones(len(frame), bool)
-        if ask.any():
-            survived[ask] = self.classifier.predict(frame[ask])
-        return survived, np.round(probability, DIGITS)
+        undecided = (
+            np.abs(probability - 0.5) < 1e-9
+            if type(final_estimator).__name__ in BY_PROBABILITY
+            else np.ones(len(frame), bool)
+        )
+        if undecided.any():
+            survived[undecided] = self.classifier.predict(frame[undecided])
+        return survived, np.round(probability, PROBABILITY_DIGITS)
 
 
 @dataclass
 class Totals:
-    """What a person asks about a scored file."""
+    """Counts and sums over a scored file."""
 
     rows: int = 0
     scored: int = 0
@@ -96,7 +100,7 @@ def score_file(
     """Write PassengerId, Survived, probability (model_version, error) for each row of `source`, in its order.
 
     The column `error` is there when any row has one. `differences` lists the rows where `shadow` predicts otherwise.
-    `progress` is told the bytes read so far. Memory holds `chunk_rows` rows, whatever the file's size.
+    `progress` is called with the bytes read so far. Memory holds `chunk_rows` rows, whatever the file's size.
 
     Raises:
         InputError: `source` is not a CSV file with the columns that the models take.
@@ -107,12 +111,12 @@ def score_file(
     totals, output = Totals(), Output(target, model_version_column or canary > 0)
     if differences:
         write_lines(differences, [[ID, "Survived", "probability", "shadow_survived", "shadow_probability"]], "w")
-    for table, position in read_pieces(source, list(kinds), chunk_rows):
+    for table, position in read_chunks(source, list(kinds), chunk_rows):
         checked = check({name: from_text(table[name], kind) for name, kind in kinds.items()}, kinds)
         good = checked.good
         frame = checked.frame if good.all() else checked.frame[good]
         routed = in_canary(frame[ID], canary) if challenger else np.zeros(len(frame), bool)
-        result = answers(frame, routed, model, challenger)
+        result = predict_rows(frame, routed, model, challenger)
         output.write(table[ID].to_pylist(), good, result, checked.reasons)
         totals.rows += len(good)
         totals.scored += len(frame)
@@ -126,7 +130,7 @@ def score_file(
     return totals
 
 
-def answers(frame: pd.DataFrame, routed: np.ndarray, model: Scorer, challenger: Scorer | None) -> pd.DataFrame:
+def predict_rows(frame: pd.DataFrame, routed: np.ndarray, model: Scorer, challenger: Scorer | None) -> pd.DataFrame:
     """survived, probability and version for each row of `frame`; the `routed` ones by the challenger."""
     result = pd.DataFrame({"survived": 0, "probability": 0.0, "version": model.label}, index=frame.index)
     for scorer, mask in ((model, ~routed), (challenger, routed)):
@@ -146,7 +150,7 @@ def in_canary(passenger_ids: pd.Series, share: float) -> np.ndarray:
     if share <= 0:
         return np.zeros(len(passenger_ids), bool)
     digests = (hashlib.sha256(b"canary:%d" % int(key)).digest()[:8] for key in passenger_ids)
-    return np.fromiter((int.from_bytes(digest, "big") / HASHES < share for digest in digests), bool)
+    return np.fromiter((int.from_bytes(digest, "big") / HASH_RANGE < share for digest in digests), bool)
 
 
 def compare(
@@ -183,7 +187,7 @@ class Output:
     def write(self, ids: list[str], good: np.ndarray, result: pd.DataFrame, reasons: np.ndarray) -> None:
         """Append a row for each of `ids`; `result` has those of the `good` ones."""
         if not self.errors and not good.all():
-            self.widen()
+            self.add_error_column()
         columns: list[list[object]] = [[""] * len(ids) for _ in self.header[1:]]
         for column, name in zip(columns, ("survived", "probability", "version"), strict=False):
             values = result[name].tolist()
@@ -194,20 +198,20 @@ class Output:
                     column[place] = value
         if self.errors:
             columns.append(reasons.tolist())
-        ids = [identifier(cell) for cell in ids]
+        ids = [passenger_id_text(cell) for cell in ids]
         write_lines(self.path, zip(ids, *columns, strict=True), "a")
 
-    def widen(self) -> None:
+    def add_error_column(self) -> None:
         """Add the empty column `error`: so far every row was good, and none holds a line break."""
         self.errors = True
-        wide = self.path.with_name(self.path.name + ".wide")
-        with self.path.open(newline="") as narrow, wide.open("w", newline="") as file:
+        widened = self.path.with_name(self.path.name + ".wide")
+        with self.path.open(newline="") as narrow, widened.open("w", newline="") as file:
             file.write(next(narrow).rstrip("\n") + ",error\n")
             file.writelines(line[:-1] + ",\n" for line in narrow)
-        shutil.move(wide, self.path)
+        shutil.move(widened, self.path)
 
 
-def identifier(cell: str) -> str:
+def passenger_id_text(cell: str) -> str:
     cell = cell.strip()
     return "" if cell in MISSING else cell
 

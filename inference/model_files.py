@@ -15,12 +15,12 @@ KINDS = {"double": "number", "float": "number", "long": "whole", "integer": "who
 
 
 class ModelError(Exception):
-    """The model cannot be had, or is not one that may be loaded; the text is meant for the user."""
+    """The model could not be downloaded, or is not one that may be loaded; the text is meant for the user."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A classifier of 0 and 1, and who it is."""
+    """A classifier of 0 and 1, and which model it is."""
 
     classifier: object
     folder: Path
@@ -67,7 +67,7 @@ def fetch(uri: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.MlflowException, OSError) as error:
         cause = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"model {uri} cannot be had ({cause}); train one first, or name another") from None
+        raise ModelError(f"model {uri} could not be downloaded ({cause}); train one first, or name another") from None
 
 
 def read_mlmodel(folder: Path, uri: str) -> dict:
@@ -90,10 +90,11 @@ def skops_file(folder: Path, meta: dict, uri: str) -> Path:
     sklearn, pyfunc = flavors.get("sklearn") or {}, flavors.get("python_function") or {}
     if not sklearn:
         raise ModelError(f"model {uri} is not a scikit-learn model (it has: {', '.join(map(str, flavors))})")
-    form = sklearn.get("serialization_format") or "pickle"  # MLflow's own reading of an absent one
-    if form != "skops":
+    saved_as = sklearn.get("serialization_format") or "pickle"  # MLflow's own reading of an absent one
+    if saved_as != "skops":
         raise ModelError(
-            f"model {uri} is saved as {form}, which can run code when loaded; save it with serialization_format='skops'"
+            f"model {uri} is saved as {saved_as}, which can run code when loaded; "
+            "save it with serialization_format='skops'"
         )
     loader = pyfunc.get("loader_module", "mlflow.sklearn")
     if loader != "mlflow.sklearn" or any(flavor.get("code") for flavor in (sklearn, pyfunc)):

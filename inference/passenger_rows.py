@@ -13,8 +13,8 @@ ID = "PassengerId"
 MISSING = ["", "?", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none"]
 NUMBER, WHOLE, TEXT = "number", "whole", "text"
 NAMES = {NUMBER: "a number", WHOLE: "a whole number", TEXT: "text"}
-LARGEST = 2**53  # up to which a float64 holds every whole number
-SHOWN = 40  # characters of a value that a message repeats
+MAX_EXACT_INTEGER = 2**53  # up to which a float64 holds every whole number
+MAX_SHOWN = 40  # characters of a value that a message repeats
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Cells:
+class ParsedColumn:
     """A column read in its type; all of one length."""
 
     values: np.ndarray  # float64, or object for text; NaN where empty or wrong
     empty: np.ndarray  # booleans
     wrong: np.ndarray  # booleans: not of the type
-    given: Callable[[int], object]  # the cell as it came, by its place
+    raw: Callable[[int], object]  # the cell as it came, by its place
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRows:
     """Rows in the model's types, and for each row the reasons against it, "" where there are none."""
 
     frame: pd.DataFrame  # one row for each input row; cells that could not be read are empty
@@ -75,30 +75,30 @@ class Checked:
         return self.reasons == ""
 
 
-def check(columns: Mapping[str, Cells], kinds: Mapping[str, str]) -> Checked:
+def check(columns: Mapping[str, ParsedColumn], kinds: Mapping[str, str]) -> CheckedRows:
     """Judge each row by itself; `kinds` says NUMBER, WHOLE or TEXT for each column."""
     rows = len(next(iter(columns.values())).values) if columns else 0
     reasons = np.full(rows, "", dtype=object)
     by_column = {}
     for name, cells in columns.items():
         rule = RULES.get(name, Rule())
-        lacking = cells.empty if rule.required or kinds[name] == WHOLE else np.zeros(rows, bool)
-        outside = ~cells.empty & ~cells.wrong & ~within(cells.values, rule)
+        missing = cells.empty if rule.required or kinds[name] == WHOLE else np.zeros(rows, bool)
+        outside = ~cells.empty & ~cells.wrong & ~satisfies(cells.values, rule)
         for mask, text in ((cells.wrong, f"is not {NAMES[kinds[name]]}"), (outside, f"is not {rule}")):
             for place in np.flatnonzero(mask):
-                add(reasons, place, f"{name} {shown(cells.given(place))} {text}")
-        for place in np.flatnonzero(lacking):
-            add(reasons, place, f"{name} is missing")
-        if count := int((lacking | cells.wrong | outside).sum()):
+                add_reason(reasons, place, f"{name} {shorten(cells.raw(place))} {text}")
+        for place in np.flatnonzero(missing):
+            add_reason(reasons, place, f"{name} is missing")
+        if count := int((missing | cells.wrong | outside).sum()):
             by_column[name] = count
-    return Checked(pd.DataFrame({name: cells.values for name, cells in columns.items()}), reasons, by_column)
+    return CheckedRows(pd.DataFrame({name: cells.values for name, cells in columns.items()}), reasons, by_column)
 
 
-def add(reasons: np.ndarray, place: int, text: str) -> None:
+def add_reason(reasons: np.ndarray, place: int, text: str) -> None:
     reasons[place] = f"{reasons[place]}; {text}" if reasons[place] else text
 
 
-def within(values: np.ndarray, rule: Rule) -> np.ndarray:
+def satisfies(values: np.ndarray, rule: Rule) -> np.ndarray:
     """Which values the rule allows."""
     if rule.allowed:
         return pd.Series(values).isin(rule.allowed).to_numpy()
@@ -108,7 +108,7 @@ def within(values: np.ndarray, rule: Rule) -> np.ndarray:
     return fits & (values == np.floor(values)) if rule.whole else fits
 
 
-def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> Cells:
+def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> ParsedColumn:
     """A CSV's column: trimmed, numbers read from text, the usual words for "no value" empty."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -123,9 +123,9 @@ def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> Cells:
         wrong = np.zeros(len(values), bool)
     else:
         values = numbers(text)
-        wrong = ~missing & unfit(values, kind)
+        wrong = ~missing & not_representable(values, kind)
         values[wrong] = np.nan
-    return Cells(values, missing, wrong, lambda place: column[int(place)].as_py())
+    return ParsedColumn(values, missing, wrong, lambda place: column[int(place)].as_py())
 
 
 def numbers(text: pa.Array) -> np.ndarray:
@@ -143,21 +143,21 @@ def number(cell: str | None) -> float:
         return math.nan
 
 
-def from_objects(column: Sequence[object], kind: str) -> Cells:
+def from_objects(column: Sequence[object], kind: str) -> ParsedColumn:
     """A JSON's column: "22" is no number, and only null is empty (with text: also the usual words)."""
     empty = np.array([cell is None or (isinstance(cell, float) and math.isnan(cell)) for cell in column], bool)
     wrong = ~empty & ~np.array([is_text(cell) if kind == TEXT else is_number(cell) for cell in column], bool)
     plain = np.array([None, *column], dtype=object)[1:]  # the None keeps numpy from making lists to rows
     plain[empty | wrong] = np.nan
     if kind == TEXT:
-        lacking = np.array([cell in MISSING for cell in plain], bool)
-        plain[lacking] = np.nan
-        empty |= lacking
+        missing = np.array([cell in MISSING for cell in plain], bool)
+        plain[missing] = np.nan
+        empty |= missing
     else:
         plain = plain.astype(float)
-        wrong |= ~empty & unfit(plain, kind)
+        wrong |= ~empty & not_representable(plain, kind)
         plain[wrong] = np.nan
-    return Cells(plain, empty, wrong, lambda place: column[place])
+    return ParsedColumn(plain, empty, wrong, lambda place: column[place])
 
 
 def is_text(cell: object) -> bool:
@@ -169,15 +169,15 @@ def is_number(cell: object) -> bool:
     return isinstance(cell, int | float | np.number) and not isinstance(cell, bool) and abs(cell) <= 2**63
 
 
-def unfit(values: np.ndarray, kind: str) -> np.ndarray:
+def not_representable(values: np.ndarray, kind: str) -> np.ndarray:
     """Which numbers are not finite, or not whole where they must be."""
     if kind != WHOLE:
         return ~np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > LARGEST)
+        return ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > MAX_EXACT_INTEGER)
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """A value for a message: short, in one line."""
     text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mlflow
 from batch_scoring import Scorer, Totals, score_file
-from csv_pieces import InputError
+from csv_chunks import InputError
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from model_files import LoadedModel, ModelError, load
@@ -36,16 +36,18 @@ def main() -> int:
             if shadow:
                 mlflow.log_artifact(str(differences))
             mlflow.log_metrics(metrics)
-            mlflow.set_tags(who("model", model) | who("challenger", challenger) | who("shadow", shadow))
+            mlflow.set_tags(
+                model_tags("model", model) | model_tags("challenger", challenger) | model_tags("shadow", shadow)
+            )
             mlflow.log_inputs(
-                datasets=[dataset(arguments.input, given(run, "input")), dataset(predictions)],
+                datasets=[dataset(arguments.input, requested_uri(run, "input")), dataset(predictions)],
                 contexts=["scoring", "output"],
                 tags_list=[{}, {}],
             )
     except (InputError, ModelError) as error:
         print(f"{STEP}: {error}", file=sys.stderr)
         return 1
-    report(totals, metrics, model)
+    print_summary(totals, metrics, model)
     return 0
 
 
@@ -104,28 +106,28 @@ def scorer(model: LoadedModel) -> Scorer:
     return Scorer(model.classifier, model.kinds, model.label)
 
 
-def who(role: str, model: LoadedModel | None) -> dict[str, str]:
-    """Tags that say which model it was: model.name, model.version, model.run_id, model.id."""
+def model_tags(role: str, model: LoadedModel | None) -> dict[str, str]:
+    """Tags that identify the model: model.name, model.version, model.run_id, model.id."""
     if model is None:
         return {}
     found = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
     return {f"{role}.{key}": value for key, value in found.items() if value}
 
 
-def given(run: mlflow.ActiveRun, parameter: str) -> str:
-    """A parameter as the user gave it (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
+def requested_uri(run: mlflow.ActiveRun, parameter: str) -> str:
+    """The parameter as requested (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
     words = shlex.split(run.data.params.get(parameter, ""))
     return words[0] if words else ""
 
 
 def dataset(path: Path, source: str = "") -> MetaDataset:
-    """A file as an MLflow dataset: where it came from and the digest of its content, read in pieces."""
+    """A file as an MLflow dataset: where it came from and the digest of its content, read in chunks."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return MetaDataset(LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32])
 
 
-def report(totals: Totals, metrics: dict[str, float], model: LoadedModel) -> None:
+def print_summary(totals: Totals, metrics: dict[str, float], model: LoadedModel) -> None:
     which = f"{model.name} version {model.version}" if model.version else f"model {model.label}"
     scored = f"{totals.scored} of {totals.rows} passengers scored by {which}"
     print(f"{STEP}: {scored}, {totals.survived} predicted to survive")

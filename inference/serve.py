@@ -22,8 +22,8 @@ class ServeError(Exception):
 
 def main() -> int:
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, ignore_signal)
+    signal.signal(signal.SIGINT, ignore_signal)
     started_by_mlflow = "MLFLOW_RUN_ID" in os.environ
     try:
         with mlflow.start_run():
@@ -61,9 +61,9 @@ def refuse_bad_values(arguments: argparse.Namespace) -> None:
             raise ServeError(f"{name}={value} is not a whole number from {low} to {high}")
     try:
         family, kind, _, _, address = socket.getaddrinfo(arguments.host, arguments.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
     except OSError as error:
         where = f"host={arguments.host} port={arguments.port}"
         raise ServeError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
@@ -88,19 +88,19 @@ def serve(folder: Path, arguments: argparse.Namespace) -> None:
     )
 
 
-def stop(signum: int, frame: FrameType | None) -> None:
+def ignore_signal(signum: int, frame: FrameType | None) -> None:
     """Uvicorn raises the signal again after it has stopped: that is an end, not a failure."""
 
 
 def end_with_parent() -> None:
     """Stop when whoever started this run is gone: `mlflow run` that is killed tells its command nothing."""
-    first = started_by()
-    while started_by() == first:
+    initial = parent_processes()
+    while parent_processes() == initial:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def started_by() -> tuple[int, int]:
+def parent_processes() -> tuple[int, int]:
     """The parent's process ID, and where that is only the shell round our command, its parent's too (else 0)."""
     parent = os.getppid()
     try:

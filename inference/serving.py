@@ -21,11 +21,11 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from mlflow.types.schema import AnyType, ColSpec, Schema
 from model_files import LoadedModel, load
-from passenger_rows import WHOLE, Cells, check, from_objects, from_text
+from passenger_rows import WHOLE, ParsedColumn, check, from_objects, from_text
 
 MODEL_VARIABLE, BYTES_VARIABLE = "INFERENCE_SERVED_MODEL", "INFERENCE_MAX_BYTES"
 MAX_BYTES = 32 << 20  # of a request's body
-MOST = 5  # bad rows named in one answer
+MAX_REPORTED_ROWS = 5  # bad rows named in one answer
 CODES = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "REQUEST_TOO_LARGE"}
 CODES |= {415: "UNSUPPORTED_MEDIA_TYPE", 500: "INTERNAL_ERROR", 504: "TIMEOUT"}
 
@@ -36,17 +36,17 @@ Send = Callable[[Message], Awaitable[None]]
 from_csv: ContextVar[bool] = ContextVar("from_csv", default=False)  # of the request being answered
 
 
-def create() -> "PlainErrors":
+def create() -> "ErrorMiddleware":
     """The application, for a uvicorn worker; the model's folder is in the environment."""
     return application(load(os.environ[MODEL_VARIABLE]), int(os.environ.get(BYTES_VARIABLE, MAX_BYTES)))
 
 
-def application(model: LoadedModel, max_bytes: int = MAX_BYTES) -> "PlainErrors":
+def application(model: LoadedModel, max_bytes: int = MAX_BYTES) -> "ErrorMiddleware":
     """The ASGI application that serves `model`: /invocations, /ping, /health, /version."""
-    return PlainErrors(scoring_server.init(ServedModel(model)), list(model.kinds), max_bytes)
+    return ErrorMiddleware(scoring_server.init(ServedModel(model)), list(model.kinds), max_bytes)
 
 
-class AnyCells(Schema):
+class UntypedSchema(Schema):
     """Named columns whose cells are taken as they come, so that whoever judges them still sees what was sent."""
 
     def __init__(self, names: list[str]) -> None:
@@ -64,7 +64,7 @@ class Metadata:
         self.names = names
 
     def get_input_schema(self) -> Schema:
-        return AnyCells(self.names)
+        return UntypedSchema(self.names)
 
     def get_params_schema(self) -> None:
         return None
@@ -77,30 +77,30 @@ class ServedModel:
         self.kinds = model.kinds
         self.metadata = Metadata(list(model.kinds))
         # MLflow's own model object enforces the signature once more, on rows that ours let through.
-        self.model = PyFuncModel(Model.load(str(model.folder)), Predictions(Scorer(model.classifier, model.kinds)))
+        self.model = PyFuncModel(Model.load(str(model.folder)), ScorerModel(Scorer(model.classifier, model.kinds)))
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Raises MlflowException (400) that names the fields and rows which the signature or the rules refuse."""
         frame = as_frame(data, list(self.kinds))
         if missing := [name for name in self.kinds if name not in frame.columns]:
-            raise refusal(f"missing fields: {', '.join(missing)} (null is a value, where the model allows it)")
+            raise bad_request(f"missing fields: {', '.join(missing)} (null is a value, where the model allows it)")
         checked = check({name: self.cells(frame[name], kind) for name, kind in self.kinds.items()}, self.kinds)
         if bad := np.flatnonzero(~checked.good).tolist():
-            shown = [f"row {place + 1}: {checked.reasons[place]}" for place in bad[:MOST]]
-            more = f"; and {len(bad) - MOST} more rows" if len(bad) > MOST else ""
-            raise refusal("; ".join(shown) + more)
+            shown = [f"row {place + 1}: {checked.reasons[place]}" for place in bad[:MAX_REPORTED_ROWS]]
+            more = f"; and {len(bad) - MAX_REPORTED_ROWS} more rows" if len(bad) > MAX_REPORTED_ROWS else ""
+            raise bad_request("; ".join(shown) + more)
         if frame.empty:
             return pd.DataFrame({"Survived": [], "probability": []})
         whole = {name: "int64" for name, kind in self.kinds.items() if kind == WHOLE}
         return self.model.predict(checked.frame.astype(whole))
 
-    def cells(self, column: pd.Series, kind: str) -> Cells:
+    def cells(self, column: pd.Series, kind: str) -> ParsedColumn:
         if from_csv.get():
             return from_text(pa.array(column, pa.string(), from_pandas=True), kind)
         return from_objects(column.tolist(), kind)
 
 
-class Predictions:
+class ScorerModel:
     """A scorer in the form that MLflow's PyFuncModel calls."""
 
     def __init__(self, scorer: Scorer) -> None:
@@ -120,17 +120,17 @@ def as_frame(data: Any, names: list[str]) -> pd.DataFrame:
     try:
         frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
     except (ValueError, TypeError) as error:
-        raise refusal(f"the data is not a table of named columns ({error})") from None
+        raise bad_request(f"the data is not a table of named columns ({error})") from None
     if not frame.columns.is_unique:
-        raise refusal("a column is named more than once")
+        raise bad_request("a column is named more than once")
     return frame
 
 
-def refusal(text: str) -> MlflowException:
+def bad_request(text: str) -> MlflowException:
     return MlflowException(text, error_code=BAD_REQUEST)
 
 
-class PlainErrors:
+class ErrorMiddleware:
     """ASGI layer round the scoring server: refuses what it would stumble over, and rewrites its error answers.
 
     Every answer of 400 or more is {"error_code": …, "message": one sentence}.
@@ -143,24 +143,24 @@ class PlainErrors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = PlainAnswer(send)
+        responder = ErrorResponder(send)
         if scope["path"] == "/invocations" and scope["method"] == "POST":
             kind = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").lower()
             body = await read_body(receive, self.max_bytes)
-            if problem := self.problem(kind, body):
-                await answer.refuse(*problem)
+            if problem := self.find_problem(kind, body):
+                await responder.refuse(*problem)
                 return
             receive = replay(body, receive)
             from_csv.set(kind.startswith("text/csv"))
         try:
-            await self.app(scope, receive, answer)
+            await self.app(scope, receive, responder)
         except Exception:
             # Starlette has answered 500 already and raises for the log's sake; where it has not, that is for us.
-            if not answer.done:
-                await answer.refuse(500, "")
+            if not responder.done:
+                await responder.refuse(500, "")
             raise
 
-    def problem(self, kind: str, body: bytes | None) -> tuple[int, str] | None:
+    def find_problem(self, kind: str, body: bytes | None) -> tuple[int, str] | None:
         """Status and message where the request can be refused before it is parsed in earnest."""
         if body is None:
             return 413, f"the request is larger than {self.max_bytes} bytes; send fewer rows at a time"
@@ -174,10 +174,10 @@ class PlainErrors:
             request = json.loads(body)
         except (ValueError, RecursionError) as error:
             return 400, f"the request is not JSON ({str(error)[:100]})"
-        return self.absent(request)
+        return self.missing_fields(request)
 
-    def absent(self, request: Any) -> tuple[int, str] | None:
-        """Records that lack a field: once they are a table, that cannot be told from null."""
+    def missing_fields(self, request: Any) -> tuple[int, str] | None:
+        """Records that lack a field: in a table, a missing field could not be distinguished from null."""
         if not isinstance(request, dict):
             return 400, "the request is not a JSON object with dataframe_split, dataframe_records, instances or inputs"
         records = next((request[key] for key in ("dataframe_records", "instances", "inputs") if key in request), None)
@@ -191,7 +191,7 @@ class PlainErrors:
         return None
 
 
-class PlainAnswer:
+class ErrorResponder:
     """Sends an answer on as it is, unless it is an error: then only its code and its one sentence."""
 
     def __init__(self, send: Send) -> None:
@@ -210,7 +210,7 @@ class PlainAnswer:
         else:
             self.body += message.get("body", b"")
             if not message.get("more_body"):
-                await self.refuse(self.status, sentence(self.body))
+                await self.refuse(self.status, error_message(self.body))
 
     async def refuse(self, status: int, text: str) -> None:
         self.done = True
@@ -222,7 +222,7 @@ class PlainAnswer:
         await self.send({"type": "http.response.body", "body": body})
 
 
-def sentence(body: bytes) -> str:
+def error_message(body: bytes) -> str:
     """What MLflow's error answer says, without the request's data, advice on its versions and the stack trace."""
     text = body.decode("utf-8", "replace")
     try:
@@ -240,24 +240,24 @@ def sentence(body: bytes) -> str:
 
 async def read_body(receive: Receive, max_bytes: int) -> bytes | None:
     """The request's whole body; None where it is larger than `max_bytes`."""
-    pieces, size = [], 0
+    chunks, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return b""
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
         if size > max_bytes:
             return None
         if not message.get("more_body"):
-            return b"".join(pieces)
+            return b"".join(chunks)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that hands out `body` first."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
+    async def replayed() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return again
+    return replayed

@@ -13,7 +13,7 @@ from monitored_files import MonitoringError
 
 # All that a model may hold beyond what skops trusts by itself (as in inference): plain data types, pure functions.
 TRUSTED_TYPES = ("numpy.dtype", "numpy.ravel", "numpy.sum", "sklearn.tree._tree.Tree")
-COMPARED = ("accuracy", "roc_auc", "log_loss", "brier")
+COMPARED_METRICS = ("accuracy", "roc_auc", "log_loss", "brier")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Lineage:
             ) from None
 
 
-def find(uri: str) -> Lineage:
+def find_lineage(uri: str) -> Lineage:
     """The lineage of a model in the registry, of a run, or in a folder.
 
     Raises:
@@ -69,12 +69,12 @@ def find(uri: str) -> Lineage:
 
 
 def score_holdout(lineage: Lineage) -> pd.DataFrame:
-    """The model's own predictions for people it was not trained on: Survived, probability.
+    """The model's own predictions for passengers it was not trained on: Survived, probability.
 
-    What it says of its training rows would look surer than anything it says later.
+    Its predictions for its training rows would be more confident than its later predictions.
 
     Raises:
-        MonitoringError: the model or its holdout cannot be had, or the model is not one that may be loaded.
+        MonitoringError: the model or its holdout could not be downloaded, or the model may not be loaded.
     """
     import skops.io
 

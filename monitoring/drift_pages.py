@@ -35,7 +35,7 @@ def as_row(finding: Finding) -> dict:
         "name": finding.name,
         "test": finding.test,
         "statistic": rounded(finding.statistic),
-        "least": finding.least,
+        "least": finding.min_effect,
         "p_value": rounded(finding.p_value),
         "adjusted_p_value": rounded(finding.adjusted_p_value),
         "drifted": finding.drifted,
@@ -61,7 +61,7 @@ def headline(verdict: Verdict) -> str:
 
 
 def summary(content: dict, sentence: str) -> str:
-    """The verdict as a piece of HTML; everything in it is escaped."""
+    """The verdict as an HTML fragment; everything in it is escaped."""
     rows = "".join(row_html(row) for row in content["comparisons"])
     figures = "".join(
         f"<tr><td>{html.escape(name)}</td><td class=number>{figure(value)}</td></tr>"

@@ -1,4 +1,4 @@
-"""Evidently's own report, deciding as we do; a process of its own: `python evidently_report.py FOLDER`.
+"""Evidently's own report with this step's decisions; a process of its own: `python evidently_report.py FOLDER`.
 
 It reads reference.parquet, current.parquet and request.json in FOLDER, and writes evidently.html and evidently.json.
 A process of its own, because Evidently's order of categories follows Python's hash seed, which is fixed at the start.
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from drift import CATEGORY, NUMBER, text
+from drift import CATEGORY, NUMBER, as_categories
 
 IDENTIFIERS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=metric_)[0-9a-f]{32}")
 
@@ -26,19 +26,19 @@ def make_report(
     reference: pd.DataFrame,
     current: pd.DataFrame,
     kinds: dict[str, str],
-    decided: dict[str, tuple[float, bool]],
+    decisions: dict[str, tuple[float, bool]],
     alpha: float,
 ) -> tuple[str, dict]:
-    """Evidently's HTML and its metrics; `decided`: each column's adjusted p-value, and whether it has drifted.
+    """Evidently's HTML and its metrics; `decisions`: each column's adjusted p-value, and whether it has drifted.
 
     Raises:
         ReportError: with Evidently's last words.
     """
     for name, frame in (("reference", reference), ("current", current)):
-        prepared(frame, kinds).to_parquet(folder / f"{name}.parquet")
+        prepare(frame, kinds).to_parquet(folder / f"{name}.parquet")
     request = {
-        "kinds": {harmless(name): kind for name, kind in kinds.items()},
-        "decided": {harmless(name): decision for name, decision in decided.items()},
+        "kinds": {escape_markup(name): kind for name, kind in kinds.items()},
+        "decided": {escape_markup(name): decision for name, decision in decisions.items()},
         "alpha": alpha,
     }
     (folder / "request.json").write_text(json.dumps(request))
@@ -49,18 +49,20 @@ def make_report(
     return (folder / "evidently.html").read_text(), json.loads((folder / "evidently.json").read_text())
 
 
-def prepared(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+def prepare(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     """The columns as Evidently gets them.
 
     A missing category is a category, as in our test; and the place of None in a set changes from process to process.
     """
     columns = {}
     for name, kind in kinds.items():
-        columns[harmless(name)] = text(frame[name]).map(harmless) if kind == CATEGORY else frame[name]
+        columns[escape_markup(name)] = (
+            as_categories(frame[name]).map(escape_markup) if kind == CATEGORY else frame[name]
+        )
     return pd.DataFrame(columns)
 
 
-def harmless(value: str) -> str:
+def escape_markup(value: str) -> str:
     """Text that cannot end Evidently's script in the page, into which it is written as it is."""
     return value.replace("<", "(").replace(">", ")")
 
@@ -77,27 +79,27 @@ def main() -> None:
         numerical_columns=[name for name, kind in kinds.items() if kind == NUMBER],
         categorical_columns=[name for name, kind in kinds.items() if kind == CATEGORY],
     )
-    sets = [
+    datasets = [
         Dataset.from_pandas(pd.read_parquet(folder / f"{name}.parquet"), data_definition=definition)
         for name in ("current", "reference")
     ]
     drift = DataDriftPreset(columns=list(request["decided"]), method="holm", threshold=request["alpha"])
-    snapshot = Report([drift, DataSummaryPreset(columns=list(kinds))], include_tests=False).run(*sets)
-    (folder / "evidently.html").write_text(numbered(snapshot.get_html_str(as_iframe=False)))
+    snapshot = Report([drift, DataSummaryPreset(columns=list(kinds))], include_tests=False).run(*datasets)
+    (folder / "evidently.html").write_text(with_stable_ids(snapshot.get_html_str(as_iframe=False)))
     (folder / "evidently.json").write_text(json.dumps(snapshot.dict()["metrics"], default=str))
 
 
-def register(decided: dict[str, tuple[float, bool]]) -> None:
+def register(decisions: dict[str, tuple[float, bool]]) -> None:
     """Make our decision the test that Evidently's method "holm" asks."""
     from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
     from evidently.legacy.core import ColumnType
 
     kinds = [ColumnType.Numerical, ColumnType.Categorical]
     test = StatTest(name="holm", display_name="Holm-adjusted p-value", allowed_feature_types=kinds)
-    register_stattest(test, default_impl=lambda before, after, kind, threshold: tuple(decided[after.name]))
+    register_stattest(test, default_impl=lambda before, after, kind, threshold: tuple(decisions[after.name]))
 
 
-def numbered(page: str) -> str:
+def with_stable_ids(page: str) -> str:
     """The page with its random identifiers numbered in order of appearance."""
     names: dict[str, str] = {}
     return IDENTIFIERS.sub(lambda match: names.setdefault(match[0], f"id{len(names) + 1}"), page)

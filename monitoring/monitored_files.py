@@ -7,7 +7,7 @@ import pandas as pd
 
 KEY, TARGET = "PassengerId", "Survived"
 MISSING = ["?", "-", ""]  # beside what pandas takes for missing
-CHUNK = 50_000  # rows
+CHUNK_ROWS = 50_000
 
 
 class MonitoringError(Exception):
@@ -24,12 +24,12 @@ def read_list(path: Path, needed: list[str], max_rows: int) -> tuple[pd.DataFram
         lines = count_lines(path)
         step = max(1, -(-lines // max_rows))
         kept, rows = [], 0
-        pieces = pd.read_csv(
-            path, dtype=str, na_values=MISSING, chunksize=CHUNK, encoding="utf-8-sig", skipinitialspace=True
+        chunks = pd.read_csv(
+            path, dtype=str, na_values=MISSING, chunksize=CHUNK_ROWS, encoding="utf-8-sig", skipinitialspace=True
         )
-        for piece in pieces:
-            kept.append(piece[(piece.index.to_numpy() % step) == 0])
-            rows += len(piece)
+        for chunk in chunks:
+            kept.append(chunk[(chunk.index.to_numpy() % step) == 0])
+            rows += len(chunk)
     except OSError as error:
         raise MonitoringError(f"{str(path)!r} cannot be read ({error.strerror}); give a CSV file's path") from None
     except (ValueError, pd.errors.ParserError) as error:  # UnicodeDecodeError and EmptyDataError are ValueErrors
@@ -85,18 +85,20 @@ def live_metrics(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, f
         twice = labels[KEY][labels[KEY].duplicated()].iloc[0]
         raise MonitoringError(f"labels has {KEY} {twice} more than once; keep one row for each passenger")
     scored = predictions[predictions["probability"].notna() & predictions[TARGET].notna()]
-    both = scored.merge(pd.DataFrame({KEY: labels[KEY], "outcome": outcome}), on=KEY)
-    if both.empty:
+    labelled = scored.merge(pd.DataFrame({KEY: labels[KEY], "outcome": outcome}), on=KEY)
+    if labelled.empty:
         return {"live_rows": 0}
-    return {"live_rows": len(both)} | {f"live_{name}": value for name, value in judge(both).items()}
+    return {"live_rows": len(labelled)} | {
+        f"live_{name}": value for name, value in classification_metrics(labelled).items()
+    }
 
 
-def judge(both: pd.DataFrame) -> dict[str, float]:
+def classification_metrics(labelled: pd.DataFrame) -> dict[str, float]:
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-    outcome = both["outcome"].to_numpy(int)
-    survived = pd.to_numeric(both[TARGET]).to_numpy(int)
-    probability = pd.to_numeric(both["probability"]).to_numpy(float)
+    outcome = labelled["outcome"].to_numpy(int)
+    survived = pd.to_numeric(labelled[TARGET]).to_numpy(int)
+    probability = pd.to_numeric(labelled["probability"]).to_numpy(float)
     found = {
         "accuracy": float((outcome == survived).mean()),
         "log_loss": float(log_loss(outcome, probability, labels=[0, 1])),

@@ -17,8 +17,8 @@ from pathlib import Path
 import drift_pages
 import mlflow
 import pandas as pd
-from champion_lineage import COMPARED, Lineage, find, score_holdout
-from drift import Finding, Verdict, compare, compare_accuracy, compare_numbers, decide, kinds_of
+from champion_lineage import COMPARED_METRICS, Lineage, find_lineage, score_holdout
+from drift import Finding, Verdict, column_kinds, compare, compare_accuracy, compare_numbers, decide
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.exceptions import MlflowException
@@ -29,8 +29,8 @@ PREDICTED = [KEY, TARGET, "probability"]
 
 
 @dataclass
-class Story:
-    """What is found on the way to the verdict."""
+class Results:
+    """What the comparisons found, gathered for the verdict and the report."""
 
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)  # become metrics
@@ -91,42 +91,42 @@ def refuse_bad_values(arguments: argparse.Namespace) -> None:
 
 def monitor(arguments: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) -> Verdict:
     """Read, compare, decide, report."""
-    story, lineage = Story(), trace(arguments)
+    results, lineage = Results(), find_lineage_if_needed(arguments)
     reference_file = fetch(arguments.reference) if arguments.reference else lineage.artifact("train.csv")
     before, rows_before = read_list(reference_file, [], arguments.max_rows)
-    kinds = chosen(arguments.columns, kinds_of(as_typed(before, before)[0]))
+    kinds = select_columns(arguments.columns, column_kinds(as_typed(before, before)[0]))
     after, rows_after = read_list(arguments.current, list(kinds), arguments.max_rows)
     reference, current = as_typed(before[list(kinds)], after)
-    story.findings = compare(reference, current, kinds, arguments.min_effect)
+    results.findings = compare(reference, current, kinds, arguments.min_effect)
     for name in kinds:
-        story.figures[f"missing_share_{name}"] = float(current[name].isna().mean())
+        results.figures[f"missing_share_{name}"] = float(current[name].isna().mean())
     if arguments.predictions:
         predictions = read_list(fetch(arguments.predictions), PREDICTED, arguments.max_rows)[0]
-        story.figures["unscored_share"] = float(predictions["probability"].isna().mean())
-        compare_predictions(story, arguments, lineage, predictions)
+        results.figures["unscored_share"] = float(predictions["probability"].isna().mean())
+        compare_predictions(results, arguments, lineage, predictions)
         if arguments.labels:
-            compare_with_labels(story, arguments, lineage, predictions)
-    verdict = decide(story.findings, arguments.alpha, rows_before, rows_after, arguments.min_rows)
-    write(arguments, verdict, story, folder, reference, current, kinds)
-    mlflow.log_metrics(metrics(verdict, story))
+            compare_with_labels(results, arguments, lineage, predictions)
+    verdict = decide(results.findings, arguments.alpha, rows_before, rows_after, arguments.min_rows)
+    write_reports(arguments, verdict, results, folder, reference, current, kinds)
+    mlflow.log_metrics(metrics(verdict, results))
     if lineage:
         mlflow.set_tags(
             {"model.run_id": lineage.run_id} | ({"model.version": lineage.version} if lineage.version else {})
         )
     origin = arguments.reference or f"runs:/{lineage.run_id}/train.csv"
     mlflow.log_inputs(
-        datasets=[dataset(arguments.current, given(run, "current")), dataset(reference_file, origin)],
+        datasets=[dataset(arguments.current, requested_uri(run, "current")), dataset(reference_file, origin)],
         contexts=["monitoring", "reference"],
         tags_list=[{}, {}],
     )
-    tell(verdict, story)
+    print_summary(verdict, results)
     return verdict
 
 
-def trace(arguments: argparse.Namespace) -> Lineage | None:
+def find_lineage_if_needed(arguments: argparse.Namespace) -> Lineage | None:
     """The model's lineage; None where it is not there and not needed."""
     try:
-        return find(arguments.model)
+        return find_lineage(arguments.model)
     except MonitoringError:
         if arguments.reference and not arguments.labels:
             return None
@@ -141,10 +141,10 @@ def fetch(uri: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (MlflowException, OSError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise MonitoringError(f"{uri!r} cannot be had ({reason}); give a path or an artifact URI") from None
+        raise MonitoringError(f"{uri!r} could not be downloaded ({reason}); give a path or an artifact URI") from None
 
 
-def chosen(columns: str, kinds: dict[str, str]) -> dict[str, str]:
+def select_columns(columns: str, kinds: dict[str, str]) -> dict[str, str]:
     """The columns to compare: those asked for, or all that can be."""
     names = [name.strip() for name in columns.split(",") if name.strip()]
     if unknown := [name for name in names if name not in kinds]:
@@ -156,66 +156,74 @@ def chosen(columns: str, kinds: dict[str, str]) -> dict[str, str]:
 
 
 def compare_predictions(
-    story: Story, arguments: argparse.Namespace, lineage: Lineage | None, predictions: pd.DataFrame
+    results: Results, arguments: argparse.Namespace, lineage: Lineage | None, predictions: pd.DataFrame
 ) -> None:
-    """Live probabilities against those for people whom the model had not seen at training either."""
+    """Live probabilities against those for the holdout, which the model had not seen at training either."""
     if arguments.reference_predictions:
-        expected = read_list(fetch(arguments.reference_predictions), ["probability"], arguments.max_rows)[0]
+        reference = read_list(fetch(arguments.reference_predictions), ["probability"], arguments.max_rows)[0]
     elif lineage:
-        expected = score_holdout(lineage)
+        reference = score_holdout(lineage)
     else:
-        story.notes.append("Drift of the predictions was not judged: no reference_predictions, no model.")
+        results.notes.append("Drift of the predictions was not judged: no reference_predictions, no model.")
         return
-    before, after = (pd.to_numeric(one["probability"], errors="coerce").dropna() for one in (expected, predictions))
+    before, after = (
+        pd.to_numeric(frame["probability"], errors="coerce").dropna() for frame in (reference, predictions)
+    )
     if len(after):
-        story.figures["mean_probability"] = float(after.mean())
-        story.figures["mean_probability_reference"] = float(before.mean())
+        results.figures["mean_probability"] = float(after.mean())
+        results.figures["mean_probability_reference"] = float(before.mean())
     if finding := compare_numbers("prediction", before, after, arguments.min_effect):
-        story.findings.append(finding)
+        results.findings.append(finding)
     else:
-        story.notes.append(f"Drift of the predictions was not judged: {len(after)} against {len(before)} are too few.")
+        results.notes.append(
+            f"Drift of the predictions was not judged: {len(after)} against {len(before)} are too few."
+        )
 
 
 def compare_with_labels(
-    story: Story, arguments: argparse.Namespace, lineage: Lineage, predictions: pd.DataFrame
+    results: Results, arguments: argparse.Namespace, lineage: Lineage, predictions: pd.DataFrame
 ) -> None:
     """Live metrics beside those at training, and whether the accuracy has fallen: concept drift."""
     labels = read_list(fetch(arguments.labels), [KEY, TARGET], arguments.max_rows)[0]
     live = live_metrics(predictions, labels)
-    story.figures |= live
-    training = {name: lineage.metrics[name] for name in COMPARED if name in lineage.metrics}
-    story.figures |= {f"training_{name}": value for name, value in training.items()}
+    results.figures |= live
+    training = {name: lineage.metrics[name] for name in COMPARED_METRICS if name in lineage.metrics}
+    results.figures |= {f"training_{name}": value for name, value in training.items()}
     rows, held_out = int(live["live_rows"]), int(lineage.metrics.get("rows_holdout", 0))
     if rows < arguments.min_rows:
-        story.notes.append(
+        results.notes.append(
             f"The live accuracy was not judged: {rows} labelled passengers are too few; min_rows={arguments.min_rows}."
         )
     elif not held_out or "accuracy" not in training:
-        story.notes.append("The live accuracy was not judged: the training run has no accuracy, rows_holdout.")
+        results.notes.append("The live accuracy was not judged: the training run has no accuracy, rows_holdout.")
     else:
         right = (round(training["accuracy"] * held_out), held_out, round(live["live_accuracy"] * rows), rows)
-        story.findings.append(compare_accuracy(*right, least=arguments.max_accuracy_drop))
+        results.findings.append(compare_accuracy(*right, min_effect=arguments.max_accuracy_drop))
 
 
-def write(
+def write_reports(
     arguments: argparse.Namespace,
     verdict: Verdict,
-    story: Story,
+    results: Results,
     folder: Path,
     reference: pd.DataFrame,
     current: pd.DataFrame,
     kinds: dict[str, str],
 ) -> None:
     """drift.html and drift.json, whole, as the run's artifacts."""
-    content = drift_pages.as_dict(verdict, story.figures, story.notes, arguments.alpha)
+    content = drift_pages.as_dict(verdict, results.figures, results.notes, arguments.alpha)
     summary = drift_pages.summary(content, drift_pages.headline(verdict))
     page = drift_pages.page(summary)
     if arguments.report == "true":
         from evidently_report import ReportError, make_report
 
-        decided = {one.name: (one.adjusted_p_value, one.drifted) for one in verdict.findings if one.name in kinds}
+        decisions = {
+            finding.name: (finding.adjusted_p_value, finding.drifted)
+            for finding in verdict.findings
+            if finding.name in kinds
+        }
         try:
-            evidently, content["evidently"] = make_report(folder, reference, current, kinds, decided, arguments.alpha)
+            evidently, content["evidently"] = make_report(folder, reference, current, kinds, decisions, arguments.alpha)
         except ReportError as error:
             raise MonitoringError(f"Evidently could not make its report ({error}); report=false goes without") from None
         page = evidently.replace("<body>", f"<body>\n{summary}", 1)
@@ -226,21 +234,25 @@ def write(
     mlflow.log_artifacts(str(outputs))
 
 
-def metrics(verdict: Verdict, story: Story) -> dict[str, float]:
+def metrics(verdict: Verdict, results: Results) -> dict[str, float]:
     """drift_detected and drifted_share; each comparison's statistic and p-value; the figures."""
-    found = {
+    values = {
         "drift_detected": int(verdict.drift_detected),
         "drifted_share": verdict.drifted_share,
         "too_few_rows": int(bool(verdict.too_few)),
         "rows_reference": verdict.rows_reference,
         "rows_current": verdict.rows_current,
     }
-    for one in verdict.findings:
-        name = metric_name(one.name)
-        found |= {f"statistic_{name}": one.statistic, f"p_value_{name}": one.p_value, f"drift_{name}": int(one.drifted)}
-        if one.name == "accuracy":
-            found["concept_drift"] = int(one.drifted)
-    return found | {metric_name(name): value for name, value in story.figures.items()}
+    for finding in verdict.findings:
+        name = metric_name(finding.name)
+        values |= {
+            f"statistic_{name}": finding.statistic,
+            f"p_value_{name}": finding.p_value,
+            f"drift_{name}": int(finding.drifted),
+        }
+        if finding.name == "accuracy":
+            values["concept_drift"] = int(finding.drifted)
+    return values | {metric_name(name): value for name, value in results.figures.items()}
 
 
 def metric_name(name: str) -> str:
@@ -248,23 +260,23 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w.:/-]", "_", name)
 
 
-def given(run: mlflow.ActiveRun, parameter: str) -> str:
-    """A parameter as the user gave it (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
+def requested_uri(run: mlflow.ActiveRun, parameter: str) -> str:
+    """The parameter as requested (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
     words = shlex.split(run.data.params.get(parameter, ""))
     return words[0] if words else ""
 
 
 def dataset(path: Path, source: str = "") -> MetaDataset:
-    """A file as an MLflow dataset: where it came from and the digest of its content, read in pieces."""
+    """A file as an MLflow dataset: where it came from and the digest of its content, read in chunks."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return MetaDataset(LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32])
 
 
-def tell(verdict: Verdict, story: Story) -> None:
-    """For people, then, as the last line, for an alerting system."""
+def print_summary(verdict: Verdict, results: Results) -> None:
+    """Print the result for people and, as the last line, as JSON for an alerting system."""
     print(f"{STEP}: {verdict.rows_current} current rows against {verdict.rows_reference}")
-    for note in story.notes:
+    for note in results.notes:
         print(f"{STEP}: {note}")
     print(f"{STEP}: {drift_pages.headline(verdict)}")
     line = {
@@ -275,7 +287,7 @@ def tell(verdict: Verdict, story: Story) -> None:
         "rows_current": verdict.rows_current,
         "too_few": verdict.too_few,
     }
-    line |= {name: drift_pages.rounded(value) for name, value in story.figures.items() if name.startswith("live_")}
+    line |= {name: drift_pages.rounded(value) for name, value in results.figures.items() if name.startswith("live_")}
     print(json.dumps(line), flush=True)
 
 

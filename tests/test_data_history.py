@@ -6,26 +6,26 @@ import io
 from pathlib import Path
 
 import pytest
-from data_versions import Making, TrainedModel, table, versions
+from data_versions import ProducingRun, TrainedModel, format_table, versions
 from make_sample import passengers, write
 
 RAW, CLEAN, GROWN = (hashlib.sha256(name.encode()).hexdigest() for name in ("raw", "clean", "grown"))
 QUICK = ["training.cv_repeats=0", "training.plots=false", "training.model=logistic_regression"]
 
 
-def makings() -> list[Making]:
+def producing_runs() -> list[ProducingRun]:
     return [
-        Making(RAW, "data.csv", "runs:/a/data.csv", "2024-01-01T00:00:00Z", 5, "https://example.org/list.csv"),
-        Making(CLEAN, "clean_data.csv", "runs:/b/clean_data.csv", "2024-01-02T00:00:00Z", 4,
-               read={RAW[:32]: "runs:/a/data.csv"}),
-        Making(GROWN, "clean_data.csv", "runs:/c/clean_data.csv", "2024-01-03T00:00:00Z", 6,
-               read={CLEAN[:32]: "runs:/b/clean_data.csv", "f" * 32: "/in/labels.csv"}),
+        ProducingRun(RAW, "data.csv", "runs:/a/data.csv", "2024-01-01T00:00:00Z", 5, "https://example.org/list.csv"),
+        ProducingRun(CLEAN, "clean_data.csv", "runs:/b/clean_data.csv", "2024-01-02T00:00:00Z", 4,
+               inputs={RAW[:32]: "runs:/a/data.csv"}),
+        ProducingRun(GROWN, "clean_data.csv", "runs:/c/clean_data.csv", "2024-01-03T00:00:00Z", 6,
+               inputs={CLEAN[:32]: "runs:/b/clean_data.csv", "f" * 32: "/in/labels.csv"}),
     ]  # fmt: skip
 
 
 def test_a_version_names_its_source_through_all_steps_and_the_models_of_all_that_was_made_of_it():
     models = [TrainedModel("titanic", "10", GROWN, ("champion",)), TrainedModel("titanic", "9", CLEAN)]
-    raw, clean, grown = versions(reversed(makings()), models)
+    raw, clean, grown = versions(reversed(producing_runs()), models)
     assert (raw["rows"], raw["source"], raw["models"]) == (
         "5", "https://example.org/list.csv", "titanic 9, titanic 10 @champion",
     )  # fmt: skip
@@ -36,20 +36,22 @@ def test_a_version_names_its_source_through_all_steps_and_the_models_of_all_that
 
 
 def test_the_same_content_is_one_version_however_often_it_is_made():
-    again = Making(RAW, "data.csv", "runs:/z/data.csv", "2025-01-01T00:00:00Z", 5, "https://example.net/copy.csv")
-    (row,) = versions([again, makings()[0]], [])
+    again = ProducingRun(RAW, "data.csv", "runs:/z/data.csv", "2025-01-01T00:00:00Z", 5, "https://example.net/copy.csv")
+    (row,) = versions([again, producing_runs()[0]], [])
     assert (row["when"], row["uri"]) == ("2024-01-01T00:00:00Z", "runs:/z/data.csv")
     assert row["source"] == "https://example.org/list.csv + https://example.net/copy.csv"
 
 
 def test_a_list_that_was_clean_already_is_its_own_ancestor_and_that_is_no_circle():
-    same = Making(RAW, "clean_data.csv", "runs:/b/clean_data.csv", "2024-01-02T00:00:00Z", 5, read={RAW[:32]: "x"})
-    (row,) = versions([makings()[0], same], [TrainedModel("titanic", "1", RAW)])
+    same = ProducingRun(
+        RAW, "clean_data.csv", "runs:/b/clean_data.csv", "2024-01-02T00:00:00Z", 5, inputs={RAW[:32]: "x"}
+    )
+    (row,) = versions([producing_runs()[0], same], [TrainedModel("titanic", "1", RAW)])
     assert (row["file"], row["models"]) == ("data.csv, clean_data.csv", "titanic 1")
 
 
 def test_the_table_has_a_line_for_each_version():
-    lines = table(versions(makings(), [])).splitlines()
+    lines = format_table(versions(producing_runs(), [])).splitlines()
     assert lines[0].split()[:3] == ["sha256", "when", "rows"]
     assert [line.split()[0] for line in lines[1:]] == [RAW[:12], CLEAN[:12], GROWN[:12]]
 

@@ -48,7 +48,10 @@ def test_inference_scores_the_values_that_data_cleaning_lets_through(name):
     if check.name == "isin":
         assert set(rule.allowed) == set(check.statistics["allowed_values"])
     elif name == schema.KEY:
-        assert (rule.low, passenger_rows.LARGEST) == (check.statistics["min_value"], check.statistics["max_value"])
+        assert (rule.low, passenger_rows.MAX_EXACT_INTEGER) == (
+            check.statistics["min_value"],
+            check.statistics["max_value"],
+        )
     else:
         assert (rule.low, rule.high) == (check.statistics["min_value"], check.statistics["max_value"])
         assert rule.whole == (schema.kind(name) == "whole number")
@@ -62,9 +65,9 @@ def test_a_cell_that_data_cleaning_takes_for_empty_is_empty_to_inference_too():
 
 
 def schema_missing() -> list[str]:
-    from cleaning import MISSING
+    from cleaning import MISSING_TEXTS
 
-    return MISSING.to_pylist()
+    return MISSING_TEXTS.to_pylist()
 
 
 def test_training_reads_whole_numbers_where_the_schema_has_them():

@@ -10,23 +10,23 @@ from tqdm import tqdm
 from training_data import FEATURES, TARGET
 from training_metrics import score
 
-Fit = Callable[[pd.DataFrame], ClassifierMixin]  # passengers with their outcome -> a fitted classifier
+FitFunction = Callable[[pd.DataFrame], ClassifierMixin]  # passengers with their outcome -> a fitted classifier
 
 
-def cross_validate(fit: Fit, passengers: pd.DataFrame, folds: int, repeats: int, seed: int) -> pd.DataFrame:
-    """The metrics of `score` (columns) on each of `folds` times `repeats` parts (rows), fitted on the others.
+def cross_validate(fit: FitFunction, passengers: pd.DataFrame, folds: int, repeats: int, seed: int) -> pd.DataFrame:
+    """The metrics of `score` (columns) on each of `folds` times `repeats` validation folds (rows), fitted on the rest.
 
-    `fit` is called with the training part of a fold alone, so that a search inside it is nested: the part that judges
-    has had no say in what was chosen.
+    `fit` is called with the training part of a fold alone, so that a search inside it is nested: the
+    validation fold takes no part in what is chosen.
     """
-    parts = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
+    splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
     rows = []
     for train, test in tqdm(
-        parts.split(passengers, passengers[TARGET]), "cross-validation", folds * repeats, leave=False, disable=None
+        splitter.split(passengers, passengers[TARGET]), "cross-validation", folds * repeats, leave=False, disable=None
     ):
-        held = passengers.iloc[test]
-        probability = fit(passengers.iloc[train]).predict_proba(held[FEATURES])[:, 1]
-        rows.append(score(held[TARGET].to_numpy(), probability))
+        validation = passengers.iloc[test]
+        probability = fit(passengers.iloc[train]).predict_proba(validation[FEATURES])[:, 1]
+        rows.append(score(validation[TARGET].to_numpy(), probability))
     return pd.DataFrame(rows)
 
 

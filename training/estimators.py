@@ -39,13 +39,13 @@ DEFAULTS["soft_vote"] = {
 
 @dataclass(frozen=True)
 class Range:
-    """Values a hyperparameter may have: a type and inclusive bounds (`over`: the lower one is exclusive)."""
+    """Values a hyperparameter may have: a type and inclusive bounds (`exclusive_low`: the lower one is exclusive)."""
 
     kind: type
     low: float
     high: float
-    over: bool = False
-    none: bool = False  # the word "none" stands for no limit
+    exclusive_low: bool = False
+    or_none: bool = False  # the word "none" stands for no limit
 
     def parse(self, text: str) -> object:
         """The value that `text` means.
@@ -53,30 +53,34 @@ class Range:
         Raises:
             ValueError: not of the type, or out of bounds.
         """
-        if self.none and text.strip().lower() == "none":
+        if self.or_none and text.strip().lower() == "none":
             return None
         value = self.kind(text)
-        if not math.isfinite(value) or not (self.low < value if self.over else self.low <= value) or value > self.high:
+        if (
+            not math.isfinite(value)
+            or not (self.low < value if self.exclusive_low else self.low <= value)
+            or value > self.high
+        ):
             raise ValueError(text)
         return value
 
     def __str__(self) -> str:
         kind = "a whole number" if self.kind is int else "a number"
-        low = f"over {self.low:g}" if self.over else f"from {self.low:g}"
-        return f"{kind} {low} to {self.high:g}" + (" or none" if self.none else "")
+        low = f"over {self.low:g}" if self.exclusive_low else f"from {self.low:g}"
+        return f"{kind} {low} to {self.high:g}" + (" or none" if self.or_none else "")
 
 
 RANGES = {
     "n_estimators": Range(int, 1, 10_000),
-    "max_depth": Range(int, 1, 100, none=True),
+    "max_depth": Range(int, 1, 100, or_none=True),
     "min_samples_leaf": Range(int, 1, 10_000),
-    "learning_rate": Range(float, 0, 1, over=True),
-    "subsample": Range(float, 0, 1, over=True),
-    "C": Range(float, 0, 1e6, over=True),
+    "learning_rate": Range(float, 0, 1, exclusive_low=True),
+    "subsample": Range(float, 0, 1, exclusive_low=True),
+    "C": Range(float, 0, 1e6, exclusive_low=True),
 }
 
 
-def hyperparameters(model: str, given: dict[str, str]) -> dict[str, object]:
+def hyperparameters(model: str, texts: dict[str, str]) -> dict[str, object]:
     """The model's hyperparameters: its defaults, and over them what is given as text ("" is not given).
 
     Raises:
@@ -86,7 +90,7 @@ def hyperparameters(model: str, given: dict[str, str]) -> dict[str, object]:
     if model not in DEFAULTS:
         problems.append(f"model={model!r} is not one of {', '.join(DEFAULTS)}")
     values = dict(DEFAULTS.get(model, {}))
-    for name, text in given.items():
+    for name, text in texts.items():
         if not str(text).strip():
             continue
         try:

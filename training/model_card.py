@@ -105,14 +105,14 @@ def slice_table(holdout: pd.DataFrame, probability: np.ndarray) -> str:
     rows = []
     for column in ("sex", "class", "age"):
         for value, part in frame.groupby(column, sort=True):
-            right = (part["survived"] == part["predicted"]).mean()
+            accuracy = (part["survived"] == part["predicted"]).mean()
             rows.append(
                 [
                     f"{column}: {escape(str(value))}",
                     str(len(part)),
                     f"{part['survived'].mean():.2f}",
                     f"{part['predicted'].mean():.2f}",
-                    f"{right:.3f}",
+                    f"{accuracy:.3f}",
                 ]
             )
     return table(["slice", "passengers", "survived", "predicted to survive", "accuracy"], rows)

@@ -24,7 +24,7 @@ from sklearn.base import ClassifierMixin
 from threadpoolctl import threadpool_limits
 from training_data import DECIMALS, FEATURES, INTEGERS, TARGET, Split, TrainingError, read_passengers, split
 from training_metrics import score
-from training_settings import Settings, check
+from training_settings import Settings, parse_settings
 
 STEP = "training"
 PACKAGES = ["mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops"]  # what a saved model needs to answer
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
         with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-            settings = check({name: str(value) for name, value in vars(arguments).items()})
+            settings = parse_settings({name: str(value) for name, value in vars(arguments).items()})
             with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
                 train(run, arguments.input, settings, Path(folder))
     except TrainingError as error:
@@ -63,13 +63,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(run: mlflow.ActiveRun, path: Path, settings: Settings, folder: Path) -> None:
-    """Read, split, cross-validate, fit, judge, save."""
+    """Read, split, cross-validate, fit, evaluate on the holdout, save."""
     if unused := sorted(settings.fixed - set(settings.values)):
         print(f"{STEP}: {settings.model} has no {', '.join(unused)}, which is left unused")
     folds = settings.cv_folds if settings.cv_repeats else 2
     parts = split(read_passengers(path), settings.test_size, settings.split_seed, smallest_class=folds)
-    cv = estimate(parts.train, settings)
-    settings = choose(parts.train, settings, folder)
+    cv = cross_validated_metrics(parts.train, settings)
+    settings = tune(parts.train, settings, folder)
     model = fit(parts.train, settings)
     probability = model.predict_proba(parts.holdout[FEATURES])[:, 1]
     results = score(parts.holdout[TARGET].to_numpy(), probability)
@@ -97,18 +97,18 @@ def fit(passengers: pd.DataFrame, settings: Settings) -> ClassifierMixin:
     return build(settings.model, settings.values, settings.seed).fit(passengers[FEATURES], passengers[TARGET])
 
 
-def estimate(train: pd.DataFrame, settings: Settings) -> dict[str, float]:
+def cross_validated_metrics(train: pd.DataFrame, settings: Settings) -> dict[str, float]:
     """Cross-validated metrics of the whole training, its search included; none with cv_repeats=0."""
     if not settings.cv_repeats:
         return {}
 
     def search_and_fit(passengers: pd.DataFrame) -> ClassifierMixin:
-        return fit(passengers, choose(passengers, settings))
+        return fit(passengers, tune(passengers, settings))
 
     return summary(cross_validate(search_and_fit, train, settings.cv_folds, settings.cv_repeats, settings.split_seed))
 
 
-def choose(train: pd.DataFrame, settings: Settings, folder: Path | None = None) -> Settings:
+def tune(train: pd.DataFrame, settings: Settings, folder: Path | None = None) -> Settings:
     """The settings with the best hyperparameters found; all trials go into search_trials.csv in `folder`."""
     if not settings.search_trials:
         return settings
@@ -124,7 +124,7 @@ def choose(train: pd.DataFrame, settings: Settings, folder: Path | None = None) 
 
 
 def log_datasets(run: mlflow.ActiveRun, path: Path, folder: Path) -> str:
-    """Say what was read and what it was split into; returns the input's SHA-256 in hex."""
+    """Log the datasets: what was read and what it was split into; returns the input's SHA-256 in hex."""
     source = shlex.split(run.data.params.get("input", "")) or [str(path)]
     digest = log_dataset(path, source[0], "training")
     for name in ("train.csv", "holdout.csv"):

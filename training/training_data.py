@@ -96,12 +96,12 @@ def in_holdout(passenger_ids: pd.Series, test_size: float, split_seed: int) -> n
     The hash is SplitMix64's finalizer (Steele, Lea, Flood 2014), applied twice.
     """
     with np.errstate(over="ignore"):
-        seed = mix(np.array([split_seed], dtype=np.int64).astype(np.uint64))
-        mixed = mix(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
+        seed = splitmix64(np.array([split_seed], dtype=np.int64).astype(np.uint64))
+        mixed = splitmix64(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
     return (mixed >> np.uint64(11)) * 2.0**-53 < test_size
 
 
-def mix(values: np.ndarray) -> np.ndarray:
+def splitmix64(values: np.ndarray) -> np.ndarray:
     """uint64 to uint64, one to one; every bit of the input sways every bit of the output."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -115,8 +115,8 @@ def split(passengers: pd.DataFrame, test_size: float, split_seed: int, smallest_
     Raises:
         TrainingError: the holdout lacks an outcome, or the training part has fewer than `smallest_class` of one.
     """
-    held = in_holdout(passengers["PassengerId"], test_size, split_seed)
-    parts = Split(passengers[~held], passengers[held])
+    in_test = in_holdout(passengers["PassengerId"], test_size, split_seed)
+    parts = Split(passengers[~in_test], passengers[in_test])
     counts = parts.train[TARGET].value_counts().reindex([0, 1], fill_value=0)
     if parts.holdout[TARGET].nunique() < 2 or counts.min() < smallest_class:
         raise TrainingError(

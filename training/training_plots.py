@@ -32,7 +32,7 @@ def draw(model: ClassifierMixin, holdout: pd.DataFrame, probability: np.ndarray,
         picture.savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
 
 
-def blank(title: str, x: str, y: str) -> tuple[Figure, object]:
+def new_axes(title: str, x: str, y: str) -> tuple[Figure, object]:
     figure = Figure(figsize=(5, 4.5))
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
@@ -41,7 +41,7 @@ def blank(title: str, x: str, y: str) -> tuple[Figure, object]:
 
 def roc(survived: np.ndarray, probability: np.ndarray) -> Figure:
     false, true, _ = roc_curve(survived, probability)
-    figure, axes = blank(f"ROC, area {auc(false, true):.3f}", "false positive rate", "true positive rate")
+    figure, axes = new_axes(f"ROC, area {auc(false, true):.3f}", "false positive rate", "true positive rate")
     axes.plot(false, true)
     axes.plot([0, 1], [0, 1], "k:", lw=1)
     return figure
@@ -49,7 +49,7 @@ def roc(survived: np.ndarray, probability: np.ndarray) -> Figure:
 
 def precision_recall(survived: np.ndarray, probability: np.ndarray) -> Figure:
     precision, recall, _ = precision_recall_curve(survived, probability)
-    figure, axes = blank("Precision and recall", "recall", "precision")
+    figure, axes = new_axes("Precision and recall", "recall", "precision")
     axes.step(recall, precision, where="post")
     axes.axhline(survived.mean(), color="k", ls=":", lw=1)
     return figure
@@ -57,7 +57,7 @@ def precision_recall(survived: np.ndarray, probability: np.ndarray) -> Figure:
 
 def calibration(survived: np.ndarray, probability: np.ndarray) -> Figure:
     observed, predicted = calibration_curve(survived, probability, n_bins=8, strategy="quantile")
-    figure, axes = blank("Calibration, eight equal groups", "predicted probability", "share that survived")
+    figure, axes = new_axes("Calibration, eight equal groups", "predicted probability", "share that survived")
     axes.plot([0, 1], [0, 1], "k:", lw=1)
     axes.plot(predicted, observed, "o-")
     return figure
@@ -65,7 +65,7 @@ def calibration(survived: np.ndarray, probability: np.ndarray) -> Figure:
 
 def confusion(survived: np.ndarray, probability: np.ndarray) -> Figure:
     counts = confusion_matrix(survived, probability >= 0.5, labels=[0, 1])
-    figure, axes = blank("Confusion matrix", "predicted", "true")
+    figure, axes = new_axes("Confusion matrix", "predicted", "true")
     axes.imshow(counts, cmap="Blues")
     axes.grid(False)
     axes.set(xticks=[0, 1], xticklabels=["died", "survived"], yticks=[0, 1], yticklabels=["died", "survived"])
@@ -80,7 +80,7 @@ def importance(model: ClassifierMixin, holdout: pd.DataFrame, seed: int) -> Figu
         model, holdout[FEATURES], holdout[TARGET], scoring="roc_auc", n_repeats=5, random_state=seed
     )
     order = np.argsort(result.importances_mean)
-    figure, axes = blank("Permutation importance", "loss of ROC AUC when the column is shuffled", "")
+    figure, axes = new_axes("Permutation importance", "loss of ROC AUC when the column is shuffled", "")
     axes.barh(
         [FEATURES[i] for i in order], result.importances_mean[order], xerr=result.importances_std[order], alpha=0.8
     )

@@ -25,7 +25,7 @@ class Settings:
     model_name: str
 
 
-def check(given: dict[str, str]) -> Settings:
+def parse_settings(texts: dict[str, str]) -> Settings:
     """The settings that the parameters' texts mean.
 
     Raises:
@@ -35,35 +35,35 @@ def check(given: dict[str, str]) -> Settings:
 
     def number(name: str, kind: type, low: float, high: float) -> float:
         try:
-            value = kind(given[name])
+            value = kind(texts[name])
             if not low <= value <= high or not math.isfinite(value):
                 raise ValueError
         except ValueError:
             what = "a whole number" if kind is int else "a number"
-            problems.append(f"{name}={given[name]!r} is not {what} from {low:g} to {high:g}")
+            problems.append(f"{name}={texts[name]!r} is not {what} from {low:g} to {high:g}")
             return kind(low)
         return value
 
     values: dict[str, object] = {}
     try:
-        values = hyperparameters(given["model"], {name: given[name] for name in RANGES})
+        values = hyperparameters(texts["model"], {name: texts[name] for name in RANGES})
     except TrainingError as error:
         problems.append(str(error))
     settings = Settings(
-        model=given["model"],
+        model=texts["model"],
         values=values,
-        fixed={name for name in RANGES if given[name].strip()},
+        fixed={name for name in RANGES if texts[name].strip()},
         test_size=number("test_size", float, 0.01, 0.9),
         split_seed=number("split_seed", int, 0, 2**31 - 1),
         seed=number("seed", int, 0, 2**31 - 1),
         cv_folds=number("cv_folds", int, 2, 100),
         cv_repeats=number("cv_repeats", int, 0, 100),
         search_trials=number("search_trials", int, 0, 10_000),
-        plots=given["plots"] == "true",
-        model_name=given["model_name"],
+        plots=texts["plots"] == "true",
+        model_name=texts["model_name"],
     )
-    if given["plots"] not in ("true", "false"):
-        problems.append(f"plots={given['plots']!r} is not true or false")
+    if texts["plots"] not in ("true", "false"):
+        problems.append(f"plots={texts['plots']!r} is not true or false")
     if not re.fullmatch(r"[\w.-][\w .-]{0,99}", settings.model_name):
         problems.append(f"model_name={settings.model_name!r} is not a name of letters, digits, spaces, dots, - and _")
     if problems:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from clean_file import Result, clean_file
-from csv_reading import CleaningError, inspect, open_text, pieces, read_exactly, read_fast, read_header
+from csv_reading import CleaningError, inspect, open_text, read_chunks, read_header, read_with_arrow, read_with_csv
 from schema import SCHEMA
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "titanic_sample.csv"
@@ -250,13 +250,13 @@ def test_the_checks_tell_everything_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunk_rows", [11, 100, 905])
-def test_the_outputs_do_not_depend_on_the_size_of_the_pieces(chunk_rows: int, tmp_path: Path) -> None:
-    for folder, rows in (("whole", 100_000), ("pieces", chunk_rows)):
+def test_the_outputs_do_not_depend_on_the_size_of_the_chunks(chunk_rows: int, tmp_path: Path) -> None:
+    for folder, rows in (("whole", 100_000), ("read_chunks", chunk_rows)):
         cleaned(spoiled(), tmp_path / folder, chunk_rows=rows)
     for name in ("clean_data.csv", "rejected.csv", "checks.json", "checks.html", "profile.html"):
-        assert (tmp_path / "whole" / "out" / name).read_bytes() == (tmp_path / "pieces" / "out" / name).read_bytes(), (
-            name
-        )
+        assert (tmp_path / "whole" / "out" / name).read_bytes() == (
+            tmp_path / "read_chunks" / "out" / name
+        ).read_bytes(), name
 
 
 def test_clean_data_cleaned_again_is_the_same(tmp_path: Path) -> None:
@@ -319,10 +319,10 @@ def test_the_fast_reader_gives_what_the_exact_one_does(tmp_path: Path) -> None:
         with open_text(path, source.encoding) as file:
             _, line = read_header(file, source.separator)
             lines = list(file)
-        fast = read_fast(source, lines, line)
+        fast = read_with_arrow(source, lines, line)
         if fast is not None:
             taken += 1
-            exact, used = read_exactly(source, lines, iter(()), line)
+            exact, used = read_with_csv(source, lines, iter(()), line)
             pd.testing.assert_frame_equal(unpadded(fast.cells), unpadded(exact.cells))
             assert fast.lines.tolist() == exact.lines.tolist()
             assert used == len(lines) and not exact.ragged
@@ -337,12 +337,12 @@ def test_the_plain_list_goes_through_the_fast_reader(tmp_path: Path) -> None:
     source = inspect(SAMPLE)
     with open_text(SAMPLE, source.encoding) as file:
         read_header(file, source.separator)
-        assert read_fast(source, list(file), 1) is not None
+        assert read_with_arrow(source, list(file), 1) is not None
 
 
 def test_lines_are_those_of_the_file_after_quoted_line_ends_and_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text('PassengerId,Name\n1,"a\nb"\n\n2,c\n3,"d\n\n"\n4,e\n', encoding="utf-8")
     for rows in (1, 2, 100):
-        lines = [line for piece in pieces(inspect(path), rows) for line in piece.lines.tolist()]
+        lines = [line for chunk in read_chunks(inspect(path), rows) for line in chunk.lines.tolist()]
         assert lines == [2, 5, 6, 9]

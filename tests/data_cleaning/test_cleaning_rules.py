@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from cleaning import clean
 from csv_reading import CleaningError
-from duplicates import Seen
+from duplicates import DuplicateDetector
 from schema import SCHEMA
 
 ROW = {
@@ -148,10 +148,10 @@ def test_a_rejected_row_does_not_take_the_id_from_a_later_good_one() -> None:
     assert list(cleaned.passengers["Age"]) == [22]
 
 
-def test_duplicates_are_told_over_pieces() -> None:
-    seen = Seen()
-    clean(passengers({}), seen=seen)
-    assert clean(passengers({"PassengerId": 1}), seen=seen).reasons.to_dict() == {0: "duplicate"}
+def test_duplicates_are_found_over_chunks() -> None:
+    seen = DuplicateDetector()
+    clean(passengers({}), detector=seen)
+    assert clean(passengers({"PassengerId": 1}), detector=seen).reasons.to_dict() == {0: "duplicate"}
 
 
 def test_columns_are_found_in_any_order_and_spelling() -> None:
@@ -198,7 +198,7 @@ def test_no_rows_are_no_trouble() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_seen_agrees_with_a_dictionary(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    seen, first = Seen(), {}
+    seen, first = DuplicateDetector(), {}
     for _ in range(30):
         ids = generator.integers(0, 400, generator.integers(0, 40))
         rows = generator.integers(0, 2, len(ids)).astype(np.uint64)

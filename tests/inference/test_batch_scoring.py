@@ -73,7 +73,7 @@ def test_rows_that_cannot_be_scored_keep_their_place_and_say_why(score, passenge
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 7, 199, 200, 1000])
-def test_the_file_does_not_depend_on_the_pieces_it_is_scored_in(score, passengers, chunk_rows):
+def test_the_file_does_not_depend_on_the_chunks_it_is_scored_in(score, passengers, chunk_rows):
     score(spoil(passengers), model_version_column=True)
     whole = score.text
     score(spoil(passengers), model_version_column=True, chunk_rows=chunk_rows)

@@ -72,7 +72,7 @@ def test_canary_and_shadow_ask_the_challenger(mlflow_run, register, passengers_c
     [
         ({"input": "ragged"}, "ragged.csv has 3 cells in line 3 where the header has 11"),
         ({"canary": 1.5}, "canary=1.5 is not a share from 0 to 1"),
-        ({"canary": 0.5}, "models:/titanic@challenger cannot be had"),
+        ({"canary": 0.5}, "models:/titanic@challenger could not be downloaded"),
         ({"model_version_column": "yes"}, "model_version_column='yes' is neither true nor false"),
         ({"chunk_rows": 0}, "chunk_rows=0 is not"),
     ],

@@ -165,5 +165,5 @@ def test_a_registered_model_is_known_by_its_version_whichever_way_it_is_named(re
         model = load(uri)
         assert (model.name, model.version, model.run_id, model.label) == ("titanic", "2", info.run_id, "2")
     assert load(str(mlflow.artifacts.download_artifacts(info.source))).version == "2"
-    with pytest.raises(ModelError, match="models:/titanic@challenger cannot be had"):
+    with pytest.raises(ModelError, match="models:/titanic@challenger could not be downloaded"):
         load("models:/titanic@challenger")

@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from drift import CATEGORY, NUMBER, Finding, compare, compare_accuracy, decide, holm, kinds_of, pooled
+from drift import CATEGORY, NUMBER, Finding, column_kinds, compare, compare_accuracy, decide, holm, pool_rare_values
 
 from tests.inference.small_model import make_passengers
 
 
-def verdict(reference, current, alpha=0.01, min_rows=100, least=0.1):
-    findings = compare(reference, current, kinds_of(reference), least)
+def verdict(reference, current, alpha=0.01, min_rows=100, min_effect=0.1):
+    findings = compare(reference, current, column_kinds(reference), min_effect)
     return decide(findings, alpha, len(reference), len(current), min_rows)
 
 
@@ -23,7 +23,7 @@ def passengers():
 
 
 def test_identifiers_free_text_and_the_outcome_are_left_out(passengers):
-    assert kinds_of(passengers) == {
+    assert column_kinds(passengers) == {
         "Pclass": CATEGORY,
         "Sex": CATEGORY,
         "Age": NUMBER,
@@ -36,7 +36,7 @@ def test_identifiers_free_text_and_the_outcome_are_left_out(passengers):
 
 
 def test_the_real_list_is_compared_by_its_seven_columns(real_list):
-    assert list(kinds_of(pd.read_csv(real_list))) == ["Pclass", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"]
+    assert list(column_kinds(pd.read_csv(real_list))) == ["Pclass", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"]
 
 
 def test_draws_from_the_same_list_rarely_raise_the_flag(passengers):
@@ -83,7 +83,7 @@ def test_a_change_too_small_to_matter_is_not_flagged_however_many_rows_show_it()
     found = verdict(reference, reference + 0.5)
     assert found.findings[0].adjusted_p_value < 1e-6
     assert not found.drift_detected
-    assert verdict(reference, reference + 0.5, least=0.01).drift_detected
+    assert verdict(reference, reference + 0.5, min_effect=0.01).drift_detected
 
 
 def test_holms_correction_is_that_of_the_book():
@@ -93,10 +93,10 @@ def test_holms_correction_is_that_of_the_book():
 
 
 def test_rare_values_are_pooled_until_each_expects_enough():
-    table = pooled(np.array([[100, 30], [50, 12], [3, 0], [2, 1], [1, 0]]))
+    table = pool_rare_values(np.array([[100, 30], [50, 12], [3, 0], [2, 1], [1, 0]]))
     assert table.sum() == 199
     assert (table.sum(axis=1) * 43 / 199 >= 5).all()
-    assert len(pooled(np.array([[1, 0], [0, 1]]))) == 1
+    assert len(pool_rare_values(np.array([[1, 0], [0, 1]]))) == 1
 
 
 def test_the_same_number_written_otherwise_is_no_drift():
@@ -117,5 +117,5 @@ def test_the_share_of_drifted_columns_counts_a_column_once():
     ("right", "rows", "drifted"), [(160, 200, False), (155, 200, False), (120, 200, True), (190, 200, False)]
 )
 def test_only_a_clear_loss_of_accuracy_is_concept_drift(right, rows, drifted):
-    finding = compare_accuracy(145, 180, right, rows, least=0.05)
+    finding = compare_accuracy(145, 180, right, rows, min_effect=0.05)
     assert decide([finding], 0.01, 700, rows, 100).drift_detected is drifted

@@ -171,7 +171,7 @@ def test_a_reference_of_ones_own_needs_no_model(store, current, tmp_path, run_st
     [
         ({}, "model models:/titanic@champion cannot be traced to its training"),
         ({"model": "nowhere"}, "model nowhere cannot be traced"),
-        ({"reference": "missing.csv"}, "'missing.csv' cannot be had"),
+        ({"reference": "missing.csv"}, "'missing.csv' could not be downloaded"),
         ({"alpha": 2}, "alpha=2 is not a probability"),
         ({"min_effect": -1, "max_rows": 5}, "min_effect=-1 is not a number from 0 to 1; max_rows=5"),
         ({"labels": "x.csv"}, "labels are given without predictions"),

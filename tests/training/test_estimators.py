@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import FunctionTransformer
 from skops_flavor import FAMILIAR, TRUSTED_TYPES, dumped, dumps, save_model
 from training_data import FEATURES, TARGET, TrainingError, read_passengers
-from training_settings import check
+from training_settings import parse_settings
 
 from tests.training.made_list import make_list
 
@@ -91,7 +91,7 @@ def test_all_wrong_parameters_are_named_at_once() -> None:
         "seed": "x", "plots": "yes", "model_name": "a/b",
     }  # fmt: skip
     with pytest.raises(TrainingError) as error:
-        check(GIVEN | wrong)
+        parse_settings(GIVEN | wrong)
     assert all(f"{name}={value!r}" in str(error.value) for name, value in wrong.items())
     assert "soft_vote" in str(error.value)
 
@@ -117,7 +117,7 @@ def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given() -> No
 @pytest.mark.integration
 def test_the_default_model_reaches_what_the_project_promises_on_the_real_list(real_list: Path) -> None:
     frame = read_passengers(real_list)
-    settings = check(GIVEN)
+    settings = parse_settings(GIVEN)
 
     def fit(part: pd.DataFrame) -> object:
         return build(settings.model, settings.values, settings.seed).fit(part[FEATURES], part[TARGET])

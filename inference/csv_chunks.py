@@ -1,4 +1,4 @@
-"""A CSV file in pieces, as text, with flat memory. No MLflow here.
+"""A CSV file in chunks, as text, with flat memory. No MLflow here.
 
 Arrow does the parsing, which is several times faster than Python's csv module and as strict about the number of cells;
 the csv module finds the header, and says which line is wrong where Arrow refuses.
@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-BLOCK = 4 << 20  # bytes read at a time
-LONGEST_ROW = 16 << 20  # bytes; more without a line end means quotes that never close
-SHOWN = 40  # characters of a name that a message repeats
+BLOCK_BYTES = 4 << 20  # read at a time
+MAX_ROW_BYTES = 16 << 20  # more without a line end means quotes that never close
+MAX_SHOWN = 40  # characters of a name that a message repeats
 BOM = b"\xef\xbb\xbf"
 
 
@@ -22,7 +22,7 @@ class InputError(Exception):
     """The file cannot be scored as a whole; the text is meant for the user."""
 
 
-def read_pieces(path: Path, columns: Sequence[str], chunk_rows: int) -> Iterator[tuple[pa.Table, int]]:
+def read_chunks(path: Path, columns: Sequence[str], chunk_rows: int) -> Iterator[tuple[pa.Table, int]]:
     """The file's `columns` as a table of text, at most `chunk_rows` rows at a time; with it the bytes read so far.
 
     Other columns are left out, blank lines are no rows.
@@ -33,7 +33,7 @@ def read_pieces(path: Path, columns: Sequence[str], chunk_rows: int) -> Iterator
     """
     header: list[str] = []
     position = 0
-    for block in whole_rows(path):
+    for block in row_aligned_blocks(path):
         position += len(block)
         if not header:
             header, block = split_header(path, block)
@@ -47,23 +47,23 @@ def read_pieces(path: Path, columns: Sequence[str], chunk_rows: int) -> Iterator
         refuse_columns(path, [], columns)
 
 
-def whole_rows(path: Path) -> Iterator[bytes]:
+def row_aligned_blocks(path: Path) -> Iterator[bytes]:
     """The file in blocks that end where a row does: at a line end outside quotes."""
     rest = b""
     try:
         with path.open("rb") as file:
             rest = file.read(len(BOM)).removeprefix(BOM)
-            while block := file.read(BLOCK):
+            while block := file.read(BLOCK_BYTES):
                 rest += block
-                if cut := last_row_end(rest):
-                    yield rest[:cut]
-                    rest = rest[cut:]
-                elif len(rest) > LONGEST_ROW:
-                    raise InputError(broken(path))
+                if row_end := last_row_end(rest):
+                    yield rest[:row_end]
+                    rest = rest[row_end:]
+                elif len(rest) > MAX_ROW_BYTES:
+                    raise InputError(describe_error(path))
     except OSError as error:
         raise InputError(f"input {str(path)!r} cannot be read ({error.strerror}); give a CSV file's path") from None
     if rest.count(b'"') % 2:
-        raise InputError(broken(path))
+        raise InputError(describe_error(path))
     if rest:
         yield rest
 
@@ -86,7 +86,7 @@ def split_header(path: Path, block: bytes) -> tuple[list[str], bytes]:
         lines = io.StringIO(block.decode("utf-8"), newline="")
         header = next(csv.reader(lines, strict=True), [])
     except (UnicodeDecodeError, csv.Error):
-        raise InputError(broken(path)) from None
+        raise InputError(describe_error(path)) from None
     return [name.strip() for name in header], lines.read().encode()
 
 
@@ -95,13 +95,13 @@ def refuse_columns(path: Path, header: list[str], columns: Sequence[str]) -> Non
     if not any(header):
         raise InputError(f"{path.name} is empty; a CSV file with a header and a row for each passenger is needed")
     if missing := [name for name in columns if name not in header]:
-        has = ", ".join(name[:SHOWN] for name in header[:15])
+        has = ", ".join(name[:MAX_SHOWN] for name in header[:15])
         raise InputError(
             f"{path.name} has no column {', '.join(missing)} (it has: {has}); "
             "give a comma-separated file with these names, or run data_cleaning on it first"
         )
-    if twice := sorted({name for name in columns if header.count(name) > 1}):
-        raise InputError(f"{path.name} has the column {', '.join(twice)} more than once; remove one of them")
+    if duplicates := sorted({name for name in columns if header.count(name) > 1}):
+        raise InputError(f"{path.name} has the column {', '.join(duplicates)} more than once; remove one of them")
 
 
 def parse(path: Path, block: bytes, header: list[str], columns: Sequence[str]) -> pa.Table:
@@ -117,11 +117,11 @@ def parse(path: Path, block: bytes, header: list[str], columns: Sequence[str]) -
             ),
         )
     except pa.ArrowInvalid:
-        raise InputError(broken(path)) from None
+        raise InputError(describe_error(path)) from None
     return table.rename_columns(list(columns)).combine_chunks()
 
 
-def broken(path: Path) -> str:
+def describe_error(path: Path) -> str:
     """Look again, slowly and line by line, for what is wrong with the file: the message for the user."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

@@ -1,10 +1,10 @@
-import csv_pieces
+import csv_chunks
 import pytest
-from csv_pieces import InputError, read_pieces
+from csv_chunks import InputError, read_chunks
 
 
 def rows_of(path, columns=("a", "b"), chunk_rows=1000):
-    return [tuple(row.values()) for table, _ in read_pieces(path, columns, chunk_rows) for row in table.to_pylist()]
+    return [tuple(row.values()) for table, _ in read_chunks(path, columns, chunk_rows) for row in table.to_pylist()]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_text_that_looks_like_a_number_or_like_nothing_stays_text(file):
 @pytest.mark.parametrize("block", [3, 7, 20, 64, 1000])
 def test_rows_do_not_depend_on_where_the_blocks_end(file, monkeypatch, block):
     content = "a,b\n" + "".join(f'{i},"x\n""{i}"", y"\n' for i in range(50))
-    monkeypatch.setattr(csv_pieces, "BLOCK", max(block, 5))
+    monkeypatch.setattr(csv_chunks, "BLOCK_BYTES", max(block, 5))
     assert rows_of(file(content), chunk_rows=7) == [(str(i), f'x\n"{i}", y') for i in range(50)]
 
 
@@ -72,15 +72,15 @@ def test_a_file_that_is_no_table_is_refused_with_its_line(file, content, said):
 
 
 def test_the_line_is_right_far_into_a_file_of_many_blocks(file, monkeypatch):
-    monkeypatch.setattr(csv_pieces, "BLOCK", 100)
+    monkeypatch.setattr(csv_chunks, "BLOCK_BYTES", 100)
     content = "a,b\n" + "1,2\n" * 500 + "3\n" + "1,2\n" * 500
     with pytest.raises(InputError, match="1 cells in line 502 "):
         rows_of(file(content))
 
 
 def test_a_quote_that_never_closes_ends_the_reading_of_a_huge_file(file, monkeypatch):
-    monkeypatch.setattr(csv_pieces, "BLOCK", 1000)
-    monkeypatch.setattr(csv_pieces, "LONGEST_ROW", 5000)
+    monkeypatch.setattr(csv_chunks, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_chunks, "MAX_ROW_BYTES", 5000)
     with pytest.raises(InputError, match="starts in line 2"):
         rows_of(file('a,b\n1,"2\n' + "1,2\n" * 200_000))
 
