@@ -127,7 +127,7 @@ def allowed(name: str) -> str:
 
 
 def row_schema(names: list[str], *, require_target: bool) -> pa.DataFrameSchema:
-    """The part of the schema that a single row can break, for the columns `names`; not uniqueness, which needs them all."""
+    """The part of the schema that a single row can break, for the columns `names`; uniqueness needs all rows."""
     columns = {name: SCHEMA.columns[name] for name in names if name in SCHEMA.columns}
     schema = pa.DataFrameSchema(columns).update_column(KEY, unique=False)
     if TARGET in columns and not require_target:

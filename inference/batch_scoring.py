@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from csv_chunks import read_chunks
-from passenger_rows import ID, MISSING, NUMBER, WHOLE, check, from_text
+from passenger_rows import ID, NUMBER, WHOLE, check, from_text, is_missing
 
 PROBABILITY_DIGITS = 10  # of a probability: how a library sums, over one row or many, shows only after the 15th
 HASH_RANGE = 2.0**64
@@ -212,8 +212,7 @@ class Output:
 
 
 def passenger_id_text(cell: str) -> str:
-    cell = cell.strip()
-    return "" if cell in MISSING else cell
+    return "" if is_missing(cell) else cell.strip()
 
 
 def write_lines(path: Path, rows, mode: str) -> None:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ID = "PassengerId"
-MISSING = ["", "?", "-", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none"]
+# Text that stands for "no value", in any case: exactly what data_cleaning takes for it (a test compares).
+MISSING = ["", "-", "?", "#n/a", "<na>", "n/a", "na", "nan", "none", "null"]
 NUMBER, WHOLE, TEXT = "number", "whole", "text"
 NAMES = {NUMBER: "a number", WHOLE: "a whole number", TEXT: "text"}
 MAX_EXACT_INTEGER = 2**53  # up to which a float64 holds every whole number
@@ -113,7 +114,7 @@ def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> ParsedColumn:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     text = pc.utf8_trim_whitespace(column)
-    empty = pc.is_in(text, pa.array([None, *MISSING], pa.string()))
+    empty = pc.is_in(pc.ascii_lower(text), pa.array([None, *MISSING], pa.string()))
     text = pc.if_else(empty, pa.scalar(None, pa.string()), text)
     missing = empty.to_numpy(zero_copy_only=False)
     if kind == TEXT:
@@ -150,7 +151,7 @@ def from_objects(column: Sequence[object], kind: str) -> ParsedColumn:
     plain = np.array([None, *column], dtype=object)[1:]  # the None keeps numpy from making lists to rows
     plain[empty | wrong] = np.nan
     if kind == TEXT:
-        missing = np.array([cell in MISSING for cell in plain], bool)
+        missing = np.array([isinstance(cell, str) and is_missing(cell) for cell in plain], bool)
         plain[missing] = np.nan
         empty |= missing
     else:
@@ -158,6 +159,10 @@ def from_objects(column: Sequence[object], kind: str) -> ParsedColumn:
         wrong |= ~empty & not_representable(plain, kind)
         plain[wrong] = np.nan
     return ParsedColumn(plain, empty, wrong, lambda place: column[place])
+
+
+def is_missing(cell: str) -> bool:
+    return cell.strip().lower() in MISSING
 
 
 def is_text(cell: object) -> bool:

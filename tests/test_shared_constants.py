@@ -1,11 +1,13 @@
 """Steps share no code, so some constants are written down more than once: they must stay the same."""
 
 import champion_lineage
+import cleaning
 import comparison
 import evaluation_model
 import model_files
 import pandas as pd
 import passenger_rows
+import pyarrow as pa
 import pytest
 import schema
 import skops_flavor
@@ -58,16 +60,44 @@ def test_inference_scores_the_values_that_data_cleaning_lets_through(name):
     assert rule.required == (not declared.nullable)
 
 
-def test_a_cell_that_data_cleaning_takes_for_empty_is_empty_to_inference_too():
-    known = {text.lower() for text in passenger_rows.MISSING}
-    assert known <= set(schema_missing())
-    assert set(schema_missing()) - known <= {"<na>"}, "what spreadsheets write"
+NEVER_EMPTY = ["0", "x", "nil", "n.a.", "#na", "--", "<n/a>", "nane", "-nan", "none of them"]
+SPELLINGS = sorted(
+    {
+        f"{before}{change(text)}{after}"
+        for text in [*cleaning.MISSING_TEXTS.to_pylist(), *passenger_rows.MISSING, *NEVER_EMPTY]
+        for change in (str, str.lower, str.upper, str.title, str.swapcase, lambda text: text[:1] + text[1:].upper())
+        for before, after in (("", ""), (" ", "  "))
+    }
+)
 
 
-def schema_missing() -> list[str]:
-    from cleaning import MISSING_TEXTS
+def empty_to_data_cleaning(column: str, cells: list[str]) -> list[bool]:
+    return cleaning.clean_text(column, pd.Series(cells, dtype="object")).is_null().to_pylist()
 
-    return MISSING_TEXTS.to_pylist()
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [("Name", passenger_rows.TEXT), ("Age", passenger_rows.NUMBER), ("Pclass", passenger_rows.WHOLE)],
+)
+def test_a_cell_that_data_cleaning_takes_for_empty_is_empty_to_inference_too(column, kind):
+    expected = empty_to_data_cleaning(column, SPELLINGS)
+    found = passenger_rows.from_text(pa.array(SPELLINGS), kind).empty.tolist()
+    assert dict(zip(SPELLINGS, found, strict=True)) == dict(zip(SPELLINGS, expected, strict=True))
+    empty = {text for text, is_empty in zip(SPELLINGS, expected, strict=True) if is_empty}
+    assert empty >= {"NONE", "Nan", "<NA>", "nULL", " NA  "}
+    assert not empty & set(NEVER_EMPTY)
+
+
+def test_a_text_of_json_is_empty_where_that_of_a_csv_is():
+    found = passenger_rows.from_objects(SPELLINGS, passenger_rows.TEXT).empty.tolist()
+    assert found == empty_to_data_cleaning("Name", SPELLINGS)
+
+
+@given(st.lists(st.text("nNaAuUlLoOeE/#<>-? ", max_size=6), min_size=1, max_size=50))
+def test_no_other_spelling_is_empty_to_one_of_them_alone(cells):
+    expected = empty_to_data_cleaning("Name", cells)
+    assert passenger_rows.from_text(pa.array(cells), passenger_rows.TEXT).empty.tolist() == expected
+    assert passenger_rows.from_objects(cells, passenger_rows.TEXT).empty.tolist() == expected
 
 
 def test_training_reads_whole_numbers_where_the_schema_has_them():
