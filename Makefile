@@ -8,12 +8,13 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: help run test lint ui lock bench bench-scale clean
+.PHONY: help run test lint types ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make test   the tests"
 	@echo "make ui     look at what ran, in a browser"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
+	@echo "make types  static types of the steps"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 
 .venv/ready: requirements.lock requirements-dev.lock
@@ -41,6 +42,10 @@ lint: .venv/ready
 	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
 	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+# Each step by itself: it is a project of its own, and every step has a module named run.
+types: .venv/ready
+	for step in $(STEPS); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
 
 ui: .venv/ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db

@@ -6,6 +6,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from clean_file import Result, clean_file
@@ -35,7 +36,7 @@ def main() -> int:
     return 0
 
 
-def parse_arguments() -> dict:
+def parse_arguments() -> dict[str, Any]:
     parser = Parser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--current", required=True)
     parser.add_argument("--labels", default="")
@@ -47,7 +48,7 @@ def parse_arguments() -> dict:
     return vars(parser.parse_args())
 
 
-def append(run: mlflow.ActiveRun, folder: Path, current: str, labels: str, old: str, **options: object) -> Result:
+def append(run: mlflow.ActiveRun, folder: Path, current: str, labels: str, old: str, **options: Any) -> Result:
     """Read, check, write and log.
 
     Raises:
@@ -94,7 +95,7 @@ def fetch_old_list(old: str, folder: Path) -> tuple[Path, str]:
     client, (name, alias, number) = mlflow.MlflowClient(), match.groups()
     try:
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-        uri = shlex.split(client.get_run(version.run_id).data.params["input"])[0]
+        uri = shlex.split(client.get_run(str(version.run_id)).data.params["input"])[0]
     except (MlflowException, KeyError, IndexError) as error:
         raise CleaningError(
             f"what {old} was trained on cannot be found ({first_line(error)}); train a model first, or give "

@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,7 +155,7 @@ class Checks:
         summary = f"{len(self.checks)} checks, {broken} broken"
         return "\n".join([*(texts if broken else []), summary, *(f"warning: {text}" for text in self.warnings())])
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, object]:
         return {
             "passed": not self.failures,
             "failures": self.failures,
@@ -219,8 +220,8 @@ def by_row_count(check: Check) -> int:
     return -check.rows
 
 
-def html_table(head: tuple[str, ...], rows: list[tuple]) -> str:
-    def line(cells: tuple, tag: str) -> str:
+def html_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    def line(cells: tuple[object, ...], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     return "\n".join(["<table>", line(head, "th"), *(line(row, "td") for row in rows), "</table>"])

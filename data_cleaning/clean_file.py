@@ -170,9 +170,9 @@ def rejected_rows(chunk: Chunk, reasons: pd.Series, separator: str) -> pd.DataFr
 
     A ragged row is filled up with empty cells, or its surplus is joined into the last one: no cell is lost.
     """
-    rows = chunk.cells.loc[reasons.index].apply(lambda cells: cells.str.lstrip(" "))  # both readers alike
-    rows.columns = range(len(rows.columns))
-    rows.insert(0, "reason", pd.array(reasons, dtype=TEXT))
+    rows: pd.DataFrame = chunk.cells.loc[reasons.index].apply(lambda cells: cells.str.lstrip(" "))  # both readers alike
+    rows.columns = pd.RangeIndex(len(rows.columns))
+    rows.insert(0, "reason", reasons.astype(TEXT))
     rows.insert(0, "line", chunk.lines[reasons.index])
     if not chunk.ragged:
         return rows
@@ -180,7 +180,7 @@ def rejected_rows(chunk: Chunk, reasons: pd.Series, separator: str) -> pd.DataFr
     ragged = pd.DataFrame(
         [fit_to_width(row.cells, width, separator) for row in chunk.ragged], columns=range(width), dtype=TEXT
     )
-    ragged.insert(0, "reason", pd.array(["ragged"] * len(ragged), dtype=TEXT))
+    ragged.insert(0, "reason", pd.Series(["ragged"] * len(ragged), dtype=TEXT))
     ragged.insert(0, "line", np.array([row.line for row in chunk.ragged], dtype=np.int64))
     return pd.concat([rows, ragged]).sort_values("line", kind="stable") if len(rows) else ragged
 

@@ -151,11 +151,24 @@ def convert(name: str, cells: pa.Array, findings: dict[tuple[str, str], np.ndarr
     """The column in its declared type; what cannot be converted becomes a gap and a finding."""
     if is_text(name):
         return pd.array(canonical_spelling(name, cells), dtype=TEXT)
+    if kind(name) == "number":
+        return convert_numbers(name, cells, findings)
+    return convert_whole_numbers(name, cells, findings)
+
+
+def convert_numbers(name: str, cells: pa.Array, findings: dict[tuple[str, str], np.ndarray]) -> np.ndarray:
+    """The column as float64."""
     numbers, wrong = parse_numbers(cells)
     if wrong.any():
         findings[name, "not_a_number"] = wrong
-    if kind(name) == "number":
-        return numbers
+    return numbers
+
+
+def convert_whole_numbers(
+    name: str, cells: pa.Array, findings: dict[tuple[str, str], np.ndarray]
+) -> pd.arrays.IntegerArray:
+    """The column as Int64."""
+    numbers = convert_numbers(name, cells, findings)
     gaps = np.isnan(numbers)
     broken = ~gaps & ((numbers != np.floor(numbers)) | (np.abs(numbers) > MAX_EXACT_INTEGER))
     if broken.any():
@@ -192,7 +205,8 @@ def parse_numbers(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_float(cells: pa.Array) -> np.ndarray:
-    return pc.cast(cells, pa.float64()).to_numpy(zero_copy_only=False).copy()
+    numbers: np.ndarray = pc.cast(cells, pa.float64()).to_numpy(zero_copy_only=False).copy()
+    return numbers
 
 
 def check_rows(frame: pd.DataFrame, findings: dict[tuple[str, str], np.ndarray], *, require_target: bool) -> None:

@@ -1,6 +1,7 @@
 """The command line of this step's entry points."""
 
 import argparse
+from typing import NoReturn
 
 from csv_reading import CleaningError
 
@@ -8,7 +9,7 @@ from csv_reading import CleaningError
 class Parser(argparse.ArgumentParser):
     """Tells a wrong argument as this step tells all that is wrong with a request."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise CleaningError(message)
 
 

@@ -70,14 +70,13 @@ def inspect(path: Path) -> Source:
     if not path.is_file():
         raise CleaningError(f"input {str(path)!r} names no file; give the path of a CSV file")
     encoding, digest = detect_encoding(path)
-    best: tuple[int, int, str, list[str]] | None = None
+    candidates = []
     for separator in SEPARATORS:
         with open_text(path, encoding) as file:
             header, _ = read_header(file, separator)
         score = (len(set(name_columns(header)) & set(SCHEMA.columns)), len(header))
-        if best is None or score > best[:2]:
-            best = (*score, separator, header)
-    _, _, separator, header = best
+        candidates.append((score, separator, header))
+    _, separator, header = max(candidates, key=lambda candidate: candidate[0])  # of equal ones the first
     if not header:
         raise CleaningError(f"{path.name} is empty; a CSV file with a header and rows is needed")
     return Source(path, path.stat().st_size, digest, encoding, separator, header, name_columns(header))
@@ -243,10 +242,10 @@ def read_with_csv(source: Source, lines: list[str], file: TextIO, line: int) -> 
     if ends_within_quotes(record, source.separator):
         raise CleaningError(unclosed_quote(source, first_line))
     columns = zip(*rows, strict=True) if rows else [()] * width
-    cells = pd.DataFrame(
+    frame = pd.DataFrame(
         {name: pd.array(values, dtype=TEXT) for name, values in zip(source.columns, columns, strict=True)}
     )
-    return Chunk(cells, np.array(numbers, dtype=np.int64), ragged), reader.line_num
+    return Chunk(frame, np.array(numbers, dtype=np.int64), ragged), reader.line_num
 
 
 def ends_within_quotes(record: list[str], separator: str) -> bool:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from checks import html_table, page
 from schema import SCHEMA, TARGET, kind
 
-EDGES = {
+EDGES: dict[str, list[float]] = {
     "Age": [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80],
     "Fare": [0, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300],
 }
@@ -100,7 +100,7 @@ class Profile:
         plots = [f"<h2>{html.escape(name)}</h2>\n{self.plot(name)}" for name in SCHEMA.columns if name in self.buckets]
         return page("Profile of the cleaned passenger list", "\n".join([note, html_table(head, rows), *plots]))
 
-    def row(self, name: str) -> tuple:
+    def row(self, name: str) -> tuple[str, ...]:
         share = f"{self.missing[name] / self.rows:.1%}" if self.rows else "-"
         holds = kind(name) if name in SCHEMA.columns else "text"
         figures: list[float | None] = [None] * 6

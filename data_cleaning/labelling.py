@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cleaning import clean_text, convert
+from cleaning import clean_text, convert_whole_numbers
 from csv_reading import Chunk, CleaningError, inspect, read_chunks, refuse_duplicate_columns
 from schema import KEY, TARGET, TEXT
 
@@ -43,7 +43,9 @@ def read_labels(path: Path, chunk_rows: int = 50_000) -> Labels:
     for chunk in read_chunks(source, chunk_rows):
         if chunk.ragged:
             raise CleaningError(f"labels {path.name}, line {chunk.ragged[0].line}: more or fewer cells than the header")
-        values = pd.DataFrame({name: convert(name, clean_text(name, chunk.cells[name]), {}) for name in (KEY, TARGET)})
+        values = pd.DataFrame(
+            {name: convert_whole_numbers(name, clean_text(name, chunk.cells[name]), {}) for name in (KEY, TARGET)}
+        )
         empty = clean_text(TARGET, chunk.cells[TARGET]).is_null().to_numpy(zero_copy_only=False)
         wrong = ~empty & ~(values[KEY].notna() & values[TARGET].isin([0, 1])).to_numpy()
         if wrong.any():
@@ -65,9 +67,9 @@ def read_labels(path: Path, chunk_rows: int = 50_000) -> Labels:
 
 def join_labels(chunk: Chunk, labels: Labels) -> Chunk:
     """The chunk's rows that have a label, with it; those whose PassengerId cannot be read stay, to be rejected."""
-    ids = convert(KEY, clean_text(KEY, chunk.cells[KEY]), {})
+    ids = convert_whole_numbers(KEY, clean_text(KEY, chunk.cells[KEY]), {})
     outcome = labels.look_up(ids)
     known = ~outcome.isna() | ids.isna()
     labels.unlabelled += int((~known).sum())
-    cells = chunk.cells.assign(**{TARGET: pd.array(outcome.astype(object), dtype=TEXT)})
+    cells = chunk.cells.assign(**{TARGET: pd.Series(outcome, dtype=object).astype(TEXT).array})
     return Chunk(cells[known].reset_index(drop=True), chunk.lines[known], chunk.ragged)

@@ -4,6 +4,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from clean_file import Result, clean_file
@@ -37,7 +38,7 @@ def main() -> int:
     return 0
 
 
-def parse_arguments() -> dict:
+def parse_arguments() -> dict[str, Any]:
     parser = Parser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--input", required=True)
     parser.add_argument("--missing", default="keep")

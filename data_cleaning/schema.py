@@ -113,7 +113,7 @@ def kind(name: str) -> str:
 
 def rule(check: pa.Check) -> str:
     """The name of what a value that fails the check is: the second half of a reason such as `Age_out_of_range`."""
-    return {"in_range": "out_of_range", "isin": "not_allowed"}[check.name]
+    return {"in_range": "out_of_range", "isin": "not_allowed"}[str(check.name)]
 
 
 def allowed(name: str) -> str:

@@ -46,7 +46,8 @@ def producing_runs() -> Iterator[ProducingRun]:
         output_format="list",
     )
     for run in runs:
-        datasets = [(item.dataset, {tag.key: tag.value for tag in item.tags}) for item in run.inputs.dataset_inputs]
+        found = run.inputs.dataset_inputs if run.inputs else []
+        datasets = [(item.dataset, {tag.key: tag.value for tag in item.tags}) for item in found]
         inputs = {data.digest: source_uri(data.source) for data, tags in datasets if tags.get(CONTEXT) == "input"}
         file = next((data.name for data, tags in datasets if tags.get(CONTEXT) == "output"), "")
         if file:

@@ -170,7 +170,7 @@ def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) 
 
     # Counting and hashing run beside the writing: for a large file they take as long as the network.
     with partial.open("wb") as file, ThreadPoolExecutor(1) as worker:
-        pending = worker.submit(bool)
+        pending = worker.submit(update, b"")
         for chunk in filter(None, stream):
             size += len(chunk)
             if size > max_bytes:
@@ -205,7 +205,7 @@ def unpack(partial: Path, max_bytes: int, data_url: str) -> Saved:
         unpacked.unlink(missing_ok=True)
 
 
-def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+def read_chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
     return iter(lambda: stream.read(CHUNK_BYTES), b"")
 
 

@@ -82,7 +82,8 @@ def rank_auc(survived: np.ndarray, probability: np.ndarray) -> np.ndarray:
     positives = survived.sum(axis=1)
     pairs = positives * (survived.shape[1] - positives)
     above = (ranks * survived).sum(axis=1) - positives * (positives + 1) / 2
-    return np.divide(above, pairs, out=np.full(len(survived), 0.5), where=pairs > 0)
+    areas: np.ndarray = np.divide(above, pairs, out=np.full(len(survived), 0.5), where=pairs > 0)
+    return areas
 
 
 def slices(holdout: pd.DataFrame, survived: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
@@ -133,7 +134,7 @@ def largest_gaps(table: pd.DataFrame, min_count: int) -> dict[str, dict[str, flo
     """By grouping, the largest difference in accuracy and selection rate among slices of `min_count` or more."""
     large = table[table["count"] >= min_count]
     return {
-        by: {metric: float(part[metric].max() - part[metric].min()) for metric in ("accuracy", "selected")}
+        str(by): {metric: float(part[metric].max() - part[metric].min()) for metric in ("accuracy", "selected")}
         for by, part in large.groupby("by", sort=False)
     }
 
@@ -143,7 +144,8 @@ def in_holdout(passenger_ids: pd.Series, test_size: float, split_seed: int) -> n
     with np.errstate(over="ignore"):
         seed = splitmix64(np.array([split_seed], dtype=np.int64).astype(np.uint64))
         mixed = splitmix64(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
-    return (mixed >> np.uint64(11)) * 2.0**-53 < test_size
+    held: np.ndarray = (mixed >> np.uint64(11)) * 2.0**-53 < test_size
+    return held
 
 
 def splitmix64(values: np.ndarray) -> np.ndarray:
@@ -151,4 +153,5 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values ^= values >> np.uint64(31)
+    return values

@@ -4,6 +4,7 @@ import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import skops.io
@@ -29,7 +30,7 @@ class SavedModel:
     model_id: str
     columns: list[str]  # of its signature
     decimals: list[str]  # those of type double
-    classifier: object
+    classifier: Any  # scikit-learn's, which has no types
     sha256: str  # of model.skops
 
     def probability(self, passengers: pd.DataFrame) -> pd.Series:
@@ -78,7 +79,7 @@ def open_model(folder: Path) -> SavedModel:
     )
 
 
-def read_specification(folder: Path) -> dict:
+def read_specification(folder: Path) -> dict[str, Any]:
     """The content of the folder's MLmodel file."""
     try:
         specification = yaml.safe_load((folder / "MLmodel").read_text())
@@ -91,7 +92,7 @@ def read_specification(folder: Path) -> dict:
     return specification
 
 
-def refuse_code(folder: Path, specification: dict) -> None:
+def refuse_code(folder: Path, specification: dict[str, Any]) -> None:
     """Before anything is loaded: scikit-learn by skops, and no other flavor, file or import.
 
     Raises:

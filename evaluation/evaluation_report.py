@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding
 td:first-child,th:first-child,td:nth-child(2){text-align:left}.small{color:#999}img{max-width:48%}"""
 
 
-def page(verdict: dict, table: pd.DataFrame, pictures: dict[str, bytes]) -> str:
+def page(verdict: dict[str, Any], table: pd.DataFrame, pictures: dict[str, bytes]) -> str:
     """The whole report as one HTML file; the same verdict gives the same text."""
     champion = verdict["champion"]
     metrics = [
@@ -45,7 +46,7 @@ def page(verdict: dict, table: pd.DataFrame, pictures: dict[str, bytes]) -> str:
     )
 
 
-def comparison_text(found: dict | None) -> str:
+def comparison_text(found: dict[str, Any] | None) -> str:
     if not found:
         return "<p>There is no champion to compare with on passengers that neither has seen.</p>"
     return (
@@ -60,9 +61,10 @@ def comparison_text(found: dict | None) -> str:
 def slice_table(table: pd.DataFrame, small: int) -> str:
     header = ["by", "slice", "passengers", "survived", "predicted to survive", "accuracy"]
     body = "".join(
-        f"<tr{' class=small' if row.count < small else ''}><td>{escape(row.by)}</td><td>{escape(row.slice)}</td>"
-        f"<td>{row.count}</td><td>{row.survived:.2f}</td><td>{row.selected:.2f}</td><td>{row.accuracy:.3f}</td></tr>"
-        for row in table.itertuples(index=False)
+        f"<tr{' class=small' if row['count'] < small else ''}><td>{escape(row['by'])}</td>"
+        f"<td>{escape(row['slice'])}</td><td>{row['count']}</td><td>{row['survived']:.2f}</td>"
+        f"<td>{row['selected']:.2f}</td><td>{row['accuracy']:.3f}</td></tr>"
+        for row in table.to_dict("records")
     )
     return f"<table><tr>{''.join(f'<th>{name}</th>' for name in header)}</tr>{body}</table>"
 

@@ -70,11 +70,11 @@ def reasons_against(
             f"calibration error {metrics['calibration_error']:.3f} is over "
             f"max_calibration_error {gate.max_calibration_error:g}"
         )
-    for row in slices.itertuples():
-        highest = wilson_upper(row.accuracy, row.count)
-        if row.count >= gate.min_slice_size and highest < gate.min_slice_accuracy:
+    for row in slices.to_dict("records"):
+        highest = wilson_upper(row["accuracy"], row["count"])
+        if row["count"] >= gate.min_slice_size and highest < gate.min_slice_accuracy:
             reasons.append(
-                f"accuracy {row.accuracy:.3f} on the {row.count} passengers of {row.by} {row.slice} "
+                f"accuracy {row['accuracy']:.3f} on the {row['count']} passengers of {row['by']} {row['slice']} "
                 f"(95 % interval up to {highest:.3f}) is under min_slice_accuracy {gate.min_slice_accuracy:g}"
             )
     if compared is not None and compared < gate.min_compared:

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
                 writer.writeheader()
                 writer.writerows(events)
             mlflow.log_artifact(str(path))
-            print(format_history(arguments.model_name, events, champion and str(champion.version)))
+            print(format_history(arguments.model_name, events, str(champion.version) if champion else None))
     except EvaluationError as error:
         print(f"{STEP}: {error}", file=sys.stderr)
         return 1

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import champion_registry as registry
 import mlflow
@@ -20,7 +21,7 @@ from evaluation_model import EvaluationError, SavedModel, open_model
 from evaluation_report import page
 from gate import RANGES, Gate, parse_gate, reasons_against
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
 from mlflow.entities import LoggedModelInput
 from mlflow.entities.model_registry import ModelVersion
 
@@ -99,7 +100,7 @@ def evaluate(run: mlflow.ActiveRun, arguments: argparse.Namespace, folder: Path)
     log_inputs(client, run, model, arguments.holdout)
     registry.set_tags(client, version, {"model.sha256": model.sha256})
     apply_verdict(client, verdict, version, champion_version, run.info.run_id)
-    return verdict["summary"]
+    return str(verdict["summary"])
 
 
 def read_holdout(path: Path) -> pd.DataFrame:
@@ -108,9 +109,9 @@ def read_holdout(path: Path) -> pd.DataFrame:
     Raises:
         EvaluationError: not a CSV file, a column missing, or not both outcomes in it.
     """
-    texts = dict.fromkeys(["Name", "Sex", "Ticket", "Cabin", "Embarked"], "object")
+    texts = ["Name", "Sex", "Ticket", "Cabin", "Embarked"]
     try:
-        frame = pd.read_csv(path, dtype=texts)
+        frame = pd.read_csv(path, dtype={name: "object" for name in texts})
     except (OSError, ValueError) as error:  # pandas' and Unicode errors are ValueErrors
         raise EvaluationError(f"the holdout {path.name} is not a readable CSV file ({error})") from None
     if missing := [name for name in ["PassengerId", TARGET, "Sex", "Pclass", "Age"] if name not in frame.columns]:
@@ -151,7 +152,7 @@ def make_verdict(
     model: SavedModel,
     champion: SavedModel | None,
     rollback_reason: str,
-) -> tuple[dict, pd.DataFrame]:
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """The verdict with all its figures, and the table of slices. Nothing is changed.
 
     `rollback_reason`: why the model was rolled back before, "" if it was not.
@@ -162,7 +163,7 @@ def make_verdict(
     is_champion = champion_version is not None and champion_version.version == version.version
     same_model = champion is not None and champion.sha256 == model.sha256
     difference, compared, notes = None, None, notes_on_holdout(holdout, version)
-    if champion and not same_model:
+    if champion and champion_version and not same_model:
         difference, compared, more = compare_unseen(holdout, probabilities, version, champion_version, gate)
         notes += more
     reasons = reasons_against(gate, metrics["challenger"], table, difference, compared)
@@ -173,19 +174,21 @@ def make_verdict(
     if same_model and reasons:
         notes.append("the champion itself would not pass this gate today")
     outcome = "kept" if same_model else "rejected" if reasons else "promoted"
-    verdict = {
+    verdict: dict[str, Any] = {
         "verdict": outcome,
         "summary": "",
         "reasons": reasons,
         "notes": notes,
         "challenger": {"version": int(version.version), "metrics": metrics["challenger"]},
-        "champion": champion and {"version": int(champion_version.version), "metrics": metrics.get("champion")},
+        "champion": None,
         "difference": difference and asdict(difference),
         "holdout": {"rows": len(holdout), "survived": int(survived.sum())},
         "gate": asdict(gate),
         "largest_gaps": largest_gaps(table, gate.min_slice_size),
         "slices": table.to_dict("records"),
     }
+    if champion and champion_version:
+        verdict["champion"] = {"version": int(champion_version.version), "metrics": metrics["champion"]}
     verdict["summary"] = summary(verdict)
     return verdict, table
 
@@ -221,10 +224,11 @@ def compare_unseen(
     if rows < gate.min_compared:
         return None, rows, notes
     survived = holdout[TARGET].to_numpy()[unseen]
-    return compare(survived, *(probabilities[name][unseen] for name in ("challenger", "champion"))), rows, notes
+    found = compare(survived, probabilities["challenger"][unseen], probabilities["champion"][unseen])
+    return found, rows, notes
 
 
-def summary(verdict: dict) -> str:
+def summary(verdict: dict[str, Any]) -> str:
     metrics, champion = verdict["challenger"]["metrics"], verdict["champion"]
     start = (
         f"version {verdict['challenger']['version']} (accuracy {metrics['accuracy']:.3f}, "
@@ -245,7 +249,7 @@ def summary(verdict: dict) -> str:
     )
 
 
-def run_metrics(verdict: dict) -> dict[str, float]:
+def run_metrics(verdict: dict[str, Any]) -> dict[str, float]:
     """The figures for the run: the challenger's as they are, the champion's with a prefix."""
     metrics = dict(verdict["challenger"]["metrics"])
     if verdict["champion"]:
@@ -267,7 +271,7 @@ def log_mlflow_evaluation(holdout: pd.DataFrame, name: str, model: SavedModel) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            mlflow.models.evaluate(
+            mlflow.models.evaluate(  # type: ignore[no-untyped-call]  # MLflow's own, without types
                 str(model.folder),  # open_model has refused all but skops by now
                 data,
                 targets=TARGET,
@@ -285,11 +289,19 @@ def log_inputs(client: mlflow.MlflowClient, run: mlflow.ActiveRun, model: SavedM
         client.log_inputs(run.info.run_id, models=[LoggedModelInput(model.model_id)])
     source = shlex.split(run.data.params.get("holdout", "")) or [str(path)]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]  # MLflow keeps at most 36 characters
-    mlflow.log_input(MetaDataset(LocalArtifactDatasetSource(source[0]), name=path.name, digest=digest), "holdout")
+    # That MLflow's MetaDataset lacks a `profile` is its own omission.
+    dataset = MetaDataset(  # type: ignore[abstract]  # see above
+        LocalArtifactDatasetSource(source[0]), name=path.name, digest=digest
+    )
+    mlflow.log_input(dataset, "holdout")
 
 
 def apply_verdict(
-    client: mlflow.MlflowClient, verdict: dict, version: ModelVersion, champion: ModelVersion | None, run_id: str
+    client: mlflow.MlflowClient,
+    verdict: dict[str, Any],
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    run_id: str,
 ) -> None:
     """Write the verdict into the registry.
 
@@ -307,7 +319,7 @@ def apply_verdict(
         registry.reject(client, version, verdict["reasons"])
         if champion is None:
             raise EvaluationError(verdict["summary"])
-    elif not is_champion:
+    elif champion and not is_champion:
         registry.set_tags(client, version, {"verdict": f"same as version {champion.version}"})
 
 

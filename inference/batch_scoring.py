@@ -4,9 +4,10 @@ import csv
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ BY_PROBABILITY = {
 class Scorer:
     """A fitted classifier of 0 and 1, the columns it takes, and the name of its version."""
 
-    classifier: object
+    classifier: Any  # scikit-learn's, which has no types
     kinds: dict[str, str]
     label: str = ""
 
@@ -59,7 +60,7 @@ class Totals:
     scored: int = 0
     survived: int = 0
     probability: float = 0.0
-    errors_by_column: Counter = field(default_factory=Counter)
+    errors_by_column: Counter[str] = field(default_factory=Counter)
     canary_rows: int = 0
     shadow_differ: int = 0
     shadow_distance: float = 0.0
@@ -68,7 +69,7 @@ class Totals:
     def metrics(self, shadow: bool, canary: bool) -> dict[str, float]:
         """Rows, scored, errors; then shares, over the scored rows, where there are any."""
         scored = max(self.scored, 1)
-        found = {"rows": self.rows, "scored": self.scored, "errors": self.rows - self.scored}
+        found: dict[str, float] = {"rows": self.rows, "scored": self.scored, "errors": self.rows - self.scored}
         found |= {f"errors_{name}": count for name, count in sorted(self.errors_by_column.items())}
         if self.scored:
             found |= {"survived_share": self.survived / scored, "mean_probability": self.probability / scored}
@@ -134,7 +135,7 @@ def predict_rows(frame: pd.DataFrame, routed: np.ndarray, model: Scorer, challen
     """survived, probability and version for each row of `frame`; the `routed` ones by the challenger."""
     result = pd.DataFrame({"survived": 0, "probability": 0.0, "version": model.label}, index=frame.index)
     for scorer, mask in ((model, ~routed), (challenger, routed)):
-        if mask.any():
+        if scorer and mask.any():
             survived, probability = scorer(frame if mask.all() else frame[mask])
             result.loc[mask, ["survived", "probability", "version"]] = pd.DataFrame(
                 {"survived": survived, "probability": probability, "version": scorer.label}, index=frame.index[mask]
@@ -215,6 +216,6 @@ def passenger_id_text(cell: str) -> str:
     return "" if is_missing(cell) else cell.strip()
 
 
-def write_lines(path: Path, rows, mode: str) -> None:
+def write_lines(path: Path, rows: Iterable[Iterable[object]], mode: str) -> None:
     with path.open(mode, encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

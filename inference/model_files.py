@@ -4,6 +4,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,7 +23,7 @@ class ModelError(Exception):
 class LoadedModel:
     """A classifier of 0 and 1, and which model it is."""
 
-    classifier: object
+    classifier: Any  # scikit-learn's, which has no types
     folder: Path
     kinds: dict[str, str]  # the signature's columns, in order: number, whole or text
     run_id: str
@@ -70,7 +71,7 @@ def fetch(uri: str) -> Path:
         raise ModelError(f"model {uri} could not be downloaded ({cause}); train one first, or name another") from None
 
 
-def read_mlmodel(folder: Path, uri: str) -> dict:
+def read_mlmodel(folder: Path, uri: str) -> dict[str, Any]:
     try:
         meta = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -80,7 +81,7 @@ def read_mlmodel(folder: Path, uri: str) -> dict:
     return meta
 
 
-def skops_file(folder: Path, meta: dict, uri: str) -> Path:
+def skops_file(folder: Path, meta: dict[str, Any], uri: str) -> Path:
     """The model's own file, if everything in MLmodel says that it is a scikit-learn model saved by skops.
 
     Raises:
@@ -143,7 +144,7 @@ def load_skops(file: Path, uri: str) -> object:
         raise ModelError(f"model {uri} is not one that skops can load ({type(error).__name__}: {reason})") from None
 
 
-def signature_kinds(meta: dict, uri: str) -> dict[str, str]:
+def signature_kinds(meta: dict[str, Any], uri: str) -> dict[str, str]:
     """The columns that the model takes, and what each holds.
 
     Raises:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,8 @@ class CheckedRows:
     @property
     def good(self) -> np.ndarray:
         """Booleans, one for each row."""
-        return self.reasons == ""
+        good: np.ndarray = self.reasons == ""
+        return good
 
 
 def check(columns: Mapping[str, ParsedColumn], kinds: Mapping[str, str]) -> CheckedRows:
@@ -86,9 +88,9 @@ def check(columns: Mapping[str, ParsedColumn], kinds: Mapping[str, str]) -> Chec
         missing = cells.empty if rule.required or kinds[name] == WHOLE else np.zeros(rows, bool)
         outside = ~cells.empty & ~cells.wrong & ~satisfies(cells.values, rule)
         for mask, text in ((cells.wrong, f"is not {NAMES[kinds[name]]}"), (outside, f"is not {rule}")):
-            for place in np.flatnonzero(mask):
+            for place in np.flatnonzero(mask).tolist():
                 add_reason(reasons, place, f"{name} {shorten(cells.raw(place))} {text}")
-        for place in np.flatnonzero(missing):
+        for place in np.flatnonzero(missing).tolist():
             add_reason(reasons, place, f"{name} is missing")
         if count := int((missing | cells.wrong | outside).sum()):
             by_column[name] = count
@@ -132,7 +134,8 @@ def from_text(column: pa.Array | pa.ChunkedArray, kind: str) -> ParsedColumn:
 def numbers(text: pa.Array) -> np.ndarray:
     """Text to float64, correctly rounded; NaN for none, and for what is no number."""
     try:
-        return pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False).copy()
+        values: np.ndarray = pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False).copy()
+        return values
     except pa.ArrowInvalid:  # some cell is no number: then one by one
         return np.array([number(cell) for cell in text.to_pylist()], float)
 
@@ -169,17 +172,19 @@ def is_text(cell: object) -> bool:
     return isinstance(cell, str)
 
 
-def is_number(cell: object) -> bool:
+def is_number(cell: Any) -> bool:
     """Also False for a whole number that no float64 can hold."""
-    return isinstance(cell, int | float | np.number) and not isinstance(cell, bool) and abs(cell) <= 2**63
+    numeric = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
+    return numeric and bool(abs(cell) <= 2**63)
 
 
 def not_representable(values: np.ndarray, kind: str) -> np.ndarray:
     """Which numbers are not finite, or not whole where they must be."""
-    if kind != WHOLE:
-        return ~np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > MAX_EXACT_INTEGER)
+    refused: np.ndarray = ~np.isfinite(values)
+    if kind == WHOLE:
+        with np.errstate(invalid="ignore"):
+            refused |= (values != np.floor(values)) | (np.abs(values) > MAX_EXACT_INTEGER)
+    return refused
 
 
 def shorten(value: object) -> str:

@@ -15,7 +15,7 @@ import mlflow
 from batch_scoring import Scorer, Totals, score_file
 from csv_chunks import InputError
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
 from model_files import LoadedModel, ModelError, load
 
 STEP = "inference"
@@ -92,9 +92,9 @@ def score(
             arguments.input,
             predictions,
             scorer(model),
-            challenger=challenger and scorer(challenger),
+            challenger=scorer(challenger) if challenger else None,
             canary=arguments.canary,
-            shadow=shadow and scorer(shadow),
+            shadow=scorer(shadow) if shadow else None,
             differences=differences if shadow else None,
             model_version_column=arguments.model_version_column == "true",
             chunk_rows=arguments.chunk_rows,
@@ -124,7 +124,10 @@ def dataset(path: Path, source: str = "") -> MetaDataset:
     """A file as an MLflow dataset: where it came from and the digest of its content, read in chunks."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return MetaDataset(LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32])
+    # That MLflow's MetaDataset lacks a `profile` is its own omission.
+    return MetaDataset(  # type: ignore[abstract]  # see above
+        LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32]
+    )
 
 
 def print_summary(totals: Totals, metrics: dict[str, float], model: LoadedModel) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -43,14 +43,16 @@ def create() -> "ErrorMiddleware":
 
 def application(model: LoadedModel, max_bytes: int = MAX_BYTES) -> "ErrorMiddleware":
     """The ASGI application that serves `model`: /invocations, /ping, /health, /version."""
-    return ErrorMiddleware(scoring_server.init(ServedModel(model)), list(model.kinds), max_bytes)
+    served: Any = ServedModel(model)  # the scoring server asks a PyFuncModel for no more than this has
+    return ErrorMiddleware(scoring_server.init(served), list(model.kinds), max_bytes)
 
 
 class UntypedSchema(Schema):
     """Named columns whose cells are taken as they come, so that whoever judges them still sees what was sent."""
 
     def __init__(self, names: list[str]) -> None:
-        super().__init__([ColSpec(AnyType(), name, required=False) for name in names])
+        anything = AnyType()  # type: ignore[no-untyped-call]  # MLflow's own, without types
+        super().__init__([ColSpec(anything, name, required=False) for name in names])
 
     def pandas_types(self) -> list[np.dtype]:
         """Text, for CSV: "007" stays a ticket's number."""
@@ -92,7 +94,8 @@ class ServedModel:
         if frame.empty:
             return pd.DataFrame({"Survived": [], "probability": []})
         whole = {name: "int64" for name, kind in self.kinds.items() if kind == WHOLE}
-        return self.model.predict(checked.frame.astype(whole))
+        # PyFuncModel returns what ScorerModel.predict did, which its types cannot say.
+        return cast(pd.DataFrame, self.model.predict(checked.frame.astype(whole)))
 
     def cells(self, column: pd.Series, kind: str) -> ParsedColumn:
         if from_csv.get():
@@ -147,6 +150,11 @@ class ErrorMiddleware:
         if scope["path"] == "/invocations" and scope["method"] == "POST":
             kind = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").lower()
             body = await read_body(receive, self.max_bytes)
+            if body is None:
+                await responder.refuse(
+                    413, f"the request is larger than {self.max_bytes} bytes; send fewer rows at a time"
+                )
+                return
             if problem := self.find_problem(kind, body):
                 await responder.refuse(*problem)
                 return
@@ -160,10 +168,8 @@ class ErrorMiddleware:
                 await responder.refuse(500, "")
             raise
 
-    def find_problem(self, kind: str, body: bytes | None) -> tuple[int, str] | None:
+    def find_problem(self, kind: str, body: bytes) -> tuple[int, str] | None:
         """Status and message where the request can be refused before it is parsed in earnest."""
-        if body is None:
-            return 413, f"the request is larger than {self.max_bytes} bytes; send fewer rows at a time"
         if not kind.startswith(("application/json", "text/csv")):
             return 415, "the Content-Type is none of application/json, text/csv"
         if not body.strip():
@@ -196,7 +202,7 @@ class ErrorResponder:
 
     def __init__(self, send: Send) -> None:
         self.send = send
-        self.status, self.headers, self.body = 200, [], b""
+        self.status, self.body = 200, b""
         self.done = False
 
     async def __call__(self, message: Message) -> None:

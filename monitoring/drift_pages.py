@@ -3,6 +3,7 @@
 import html
 import json
 import math
+from typing import Any
 
 from drift import Finding, Verdict
 
@@ -14,7 +15,7 @@ STYLE = """<style>
 </style>"""
 
 
-def as_dict(verdict: Verdict, figures: dict[str, float], notes: list[str], alpha: float) -> dict:
+def as_dict(verdict: Verdict, figures: dict[str, float], notes: list[str], alpha: float) -> dict[str, Any]:
     """What drift.json holds: the decision first, then each comparison."""
     return {
         "drift_detected": verdict.drift_detected,
@@ -30,7 +31,7 @@ def as_dict(verdict: Verdict, figures: dict[str, float], notes: list[str], alpha
     }
 
 
-def as_row(finding: Finding) -> dict:
+def as_row(finding: Finding) -> dict[str, Any]:
     return {
         "name": finding.name,
         "test": finding.test,
@@ -47,7 +48,7 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
-def as_json(content: dict) -> str:
+def as_json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -60,7 +61,7 @@ def headline(verdict: Verdict) -> str:
     return "No drift."
 
 
-def summary(content: dict, sentence: str) -> str:
+def summary(content: dict[str, Any], sentence: str) -> str:
     """The verdict as an HTML fragment; everything in it is escaped."""
     rows = "".join(row_html(row) for row in content["comparisons"])
     figures = "".join(
@@ -82,7 +83,7 @@ statistic, 0 (alike) to 1, says how much has changed; below its least value a ch
 """
 
 
-def row_html(row: dict) -> str:
+def row_html(row: dict[str, Any]) -> str:
     numbers = (row["statistic"], row["least"], row["p_value"], row["adjusted_p_value"])
     cells = "".join(f"<td class=number>{figure(value)}</td>" for value in numbers)
     mark = ' class="drifted"' if row["drifted"] else ""

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from drift import CATEGORY, NUMBER, as_categories
@@ -28,7 +29,7 @@ def make_report(
     kinds: dict[str, str],
     decisions: dict[str, tuple[float, bool]],
     alpha: float,
-) -> tuple[str, dict]:
+) -> tuple[str, list[dict[str, Any]]]:
     """Evidently's HTML and its metrics; `decisions`: each column's adjusted p-value, and whether it has drifted.
 
     Raises:

@@ -36,7 +36,7 @@ def read_list(path: Path, needed: list[str], max_rows: int) -> tuple[pd.DataFram
         reason = (str(error).strip().splitlines() or [""])[0]
         raise MonitoringError(f"{path.name} is not a CSV file that can be read ({reason}); check it") from None
     frame = pd.concat(kept) if kept else pd.DataFrame()
-    frame.columns = [str(name).strip() for name in frame.columns]
+    frame = frame.rename(columns=lambda name: str(name).strip())
     if not rows:
         raise MonitoringError(f"{path.name} has no rows; there is nothing to compare")
     if missing := [name for name in needed if name not in frame.columns]:

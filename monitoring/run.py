@@ -20,7 +20,7 @@ import pandas as pd
 from champion_lineage import COMPARED_METRICS, Lineage, find_lineage, score_holdout
 from drift import Finding, Verdict, column_kinds, compare, compare_accuracy, compare_numbers, decide
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
 from mlflow.exceptions import MlflowException
 from monitored_files import KEY, TARGET, MonitoringError, as_typed, live_metrics, read_list
 
@@ -92,7 +92,10 @@ def refuse_bad_values(arguments: argparse.Namespace) -> None:
 def monitor(arguments: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) -> Verdict:
     """Read, compare, decide, report."""
     results, lineage = Results(), find_lineage_if_needed(arguments)
-    reference_file = fetch(arguments.reference) if arguments.reference else lineage.artifact("train.csv")
+    if arguments.reference or lineage is None:  # without a model there is a reference
+        reference_file, origin = fetch(arguments.reference), arguments.reference
+    else:
+        reference_file, origin = lineage.artifact("train.csv"), f"runs:/{lineage.run_id}/train.csv"
     before, rows_before = read_list(reference_file, [], arguments.max_rows)
     kinds = select_columns(arguments.columns, column_kinds(as_typed(before, before)[0]))
     after, rows_after = read_list(arguments.current, list(kinds), arguments.max_rows)
@@ -104,7 +107,7 @@ def monitor(arguments: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) 
         predictions = read_list(fetch(arguments.predictions), PREDICTED, arguments.max_rows)[0]
         results.figures["unscored_share"] = float(predictions["probability"].isna().mean())
         compare_predictions(results, arguments, lineage, predictions)
-        if arguments.labels:
+        if arguments.labels and lineage:  # with labels there is a model
             compare_with_labels(results, arguments, lineage, predictions)
     verdict = decide(results.findings, arguments.alpha, rows_before, rows_after, arguments.min_rows)
     write_reports(arguments, verdict, results, folder, reference, current, kinds)
@@ -113,7 +116,6 @@ def monitor(arguments: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) 
         mlflow.set_tags(
             {"model.run_id": lineage.run_id} | ({"model.version": lineage.version} if lineage.version else {})
         )
-    origin = arguments.reference or f"runs:/{lineage.run_id}/train.csv"
     mlflow.log_inputs(
         datasets=[dataset(arguments.current, requested_uri(run, "current")), dataset(reference_file, origin)],
         contexts=["monitoring", "reference"],
@@ -270,7 +272,10 @@ def dataset(path: Path, source: str = "") -> MetaDataset:
     """A file as an MLflow dataset: where it came from and the digest of its content, read in chunks."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return MetaDataset(LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32])
+    # That MLflow's MetaDataset lacks a `profile` is its own omission.
+    return MetaDataset(  # type: ignore[abstract]  # see above
+        LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32]
+    )
 
 
 def print_summary(verdict: Verdict, results: Results) -> None:

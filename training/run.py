@@ -16,7 +16,7 @@ import skops_flavor
 from cross_validation import cross_validate, summary
 from estimators import RANGES, build
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from model_card import write_card
@@ -134,8 +134,11 @@ def log_datasets(run: mlflow.ActiveRun, path: Path, folder: Path) -> str:
 
 def log_dataset(path: Path, source: str, context: str) -> str:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    # MLflow keeps at most 36 characters of a digest.
-    mlflow.log_input(MetaDataset(LocalArtifactDatasetSource(source), name=path.name, digest=digest[:32]), context)
+    # MLflow keeps at most 36 characters of a digest. That its MetaDataset lacks a `profile` is its own omission.
+    dataset = MetaDataset(  # type: ignore[abstract]  # see above
+        LocalArtifactDatasetSource(source), name=path.name, digest=digest[:32]
+    )
+    mlflow.log_input(dataset, context)
     return digest
 
 
@@ -156,7 +159,7 @@ def log_model(model: object, parts: Split, settings: Settings, digest: str) -> i
         flavor_name="sklearn",
         sk_model=model,
         signature=signature(),
-        input_example=example.astype(object).where(example.notna(), None),
+        input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
         pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
         python_version=platform.python_version(),
         validate_serving_input=False,
@@ -164,7 +167,7 @@ def log_model(model: object, parts: Split, settings: Settings, digest: str) -> i
         tags={name: str(value) for name, value in tags.items()},
         await_registration_for=0,
     )
-    return info.registered_model_version
+    return int(info.registered_model_version)
 
 
 def signature() -> ModelSignature:

@@ -98,7 +98,8 @@ def in_holdout(passenger_ids: pd.Series, test_size: float, split_seed: int) -> n
     with np.errstate(over="ignore"):
         seed = splitmix64(np.array([split_seed], dtype=np.int64).astype(np.uint64))
         mixed = splitmix64(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
-    return (mixed >> np.uint64(11)) * 2.0**-53 < test_size
+    held: np.ndarray = (mixed >> np.uint64(11)) * 2.0**-53 < test_size
+    return held
 
 
 def splitmix64(values: np.ndarray) -> np.ndarray:
@@ -106,7 +107,8 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def split(passengers: pd.DataFrame, test_size: float, split_seed: int, smallest_class: int = 2) -> Split:

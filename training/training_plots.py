@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.base import ClassifierMixin
@@ -32,7 +33,7 @@ def draw(model: ClassifierMixin, holdout: pd.DataFrame, probability: np.ndarray,
         picture.savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
 
 
-def new_axes(title: str, x: str, y: str) -> tuple[Figure, object]:
+def new_axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5, 4.5))
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)

@@ -3,9 +3,12 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 from estimators import RANGES, hyperparameters
 from training_data import TrainingError
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def parse_settings(texts: dict[str, str]) -> Settings:
     """
     problems: list[str] = []
 
-    def number(name: str, kind: type, low: float, high: float) -> float:
+    def number(name: str, kind: type[Number], low: Number, high: Number) -> Number:
         try:
             value = kind(texts[name])
             if not low <= value <= high or not math.isfinite(value):
@@ -41,7 +44,7 @@ def parse_settings(texts: dict[str, str]) -> Settings:
         except ValueError:
             what = "a whole number" if kind is int else "a number"
             problems.append(f"{name}={texts[name]!r} is not {what} from {low:g} to {high:g}")
-            return kind(low)
+            return low
         return value
 
     values: dict[str, object] = {}

@@ -7,6 +7,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
 PASSENGER = {
     "PassengerId": 1,
@@ -23,12 +24,13 @@ PASSENGER = {
 }
 
 
-def ask(passengers: list[dict], url: str = "http://127.0.0.1:5001") -> list[dict]:
+def ask(passengers: list[dict[str, Any]], url: str = "http://127.0.0.1:5001") -> list[dict[str, Any]]:
     """For each passenger {"Survived": 0 or 1, "probability": of survival}; a bad one raises urllib's HTTPError."""
     body = json.dumps({"dataframe_records": passengers}).encode()
     request = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        return json.load(answer)["predictions"]
+        predictions: list[dict[str, Any]] = json.load(answer)["predictions"]
+        return predictions
 
 
 if __name__ == "__main__":
