@@ -39,12 +39,12 @@ def main() -> int:
 def parse_arguments() -> dict[str, Any]:
     parser = Parser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--current", required=True)
-    parser.add_argument("--labels", default="")
-    parser.add_argument("--old", default="models:/titanic@champion")
-    parser.add_argument("--missing", default="keep")
-    parser.add_argument("--max_rejected", type=float, default=0.05)
-    parser.add_argument("--chunk_rows", type=int, default=50_000)
-    parser.add_argument("--profile", type=boolean, default=True)
+    parser.add_argument("--labels", required=True)
+    parser.add_argument("--old", required=True)
+    parser.add_argument("--missing", required=True)
+    parser.add_argument("--max_rejected", type=float, required=True)
+    parser.add_argument("--chunk_rows", type=int, required=True)
+    parser.add_argument("--profile", type=boolean, required=True)
     return vars(parser.parse_args())
 
 

@@ -41,12 +41,12 @@ def main() -> int:
 def parse_arguments() -> dict[str, Any]:
     parser = Parser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--input", required=True)
-    parser.add_argument("--missing", default="keep")
-    parser.add_argument("--max_rejected", type=float, default=0.05)
-    parser.add_argument("--extra_columns", default="drop")
-    parser.add_argument("--require_target", type=boolean, default=True)
-    parser.add_argument("--chunk_rows", type=int, default=50_000)
-    parser.add_argument("--profile", type=boolean, default=True)
+    parser.add_argument("--missing", required=True)
+    parser.add_argument("--max_rejected", type=float, required=True)
+    parser.add_argument("--extra_columns", required=True)
+    parser.add_argument("--require_target", type=boolean, required=True)
+    parser.add_argument("--chunk_rows", type=int, required=True)
+    parser.add_argument("--profile", type=boolean, required=True)
     return vars(parser.parse_args())
 
 

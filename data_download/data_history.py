@@ -20,7 +20,7 @@ CONTEXT = "mlflow.data.context"
 
 def main() -> int:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model_name", default="")
+    parser.add_argument("--model_name", required=True)
     arguments = parser.parse_args()
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
         models = [model for model in trained_models() if arguments.model_name in ("", model.name)]

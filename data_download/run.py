@@ -38,10 +38,10 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--data_url", required=True)
-    parser.add_argument("--sha256", default="")
-    parser.add_argument("--max_bytes", type=int, default=2 << 30)
-    parser.add_argument("--timeout", type=float, default=30)
-    parser.add_argument("--retries", type=int, default=4)
+    parser.add_argument("--sha256", required=True)
+    parser.add_argument("--max_bytes", type=int, required=True)
+    parser.add_argument("--timeout", type=float, required=True)
+    parser.add_argument("--retries", type=int, required=True)
     return parser.parse_args()
 
 

@@ -14,10 +14,10 @@ STEP = "history"
 COLUMNS = ["when", "event", "version", "before", "data_sha256", "model_run_id", "run_id", "who", "why"]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model_name", default="titanic")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--model_name", required=True)
+    arguments = parser.parse_args()
     try:
         with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
             client = mlflow.MlflowClient()

@@ -10,11 +10,11 @@ from evaluation_model import EvaluationError
 STEP = "rollback"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--reason", default="no reason given")
-    parser.add_argument("--model_name", default="titanic")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--reason", required=True)
+    parser.add_argument("--model_name", required=True)
+    arguments = parser.parse_args()
     try:
         with mlflow.start_run() as run:
             if not 0 < len(arguments.reason.strip()) <= 1000:

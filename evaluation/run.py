@@ -29,8 +29,8 @@ STEP = "evaluation"
 TARGET = "Survived"
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
+def main() -> int:
+    arguments = parse_arguments()
     try:
         with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
             print(f"{STEP}: {evaluate(run, arguments, Path(folder))}")
@@ -40,21 +40,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", required=True, type=Path)
-    parser.add_argument("--holdout", required=True, type=Path)
-    parser.add_argument("--champion", default="")
-    parser.add_argument("--min_accuracy", default="0.7")
-    parser.add_argument("--min_auc", default="0.75")
-    parser.add_argument("--max_calibration_error", default="0.15")
-    parser.add_argument("--min_slice_accuracy", default="0.6")
-    parser.add_argument("--min_slice_size", default="30")
-    parser.add_argument("--tolerance", default="0.02")
-    parser.add_argument("--min_compared", default="30")
-    parser.add_argument("--report", default="true")
-    parser.add_argument("--model_name", default="titanic")
-    return parser.parse_args(argv)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--holdout", type=Path, required=True)
+    parser.add_argument("--champion", required=True)
+    parser.add_argument("--min_accuracy", required=True)
+    parser.add_argument("--min_auc", required=True)
+    parser.add_argument("--max_calibration_error", required=True)
+    parser.add_argument("--min_slice_accuracy", required=True)
+    parser.add_argument("--min_slice_size", required=True)
+    parser.add_argument("--tolerance", required=True)
+    parser.add_argument("--min_compared", required=True)
+    parser.add_argument("--report", required=True)
+    parser.add_argument("--model_name", required=True)
+    return parser.parse_args()
 
 
 def evaluate(run: mlflow.ActiveRun, arguments: argparse.Namespace, folder: Path) -> str:

@@ -54,12 +54,12 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--input", required=True, type=Path)
-    parser.add_argument("--shadow", default="")
-    parser.add_argument("--canary", type=float, default=0)
-    parser.add_argument("--challenger", default="models:/titanic@challenger")
-    parser.add_argument("--model_version_column", default="false")
-    parser.add_argument("--chunk_rows", type=int, default=20_000)
+    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--shadow", required=True)
+    parser.add_argument("--canary", type=float, required=True)
+    parser.add_argument("--challenger", required=True)
+    parser.add_argument("--model_version_column", required=True)
+    parser.add_argument("--chunk_rows", type=int, required=True)
     return parser.parse_args()
 
 

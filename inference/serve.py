@@ -45,11 +45,11 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(f"{STEP} -e serve", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", default="models:/titanic@champion")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=5001)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--max_bytes", type=int, default=32 << 20)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--max_bytes", type=int, required=True)
     return parser.parse_args()
 
 

@@ -55,17 +55,17 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--current", required=True, type=Path)
+    parser.add_argument("--current", type=Path, required=True)
     for name in ("reference", "predictions", "reference_predictions", "labels", "columns"):
-        parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--model", default="models:/titanic@champion")
-    parser.add_argument("--alpha", type=float, default=0.01)
-    parser.add_argument("--min_effect", type=float, default=0.1)
-    parser.add_argument("--max_accuracy_drop", type=float, default=0.05)
-    parser.add_argument("--min_rows", type=int, default=100)
-    parser.add_argument("--max_rows", type=int, default=100_000)
-    parser.add_argument("--report", default="true")
-    parser.add_argument("--fail_on_drift", default="false")
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--alpha", type=float, required=True)
+    parser.add_argument("--min_effect", type=float, required=True)
+    parser.add_argument("--max_accuracy_drop", type=float, required=True)
+    parser.add_argument("--min_rows", type=int, required=True)
+    parser.add_argument("--max_rows", type=int, required=True)
+    parser.add_argument("--report", required=True)
+    parser.add_argument("--fail_on_drift", required=True)
     return parser.parse_args()
 
 

@@ -32,8 +32,8 @@ PACKAGES = ["mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops"]  # wh
 TYPES = dict.fromkeys([*INTEGERS, *DECIMALS], "double")
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
+def main() -> int:
+    arguments = parse_arguments()
     try:
         with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
             settings = parse_settings({name: str(value) for name, value in vars(arguments).items()})
@@ -45,21 +45,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--input", required=True, type=Path)
-    parser.add_argument("--model", default="soft_vote")
+    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--model", required=True)
     for name in RANGES:
-        parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--test_size", default="0.2")
-    parser.add_argument("--split_seed", default="0")
-    parser.add_argument("--seed", default="0")
-    parser.add_argument("--cv_folds", default="10")
-    parser.add_argument("--cv_repeats", default="1")
-    parser.add_argument("--search_trials", default="0")
-    parser.add_argument("--plots", default="true")
-    parser.add_argument("--model_name", default="titanic")
-    return parser.parse_args(argv)
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--test_size", required=True)
+    parser.add_argument("--split_seed", required=True)
+    parser.add_argument("--seed", required=True)
+    parser.add_argument("--cv_folds", required=True)
+    parser.add_argument("--cv_repeats", required=True)
+    parser.add_argument("--search_trials", required=True)
+    parser.add_argument("--plots", required=True)
+    parser.add_argument("--model_name", required=True)
+    return parser.parse_args()
 
 
 def train(run: mlflow.ActiveRun, path: Path, settings: Settings, folder: Path) -> None:

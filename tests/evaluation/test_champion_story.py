@@ -9,7 +9,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from tests.training.made_list import entry_point, make_list
+from tests.step_programs import run_program
+from tests.training.made_list import make_list
 
 pytestmark = pytest.mark.integration
 
@@ -20,23 +21,23 @@ class Steps:
 
     folder: Path
 
-    def train(self, passengers: pd.DataFrame, *arguments: str, model: str = "logistic_regression") -> str:
+    def train(self, passengers: pd.DataFrame, model: str = "logistic_regression", **parameters: object) -> str:
         """Returns the run's ID."""
-        passengers.to_csv(self.folder / "clean_data.csv", index=False)
-        plain = ["--plots", "false", "--cv_repeats", "0", "--model", model]
-        assert entry_point("training")(["--input", str(self.folder / "clean_data.csv"), *plain, *arguments]) == 0
+        path = self.folder / "clean_data.csv"
+        passengers.to_csv(path, index=False)
+        assert run_program("training", input=path, model=model, plots="false", cv_repeats=0, **parameters) == 0
         return latest().info.run_id
 
-    def evaluate(self, run_id: str, *arguments: str, holdout: str = "", report: str = "false") -> int:
+    def evaluate(self, run_id: str, holdout: str = "", **parameters: object) -> int:
         model = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model")
         people = mlflow.artifacts.download_artifacts(f"runs:/{holdout or run_id}/holdout.csv")
-        return entry_point("evaluation")(["--model", model, "--holdout", people, "--report", report, *arguments])
+        return run_program("evaluation", model=model, holdout=people, report="false", **parameters)
 
     def rollback(self, reason: str = "a test") -> int:
-        return entry_point("evaluation", "rollback")(["--reason", reason])
+        return run_program("evaluation", "rollback", reason=reason)
 
-    def history(self) -> int:
-        return entry_point("evaluation", "history")([])
+    def history(self, **parameters: object) -> int:
+        return run_program("evaluation", "history", **parameters)
 
 
 @pytest.fixture
@@ -138,8 +139,8 @@ def test_without_a_champion_a_rejected_model_fails_the_run_and_says_all_reasons(
 
 def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw(steps: Steps) -> None:
     people = make_list(900)
-    steps.evaluate(steps.train(people, "--split_seed", "1"))
-    run_id = steps.train(people, "--C", "0.5")
+    steps.evaluate(steps.train(people, split_seed=1))
+    run_id = steps.train(people, C=0.5)
     assert steps.evaluate(run_id) == 0
     found = verdict()
     assert found["difference"]["rows"] < found["holdout"]["rows"] / 3
@@ -147,7 +148,7 @@ def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw(ste
         f"{found['difference']['rows']} of {found['holdout']['rows']} passengers are unseen by both"
         in found["notes"][0]
     )
-    assert steps.evaluate(steps.train(people, "--C", "0.6"), "--min_compared", "5000") == 0
+    assert steps.evaluate(steps.train(people, C=0.6), min_compared=5000) == 0
     assert "min_compared 5000" in verdict()["reasons"][0]
 
 
@@ -169,8 +170,8 @@ def test_a_model_with_a_pickle_is_refused_and_nothing_is_moved(
     run_id = steps.train(make_list())
     model = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model", dst_path=str(tmp_path / "copy")))
     (model / "python_model.pkl").write_bytes(b"\x80\x04.")
-    arguments = ["--model", str(model), "--holdout", mlflow.artifacts.download_artifacts(f"runs:/{run_id}/holdout.csv")]
-    assert entry_point("evaluation")(arguments) == 1
+    holdout = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/holdout.csv")
+    assert run_program("evaluation", model=model, holdout=holdout) == 1
     assert "refused" in capsys.readouterr().err
     assert not mlflow.MlflowClient().get_registered_model("titanic").aliases
 
@@ -198,5 +199,5 @@ def test_mlflow_run_evaluates_with_its_report_and_tells_the_history(
 
 @pytest.mark.parametrize("name", ["a'b", "a/b", "", "a@b"])
 def test_a_name_that_is_none_is_refused(steps: Steps, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    assert entry_point("evaluation", "history")(["--model_name", name]) == 1
+    assert steps.history(model_name=name) == 1
     assert f"model_name={name!r} is not a name" in capsys.readouterr().err

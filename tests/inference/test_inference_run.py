@@ -1,7 +1,6 @@
 """The step as MLflow starts it."""
 
 import csv
-import runpy
 import shutil
 import subprocess
 import sys
@@ -10,20 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.inference.small_model import make_passengers
-
-STEP = Path(__file__).resolve().parents[2] / "inference"
-
-
-@pytest.fixture
-def run_step(monkeypatch):
-    """The step's main(), in this process; its exit code."""
-
-    def run(**parameters: object) -> int:
-        words = [word for name, value in parameters.items() for word in (f"--{name}", str(value))]
-        monkeypatch.setattr(sys, "argv", ["run.py", *words])
-        return runpy.run_path(str(STEP / "run.py"))["main"]()
-
-    return run
+from tests.step_programs import run_program
 
 
 @pytest.mark.integration
@@ -78,7 +64,7 @@ def test_canary_and_shadow_ask_the_challenger(mlflow_run, register, passengers_c
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence_and_nothing_is_left(
-    store, model_folder, passengers_csv, run_step, capsys, change, said
+    store, model_folder, passengers_csv, capsys, change, said
 ):
     import mlflow
 
@@ -86,7 +72,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence_and_nothing_is_left(
     ragged.write_text("".join(passengers_csv.open().readlines()[:2]) + "1,2,3\n")
     values = {"model": model_folder, "input": passengers_csv} | change
     values["input"] = ragged if values["input"] == "ragged" else values["input"]
-    assert run_step(**values) == 1
+    assert run_program("inference", **values) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("inference: ")
     assert said in last
@@ -95,11 +81,11 @@ def test_what_cannot_be_done_is_said_in_one_sentence_and_nothing_is_left(
     assert mlflow.MlflowClient().list_artifacts(run.info.run_id) == []
 
 
-def test_the_same_input_gives_the_same_bytes(store, model_folder, passengers_csv, run_step):
+def test_the_same_input_gives_the_same_bytes(store, model_folder, passengers_csv):
     import mlflow
 
     for _ in range(2):
-        assert run_step(model=model_folder, input=passengers_csv, shadow=model_folder) == 0
+        assert run_program("inference", model=model_folder, input=passengers_csv, shadow=model_folder) == 0
     runs = mlflow.search_runs(output_format="list")
     for name in ("predictions.csv", "shadow_differences.csv"):
         first, second = (
@@ -119,7 +105,7 @@ print(",".join(repr(round(float(value), 10)) for value in model._model_impl.skle
 
 
 @pytest.mark.integration
-def test_a_fresh_environment_of_the_models_own_requirements_predicts_the_same(store, model_folder, run_step, tmp_path):
+def test_a_fresh_environment_of_the_models_own_requirements_predicts_the_same(store, model_folder, tmp_path):
     import mlflow
 
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
@@ -140,7 +126,7 @@ def test_a_fresh_environment_of_the_models_own_requirements_predicts_the_same(st
     )
     assert fresh.returncode == 0, fresh.stderr
     survived, probability = (line.split(",") for line in fresh.stdout.strip().splitlines()[-2:])
-    assert run_step(model=model_folder, input=passengers) == 0
+    assert run_program("inference", model=model_folder, input=passengers) == 0
     run = mlflow.search_runs(output_format="list")[0]
     batch = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv"))
     rows = list(csv.DictReader(batch.open()))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.inference.small_model import FEATURES, make_passengers
+from tests.step_programs import command_line
 
 pytestmark = pytest.mark.integration
 
@@ -78,9 +79,9 @@ def server(model_folder, tmp_path_factory):
     """The server's URL."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
-    command = [sys.executable, "serve.py", "--model", str(model_folder), "--port", str(port), "--max_bytes", "1000000"]
+    words = command_line("inference", "serve", model=model_folder, port=port, max_bytes=1_000_000)
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=STEP, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, *words], cwd=STEP, env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     wait_until_up(url, process)
     yield url
@@ -326,9 +327,9 @@ def test_started_by_mlflow_and_stopped_with_it_the_port_is_free_and_the_run_is_o
     assert run.data.tags["model.version"] == "1"
 
 
-def refused(store_folder: Path, *arguments: str) -> str:
+def refused(store_folder: Path, **parameters: object) -> str:
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store_folder / 'mlflow.db'}"}
-    command = [sys.executable, "serve.py", *arguments]
+    command = [sys.executable, *command_line("inference", "serve", **parameters)]
     done = subprocess.run(command, cwd=STEP, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -340,6 +341,6 @@ def test_a_port_that_is_taken_and_a_missing_model_are_said_in_one_sentence(store
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        said = refused(tmp_path, "--model", str(model_folder), "--port", port)
+        said = refused(tmp_path, model=model_folder, port=port)
     assert said.startswith(f"inference: cannot listen on host=127.0.0.1 port={port}")
-    assert "models:/titanic@champion cannot be had" in refused(tmp_path, "--port", str(free_port()))
+    assert "models:/titanic@champion could not be downloaded" in refused(tmp_path, port=free_port())

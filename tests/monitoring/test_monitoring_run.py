@@ -1,8 +1,6 @@
 """The step in this process (report=false), and as MLflow starts it."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ from tests.inference.small_model import (
     make_passengers,
     model_signature,
 )
-
-STEP = Path(__file__).resolve().parents[2] / "monitoring"
+from tests.step_programs import run_program
 
 
 @pytest.fixture
@@ -55,14 +52,12 @@ def current(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run_step(monkeypatch, capsys):
+def run_step(capsys):
     """The step's main(), in this process; its exit code, standard output's lines and the error."""
 
     def run(report: str = "false", **parameters: object):
-        words = [word for name, value in parameters.items() for word in (f"--{name}", str(value))]
-        monkeypatch.setattr(sys, "argv", ["run.py", *words, "--report", report])
         capsys.readouterr()
-        code = runpy.run_path(str(STEP / "run.py"))["main"]()
+        code = run_program("monitoring", report=report, **parameters)
         out, err = capsys.readouterr()
         return code, out.splitlines(), err.strip()
 

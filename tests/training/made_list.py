@@ -1,13 +1,7 @@
-"""A passenger list of the tests' own making, with something true to learn in it; and the steps' own main functions."""
-
-import importlib.util
-from collections.abc import Callable
-from pathlib import Path
+"""A passenger list of the tests' own making, with something true to learn in it."""
 
 import numpy as np
 import pandas as pd
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_list(rows: int = 400, seed: int = 0, noise: bool = False) -> pd.DataFrame:
@@ -35,11 +29,3 @@ def make_list(rows: int = 400, seed: int = 0, noise: bool = False) -> pd.DataFra
             "Embarked": generator.choice(["S", "C", "Q", None], rows, p=[0.7, 0.18, 0.11, 0.01]),
         }
     )
-
-
-def entry_point(step: str, file: str = "run") -> Callable[[list[str]], int]:
-    """The `main` of a step's file; every step has a run.py, so each is loaded under a name of its own."""
-    specification = importlib.util.spec_from_file_location(f"{step}_{file}", ROOT / step / f"{file}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main

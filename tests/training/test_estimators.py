@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import skops.io
 from cross_validation import cross_validate, summary
-from estimators import DEFAULTS, RANGES, build, hyperparameters
+from estimators import DEFAULTS, build, hyperparameters
 from hyperparameter_search import search
 from mlflow.models import Model
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -19,12 +19,10 @@ from skops_flavor import KNOWN_TYPES, TRUSTED_TYPES, dump_with_types, dumps, sav
 from training_data import FEATURES, TARGET, TrainingError, read_passengers
 from training_settings import parse_settings
 
+from tests.step_programs import defaults
 from tests.training.made_list import make_list
 
-GIVEN = dict.fromkeys(RANGES, "") | {
-    "model": "soft_vote", "test_size": "0.2", "split_seed": "0", "seed": "0", "cv_folds": "10", "cv_repeats": "1",
-    "search_trials": "0", "plots": "true", "model_name": "titanic",
-}  # fmt: skip
+DEFAULT_TEXTS = defaults("training")
 
 
 def fitted(model: str, frame: pd.DataFrame, seed: int = 0) -> object:
@@ -91,7 +89,7 @@ def test_all_wrong_parameters_are_named_at_once() -> None:
         "seed": "x", "plots": "yes", "model_name": "a/b",
     }  # fmt: skip
     with pytest.raises(TrainingError) as error:
-        parse_settings(GIVEN | wrong)
+        parse_settings(DEFAULT_TEXTS | wrong)
     assert all(f"{name}={value!r}" in str(error.value) for name, value in wrong.items())
     assert "soft_vote" in str(error.value)
 
@@ -117,7 +115,7 @@ def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given() -> No
 @pytest.mark.integration
 def test_the_default_model_reaches_what_the_project_promises_on_the_real_list(real_list: Path) -> None:
     frame = read_passengers(real_list)
-    settings = parse_settings(GIVEN)
+    settings = parse_settings(DEFAULT_TEXTS)
 
     def fit(part: pd.DataFrame) -> object:
         return build(settings.model, settings.values, settings.seed).fit(part[FEATURES], part[TARGET])

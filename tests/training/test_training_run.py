@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.training.made_list import entry_point, make_list
+from tests.step_programs import run_program
+from tests.training.made_list import make_list
 
 pytestmark = pytest.mark.integration
 VOLATILE = {"artifact_path", "model_id", "model_uuid", "run_id", "utc_time_created"}  # keys of MLmodel
@@ -77,10 +78,8 @@ def test_mlflow_run_trains_judges_saves_and_registers(mlflow_run: object, clean_
 
 
 def test_training_again_gives_the_same_bytes_and_another_seed_moves_nobody(store: str, clean_csv: Path) -> None:
-    train = entry_point("training")
-    arguments = ["--input", str(clean_csv), "--n_estimators", "10", "--cv_folds", "3"]
-    for extra in ([], [], ["--seed", "1"]):
-        assert train(arguments + extra) == 0
+    for seed in (0, 0, 1):
+        assert run_program("training", input=clean_csv, n_estimators=10, cv_folds=3, seed=seed) == 0
     other, second, first = map(files, latest(3))
     assert len(first) == 16
     assert first == second
@@ -89,8 +88,7 @@ def test_training_again_gives_the_same_bytes_and_another_seed_moves_nobody(store
 
 
 def test_without_plots_and_repeats_neither_is_made(store: str, clean_csv: Path) -> None:
-    plain = ["--plots", "false", "--cv_repeats", "0", "--model", "logistic_regression"]
-    assert entry_point("training")(["--input", str(clean_csv), *plain]) == 0
+    assert run_program("training", input=clean_csv, plots="false", cv_repeats=0, model="logistic_regression") == 0
     run = latest()[0]
     assert not any(name.startswith("cv_") for name in run.data.metrics)
     paths = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
@@ -98,8 +96,8 @@ def test_without_plots_and_repeats_neither_is_made(store: str, clean_csv: Path) 
 
 
 def test_a_search_leaves_its_trials_and_what_it_chose(store: str, clean_csv: Path) -> None:
-    searched = ["--model", "logistic_regression", "--search_trials", "2", "--cv_folds", "2", "--plots", "false"]
-    assert entry_point("training")(["--input", str(clean_csv), *searched]) == 0
+    searched = {"model": "logistic_regression", "search_trials": 2, "cv_folds": 2, "plots": "false"}
+    assert run_program("training", input=clean_csv, **searched) == 0
     run = latest()[0]
     trials = pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="search_trials.csv"))
     assert float(run.data.tags["search.C"]) in list(trials["C"])
@@ -110,7 +108,7 @@ def test_an_error_is_one_sentence_and_leaves_no_version(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_list(60).drop(columns="Survived").to_csv(tmp_path / "unlabelled.csv", index=False)
-    assert entry_point("training")(["--input", str(tmp_path / "unlabelled.csv")]) == 1
+    assert run_program("training", input=tmp_path / "unlabelled.csv") == 1
     error = capsys.readouterr().err
     assert error.startswith("training: unlabelled.csv has no column Survived")
     assert error.count("\n") == 1
@@ -119,7 +117,7 @@ def test_an_error_is_one_sentence_and_leaves_no_version(
 
 
 def test_on_the_real_list_the_default_model_is_right_on_the_held_out(store: str, real_list: Path) -> None:
-    assert entry_point("training")(["--input", str(real_list), "--plots", "false", "--cv_repeats", "0"]) == 0
+    assert run_program("training", input=real_list, plots="false", cv_repeats=0) == 0
     metrics = latest()[0].data.metrics
     assert metrics["accuracy"] >= 0.78
     assert metrics["rows_train"] + metrics["rows_holdout"] == 891
