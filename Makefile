@@ -8,13 +8,13 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: help run test lint types ui lock bench bench-scale clean
+.PHONY: help run test lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make test   the tests"
 	@echo "make ui     look at what ran, in a browser"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
-	@echo "make types  static types of the steps"
+	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 
 .venv/ready: requirements.lock requirements-dev.lock
@@ -33,9 +33,10 @@ run: .venv/ready | mlflow.db
 test: .venv/ready
 	python -m pytest --numprocesses auto --dist worksteal
 
-lint: .venv/ready
+lint: .venv/ready types dependencies
 	ruff check .
 	ruff format --check .
+	lint-imports --no-logo
 	actionlint .github/workflows/*.yml
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
@@ -45,7 +46,16 @@ lint: .venv/ready
 
 # Each step by itself: it is a project of its own, and every step has a module named run.
 types: .venv/ready
+	mypy main.py pipeline docs
 	for step in $(STEPS); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
+
+# What is imported must be declared in the conda.yml beside it, and what is declared be imported; the root's is the union.
+DECLARED = sed -n 's/^ *- \([A-Za-z].*==.*\)/\1/p' conda.yml
+dependencies: .venv/ready
+	$(DECLARED) > .declared && deptry pipeline --no-ansi --requirements-files .declared --ignore DEP002
+	for step in $(STEPS); do \
+	  (cd $$step && $(DECLARED) > ../.declared && deptry . --no-ansi --config ../pyproject.toml --requirements-files ../.declared) || exit 1; \
+	done
 
 ui: .venv/ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
@@ -58,9 +68,9 @@ bench-scale: .venv/ready
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 lock: .venv/ready
-	sed -n 's/^ *- \([A-Za-z].*==.*\)/\1/p' conda.yml | $(PIN) - --output-file requirements.lock
+	$(DECLARED) | $(PIN) - --output-file requirements.lock
 	for step in $(STEPS); do \
-	  sed -n 's/^ *- \([A-Za-z].*==.*\)/\1/p' $$step/conda.yml \
+	  (cd $$step && $(DECLARED)) \
 	    | $(PIN) -c requirements.lock - --output-file $$step/requirements.lock || exit 1; \
 	done
 	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock

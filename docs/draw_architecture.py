@@ -73,7 +73,7 @@ def draw() -> str:
     levels = floors(arrows)
     boxes: dict[str, tuple[float, float, float, float]] = {}  # x, y, width, height
     body: list[str] = []
-    y = MARGIN
+    y = float(MARGIN)
     for level in range(max(levels.values()), -1, -1):
         row = [room for room in found if levels[room] == level]
         width = (WIDTH - 2 * MARGIN - 20 * (len(row) - 1)) / len(row)
@@ -94,9 +94,9 @@ def draw() -> str:
                 f'<path d="M{start:.0f},{y1 + h1:.0f} C{start:.0f},{y1 + h1 + 24:.0f} {end:.0f},{y2 - 24:.0f} '
                 f'{end:.0f},{y2:.0f}" class="arrow" stroke-width="{1 + min(count, 12) / 6:.1f}"/>'
             )
-    for room, (x, top, width, height) in boxes.items():
-        body.append(f'<rect x="{x:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}" rx="8" class="room"/>')
-        for number, (line, style) in enumerate(lines_of(room, found[room], width)):
+    for room, (x, top, wide, high) in boxes.items():
+        body.append(f'<rect x="{x:.0f}" y="{top:.0f}" width="{wide:.0f}" height="{high:.0f}" rx="8" class="room"/>')
+        for number, (line, style) in enumerate(lines_of(room, found[room], wide)):
             line_y = top + 24 + number * LINE
             body.append(f'<text x="{x + 12:.0f}" y="{line_y:.0f}" class="{style}">{html.escape(line)}</text>')
     style = (

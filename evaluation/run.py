@@ -271,7 +271,7 @@ def log_mlflow_evaluation(holdout: pd.DataFrame, name: str, model: SavedModel) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            mlflow.models.evaluate(  # type: ignore[no-untyped-call]  # MLflow's own, without types
+            mlflow.models.evaluate(
                 str(model.folder),  # open_model has refused all but skops by now
                 data,
                 targets=TARGET,

@@ -51,7 +51,7 @@ class UntypedSchema(Schema):
     """Named columns whose cells are taken as they come, so that whoever judges them still sees what was sent."""
 
     def __init__(self, names: list[str]) -> None:
-        anything = AnyType()  # type: ignore[no-untyped-call]  # MLflow's own, without types
+        anything = AnyType()
         super().__init__([ColSpec(anything, name, required=False) for name in names])
 
     def pandas_types(self) -> list[np.dtype]:

@@ -11,7 +11,14 @@ from mlflow.projects.backend.local import LocalBackend
 from pipeline.execution import mlflow_internals
 from pipeline.execution.mlflow_internals import StepBackend, dispose_connections, ensure_environment
 
-PROJECT = "name: a\npython_env: python_env.yaml\nentry_points:\n  main:\n    parameters: {x: string}\n    command: python run.py --x {x}\n"
+PROJECT = """
+name: a
+python_env: python_env.yaml
+entry_points:
+  main:
+    parameters: {x: string}
+    command: python run.py --x {x}
+"""
 
 
 @pytest.fixture
