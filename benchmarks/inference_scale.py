@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "inference")]
+sys.path[:0] = [str(ROOT), str(ROOT / "inference"), str(ROOT / "data")]
 CHUNK = 20_000
 
 
@@ -57,9 +57,9 @@ def make_model(folder: Path) -> str:
 
 
 def write_rows(path: Path, rows: int) -> None:
-    from tests.inference.small_model import make_passengers
+    from make_sample import passengers
 
-    block = make_passengers(50_000)
+    block = passengers(5_000)
     for start in range(0, rows, len(block)):
         part = block.head(rows - start).copy()
         part["PassengerId"] += start

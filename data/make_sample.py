@@ -134,7 +134,7 @@ def travel_together(generator: np.random.Generator, people: list[dict]) -> list[
             if with_children:
                 with_children[generator.integers(len(with_children))].append(child)
             else:
-                parties.append([child])
+                families.append([child])  # alone, but with a name
         for family in families:
             relate(generator, family)
         parties += families + share_tickets(generator, men + women)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
+from make_sample import passengers
 
 from tests.step_programs import run_program
-from tests.training.made_list import make_list
 
 pytestmark = pytest.mark.integration
 
@@ -45,6 +46,11 @@ def steps(store: str, tmp_path: Path) -> Steps:
     return Steps(tmp_path)
 
 
+def with_random_outcome(people: pd.DataFrame) -> pd.DataFrame:
+    """Who survived has nothing to do with anything."""
+    return people.assign(Survived=np.random.default_rng(0).integers(0, 2, len(people)))
+
+
 def latest() -> mlflow.entities.Run:
     return mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")[0]
 
@@ -64,13 +70,13 @@ def verdict() -> dict:
 def test_a_bad_model_does_not_get_in_a_better_one_does_and_a_rollback_undoes_it(
     steps: Steps, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    people = make_list(500)
+    people = passengers(500, seed=1)
     good = steps.train(people)
     assert steps.evaluate(good) == 0
     assert (alias(), alias("challenger")) == ("1", "1")
     assert tags(1)["verdict"] == "promoted"
 
-    bad = steps.train(make_list(500, seed=9, noise=True))
+    bad = steps.train(with_random_outcome(passengers(500, seed=9)))
     assert steps.evaluate(bad, holdout=good) == 0
     assert (alias(), alias("challenger")) == ("1", "2")
     assert tags(2)["verdict"] == "rejected"
@@ -109,7 +115,7 @@ def test_a_bad_model_does_not_get_in_a_better_one_does_and_a_rollback_undoes_it(
 
 
 def test_judging_the_champion_again_changes_nothing(steps: Steps) -> None:
-    run_id = steps.train(make_list())
+    run_id = steps.train(passengers(400))
     assert steps.evaluate(run_id) == steps.evaluate(run_id) == 0
     assert verdict()["verdict"] == "kept"
     assert "is champion already" in verdict()["summary"]
@@ -119,8 +125,8 @@ def test_judging_the_champion_again_changes_nothing(steps: Steps) -> None:
 
 
 def test_the_same_model_trained_again_does_not_replace_the_champion(steps: Steps) -> None:
-    steps.evaluate(steps.train(make_list()))
-    assert steps.evaluate(steps.train(make_list())) == 0
+    steps.evaluate(steps.train(passengers(400)))
+    assert steps.evaluate(steps.train(passengers(400))) == 0
     assert (alias(), verdict()["verdict"]) == ("1", "kept")
     assert tags(2)["verdict"] == "same as version 1"
 
@@ -128,7 +134,7 @@ def test_the_same_model_trained_again_does_not_replace_the_champion(steps: Steps
 def test_without_a_champion_a_rejected_model_fails_the_run_and_says_all_reasons(
     steps: Steps, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert steps.evaluate(steps.train(make_list(noise=True))) == 1
+    assert steps.evaluate(steps.train(with_random_outcome(passengers(400)))) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("evaluation: version 1")
     assert "min_accuracy" in error
@@ -138,7 +144,7 @@ def test_without_a_champion_a_rejected_model_fails_the_run_and_says_all_reasons(
 
 
 def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw(steps: Steps) -> None:
-    people = make_list(900)
+    people = passengers(900)
     steps.evaluate(steps.train(people, split_seed=1))
     run_id = steps.train(people, C=0.5)
     assert steps.evaluate(run_id) == 0
@@ -155,7 +161,7 @@ def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw(ste
 def test_rolling_back_past_the_first_champion_is_refused_in_a_sentence(
     steps: Steps, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = steps.train(make_list())
+    run_id = steps.train(passengers(400))
     assert steps.rollback() == 1
     assert "has no champion" in capsys.readouterr().err
     steps.evaluate(run_id)
@@ -167,7 +173,7 @@ def test_rolling_back_past_the_first_champion_is_refused_in_a_sentence(
 def test_a_model_with_a_pickle_is_refused_and_nothing_is_moved(
     steps: Steps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = steps.train(make_list())
+    run_id = steps.train(passengers(400))
     model = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model", dst_path=str(tmp_path / "copy")))
     (model / "python_model.pkl").write_bytes(b"\x80\x04.")
     holdout = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/holdout.csv")
@@ -179,7 +185,7 @@ def test_a_model_with_a_pickle_is_refused_and_nothing_is_moved(
 def test_mlflow_run_evaluates_with_its_report_and_tells_the_history(
     mlflow_run: Callable[..., object], steps: Steps
 ) -> None:
-    run_id = steps.train(make_list(), model="random_forest")
+    run_id = steps.train(passengers(400), model="random_forest")
     inputs = {"model": f"runs:/{run_id}/model", "holdout": f"runs:/{run_id}/holdout.csv"}
     done = mlflow_run("evaluation", **inputs)
     assert done.code == 0, done.err

@@ -11,12 +11,11 @@ import skops.io
 import yaml
 from estimators import build, hyperparameters
 from evaluation_model import TRUSTED_TYPES, EvaluationError, open_model
+from make_sample import passengers
 from sklearn.preprocessing import FunctionTransformer
 from skops_flavor import TRUSTED_TYPES as WRITTEN
 from skops_flavor import dumps
 from training_data import FEATURES, TARGET
-
-from tests.training.made_list import make_list
 
 MLMODEL = {
     "flavors": {
@@ -33,7 +32,7 @@ MLMODEL = {
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain") / "model"
     folder.mkdir()
-    frame = make_list(100)
+    frame = passengers(100)
     model = build("logistic_regression", hyperparameters("logistic_regression", {}), 0)
     (folder / "model.skops").write_bytes(dumps(model.fit(frame[FEATURES], frame[TARGET])))
     (folder / "MLmodel").write_text(yaml.safe_dump(MLMODEL))
@@ -58,7 +57,7 @@ class Bomb:
 def test_a_model_saved_by_training_is_opened(folder: Path) -> None:
     model = open_model(folder)
     assert (model.run_id, model.model_id, model.columns) == ("abc", "m-1", FEATURES)
-    assert model.probability(make_list(30)).between(0, 1).all()
+    assert model.probability(passengers(30)).between(0, 1).all()
     assert set(WRITTEN) <= set(TRUSTED_TYPES)
 
 

@@ -8,9 +8,8 @@ from comparison import calibration_error, compare, in_holdout, largest_gaps, ran
 from evaluation_model import EvaluationError
 from evaluation_report import draw, page
 from gate import RANGES, Gate, parse_gate, reasons_against
+from make_sample import passengers
 from sklearn.metrics import roc_auc_score
-
-from tests.training.made_list import make_list
 
 GATE = Gate(0.7, 0.75, 0.15, 0.55, 30, 0.02, 30)
 GOOD = {"accuracy": 0.8, "roc_auc": 0.85, "calibration_error": 0.05}
@@ -51,7 +50,7 @@ def test_mcnemar_counts_those_on_whom_only_one_model_is_right() -> None:
 
 
 def test_slices_cover_sex_class_age_and_their_combinations_with_counts() -> None:
-    frame = make_list(200)
+    frame = passengers(200)
     table = slices(frame, frame["Survived"].to_numpy(), np.full(200, 0.9))
     assert list(table["by"].unique()) == [
         "sex", "class", "age", "sex x class", "sex x age", "class x age", "sex x class x age",
@@ -114,7 +113,7 @@ def test_all_wrong_thresholds_are_named_at_once() -> None:
 
 
 def test_the_report_escapes_what_comes_from_the_data_and_is_the_same_again() -> None:
-    frame = make_list(100)
+    frame = passengers(100)
     frame["Sex"] = "<script>alert(1)</script>"
     survived, probability = frame["Survived"].to_numpy(), np.linspace(0, 1, 100)
     table = slices(frame, survived, probability)

@@ -1,8 +1,10 @@
-"""Fixtures: a small model and passengers of the tests' own."""
+"""Fixtures: a small model, and made-up passengers to score."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import make_sample
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,7 +12,6 @@ from tests.inference.small_model import (
     REQUIREMENTS,
     TRUSTED,
     make_classifier,
-    make_passengers,
     model_signature,
     save_model,
 )
@@ -18,7 +19,7 @@ from tests.inference.small_model import (
 
 @pytest.fixture(scope="session")
 def passengers() -> pd.DataFrame:
-    return make_passengers()
+    return make_sample.passengers(200).fillna(np.nan)  # as they are read from a CSV
 
 
 @pytest.fixture

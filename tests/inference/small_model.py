@@ -1,10 +1,11 @@
-"""A small model and passengers of the tests' own, so that these need neither training nor the real list."""
+"""A small model of the tests' own, fitted on a list of data/make_sample.py, so that they need no training."""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from make_sample import passengers
 
 FEATURES = ["Pclass", "Name", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"]
 REQUIREMENTS = [
@@ -18,29 +19,7 @@ REQUIREMENTS = [
 TRUSTED = ["numpy.dtype", "numpy.ravel", "sklearn.tree._tree.Tree"]
 
 
-def make_passengers(rows: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Passengers in the schema of the list, with gaps, quotes and commas; women survive more often."""
-    random = np.random.default_rng(seed)
-    female = random.random(rows) < 0.35
-    return pd.DataFrame(
-        {
-            "PassengerId": np.arange(1, rows + 1),
-            "Survived": (random.random(rows) < np.where(female, 0.75, 0.2)).astype(int),
-            "Pclass": random.choice([1, 2, 3], rows),
-            "Name": [f'Doe, {"Miss" if f else "Mr"}. Jo "J{i}"' for i, f in enumerate(female)],
-            "Sex": np.where(female, "female", "male"),
-            "Age": np.where(random.random(rows) < 0.2, np.nan, random.integers(1, 70, rows) + 0.5),
-            "SibSp": random.integers(0, 4, rows),
-            "Parch": random.integers(0, 3, rows),
-            "Ticket": [f"{i:06d}" for i in range(rows)],
-            "Fare": random.gamma(2, 15, rows).round(4),
-            "Cabin": np.where(random.random(rows) < 0.8, None, "C85"),
-            "Embarked": random.choice(["C", "Q", "S"], rows),
-        }
-    )
-
-
-def make_classifier(passengers: pd.DataFrame, kind: str = "logistic_regression", seed: int = 0):
+def make_classifier(frame: pd.DataFrame, kind: str = "logistic_regression", seed: int = 0):
     """A stock pipeline on the raw columns, fitted."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import RandomForestClassifier
@@ -62,27 +41,27 @@ def make_classifier(passengers: pd.DataFrame, kind: str = "logistic_regression",
         ]
     )
     last = LogisticRegression() if kind == "logistic_regression" else RandomForestClassifier(20, random_state=seed)
-    return make_pipeline(columns, last).fit(passengers[FEATURES], passengers["Survived"])
+    return make_pipeline(columns, last).fit(frame[FEATURES].fillna(np.nan), frame["Survived"])
 
 
-def model_signature(passengers: pd.DataFrame):
+def model_signature(frame: pd.DataFrame):
     from mlflow.models import infer_signature
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on gaps in whole numbers
-        return infer_signature(passengers[FEATURES], passengers["Survived"].to_numpy())
+        return infer_signature(frame[FEATURES], frame["Survived"].to_numpy())
 
 
 def save_model(folder: Path, kind: str = "logistic_regression", **options) -> Path:
     """A model folder as mlflow.sklearn saves it with skops; not in any registry."""
     import mlflow
 
-    passengers = make_passengers()
+    frame = passengers(200)
     mlflow.sklearn.save_model(
-        make_classifier(passengers, kind),
+        make_classifier(frame, kind),
         str(folder),
         **{
-            "signature": model_signature(passengers),
+            "signature": model_signature(frame),
             "pip_requirements": REQUIREMENTS,
             "skops_trusted_types": TRUSTED,
             **options,

@@ -1,11 +1,12 @@
 import csv
 
+import make_sample
 import numpy as np
 import pandas as pd
 import pytest
 from batch_scoring import Scorer, in_canary, score_file
 
-from tests.inference.small_model import FEATURES, make_classifier, make_passengers
+from tests.inference.small_model import FEATURES, make_classifier
 
 KINDS = dict.fromkeys(FEATURES, "text")
 KINDS |= dict.fromkeys(["Pclass", "SibSp", "Parch"], "whole") | dict.fromkeys(["Age", "Fare"], "number")
@@ -156,7 +157,7 @@ def test_a_model_with_a_threshold_of_its_own_keeps_it(score, passengers, tmp_pat
 
 
 def test_a_formula_in_an_identifier_stays_quoted_text(score):
-    frame = make_passengers(2).astype({"PassengerId": object})
+    frame = make_sample.passengers(2).astype({"PassengerId": object})
     frame.loc[1, "PassengerId"] = '=cmd|"x",\n1'
     score(frame)
     assert list(csv.reader(score.text.splitlines(keepends=True)))[2][0] == '=cmd|"x",\n1'

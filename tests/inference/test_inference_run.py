@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_sample
 import pytest
 
-from tests.inference.small_model import make_passengers
 from tests.step_programs import run_program
 
 
@@ -120,7 +120,7 @@ def test_a_fresh_environment_of_the_models_own_requirements_predicts_the_same(st
         if done.returncode:
             pytest.skip(f"uv cannot make the environment: {done.stderr.strip()[-300:]}")
     passengers = tmp_path / "in.csv"
-    make_passengers(100, seed=5).to_csv(passengers, index=False)
+    make_sample.passengers(100, seed=5).to_csv(passengers, index=False)
     fresh = subprocess.run(
         [str(python), "-c", PYFUNC, str(model_folder), str(passengers)], capture_output=True, text=True, timeout=300
     )

@@ -13,9 +13,10 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import make_sample
 import pytest
 
-from tests.inference.small_model import FEATURES, make_passengers
+from tests.inference.small_model import FEATURES
 from tests.step_programs import command_line
 
 pytestmark = pytest.mark.integration
@@ -257,7 +258,7 @@ def test_the_server_says_what_batch_and_pyfunc_say(server, model_folder, tmp_pat
     from model_files import load
 
     model = load(str(model_folder))
-    passengers = make_passengers(50, seed=3)
+    passengers = make_sample.passengers(50, seed=3)
     passengers.to_csv(tmp_path / "in.csv", index=False)
     score_file(tmp_path / "in.csv", tmp_path / "out.csv", Scorer(model.classifier, model.kinds))
     batch = [line.split(",")[1:] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import make_sample
 import pytest
 
 from tests.inference.small_model import (
@@ -10,7 +11,6 @@ from tests.inference.small_model import (
     REQUIREMENTS,
     TRUSTED,
     make_classifier,
-    make_passengers,
     model_signature,
 )
 from tests.step_programs import run_program
@@ -21,7 +21,7 @@ def champion(store, tmp_path) -> str:
     """A champion whose run has train.csv, holdout.csv and metrics, as training leaves them; the run's ID."""
     import mlflow
 
-    people = make_passengers(900, seed=7)
+    people = make_sample.passengers(900, seed=7)
     train, holdout = people.iloc[:700], people.iloc[700:]
     train.to_csv(tmp_path / "train.csv", index=False)
     holdout.to_csv(tmp_path / "holdout.csv", index=False)
@@ -47,7 +47,7 @@ def champion(store, tmp_path) -> str:
 @pytest.fixture
 def current(tmp_path) -> Path:
     path = tmp_path / "current.csv"
-    make_passengers(200, seed=8).drop(columns="Survived").to_csv(path, index=False)
+    make_sample.passengers(200, seed=8).drop(columns="Survived").to_csv(path, index=False)
     return path
 
 
@@ -95,14 +95,14 @@ def test_what_is_like_the_training_list_is_quiet(champion, current, run_step):
 def test_older_passengers_raise_the_flag_in_metrics_file_and_last_line(champion, tmp_path, run_step):
     import mlflow
 
-    people = make_passengers(200, seed=8)
+    people = make_sample.passengers(200, seed=8)
     people.assign(Age=people["Age"] + 15).to_csv(tmp_path / "old.csv", index=False)
     code, out, _ = run_step(current=tmp_path / "old.csv")
     assert code == 0
     assert json.loads(out[-1])["drifted"] == ["Age"]
     run = newest_run()
     assert (run.data.metrics["drift_detected"], run.data.metrics["drift_Age"]) == (1, 1)
-    assert run.data.metrics["drifted_share"] == pytest.approx(1 / 8)
+    assert run.data.metrics["drifted_share"] == pytest.approx(1 / 7)
     folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
     assert json.loads((folder / "drift.json").read_text())["drifted"] == ["Age"]
     assert "<h1>Drift: Age.</h1>" in (folder / "drift.html").read_text()
@@ -114,7 +114,7 @@ def test_older_passengers_raise_the_flag_in_metrics_file_and_last_line(champion,
 
 
 def test_a_handful_of_passengers_is_told_as_such(champion, tmp_path, run_step):
-    make_passengers(30, seed=8).assign(Age=99).to_csv(tmp_path / "few.csv", index=False)
+    make_sample.passengers(30, seed=8).assign(Age=99).to_csv(tmp_path / "few.csv", index=False)
     _, out, _ = run_step(current=tmp_path / "few.csv")
     line = json.loads(out[-1])
     assert (line["drift_detected"], line["too_few"]) == (False, "30 rows are too few to judge; min_rows=100")
@@ -122,7 +122,7 @@ def test_a_handful_of_passengers_is_told_as_such(champion, tmp_path, run_step):
 
 
 def test_predictions_are_compared_with_those_for_the_holdout(champion, current, tmp_path, run_step):
-    people = make_passengers(200, seed=8)
+    people = make_sample.passengers(200, seed=8)
     _, out, _ = run_step(current=current, predictions=predictions_of(people, tmp_path))
     assert json.loads(out[-1])["drift_detected"] is False
     assert "p_value_prediction" in newest_run().data.metrics
@@ -132,7 +132,7 @@ def test_predictions_are_compared_with_those_for_the_holdout(champion, current, 
 
 
 def test_with_labels_the_live_metrics_stand_beside_those_at_training(champion, current, tmp_path, run_step):
-    people = make_passengers(200, seed=8)
+    people = make_sample.passengers(200, seed=8)
     predictions = predictions_of(people, tmp_path)
     labels = tmp_path / "labels.csv"
     people[["PassengerId", "Survived"]].to_csv(labels, index=False)
@@ -152,7 +152,7 @@ def test_with_labels_the_live_metrics_stand_beside_those_at_training(champion, c
 
 
 def test_a_reference_of_ones_own_needs_no_model(store, current, tmp_path, run_step):
-    make_passengers(500, seed=9).to_csv(tmp_path / "before.csv", index=False)
+    make_sample.passengers(500, seed=9).to_csv(tmp_path / "before.csv", index=False)
     assert run_step(current=current, reference=tmp_path / "before.csv", columns="Age, Sex")[0] == 0
     assert {name for name in newest_run().data.metrics if name.startswith("statistic_")} == {
         "statistic_Age",
@@ -184,7 +184,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(store, current, run_step, p
 
 
 def test_a_current_list_without_a_column_of_the_reference_is_refused_by_name(champion, tmp_path, run_step):
-    make_passengers(200).drop(columns="Age").to_csv(tmp_path / "less.csv", index=False)
+    make_sample.passengers(200).drop(columns="Age").to_csv(tmp_path / "less.csv", index=False)
     code, _, err = run_step(current=tmp_path / "less.csv")
     assert (code, "less.csv has no column Age" in err) == (1, True)
 
@@ -194,7 +194,7 @@ def test_names_and_values_cannot_bring_script_into_the_page(store, tmp_path, run
     import mlflow
 
     path, script = tmp_path / "evil.csv", "</script><script>alert(1)</script>"
-    people = make_passengers(200).rename(columns={"Age": script})
+    people = make_sample.passengers(200).rename(columns={"Age": script})
     people.assign(Embarked=people["Embarked"].replace("S", script)).to_csv(path, index=False)
     assert run_step(current=path, reference=path, report="true")[0] == 0
     page = Path(mlflow.artifacts.download_artifacts(run_id=newest_run().info.run_id, artifact_path="drift.html"))
@@ -206,7 +206,7 @@ def test_names_and_values_cannot_bring_script_into_the_page(store, tmp_path, run
 
 @pytest.mark.integration
 def test_evidentlys_report_agrees_with_the_verdict_and_comes_out_the_same_every_time(mlflow_run, champion, tmp_path):
-    people = make_passengers(200, seed=8)
+    people = make_sample.passengers(200, seed=8)
     people.assign(Age=people["Age"] + 15).to_csv(tmp_path / "old.csv", index=False)
     pages = []
     for seed in ("1", "2"):

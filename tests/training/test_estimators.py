@@ -12,6 +12,7 @@ import skops.io
 from cross_validation import cross_validate, summary
 from estimators import DEFAULTS, build, hyperparameters
 from hyperparameter_search import search
+from make_sample import passengers
 from mlflow.models import Model
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import FunctionTransformer
@@ -20,7 +21,6 @@ from training_data import FEATURES, TARGET, TrainingError, read_passengers
 from training_settings import parse_settings
 
 from tests.step_programs import defaults
-from tests.training.made_list import make_list
 
 DEFAULT_TEXTS = defaults("training")
 
@@ -32,11 +32,11 @@ def fitted(model: str, frame: pd.DataFrame, seed: int = 0) -> object:
 
 @pytest.mark.parametrize("model", DEFAULTS)
 def test_the_same_model_is_saved_as_the_same_bytes_and_is_loaded_as_it_was(model: str) -> None:
-    frame = make_list(150)
+    frame = passengers(150)
     first, second = fitted(model, frame), fitted(model, frame)
     data = dumps(first)
     assert dumps(second) == data
-    assert dumps(fitted(model, make_list(150, seed=1))) != data
+    assert dumps(fitted(model, passengers(150, seed=1))) != data
     loaded = skops.io.loads(data, trusted=TRUSTED_TYPES)
     np.testing.assert_array_equal(loaded.predict_proba(frame[FEATURES]), first.predict_proba(frame[FEATURES]))
     assert dumps(loaded) == data
@@ -44,7 +44,7 @@ def test_the_same_model_is_saved_as_the_same_bytes_and_is_loaded_as_it_was(model
 
 @pytest.mark.parametrize("model", DEFAULTS)
 def test_a_saved_model_holds_only_stock_types_no_pickle_and_no_time(model: str) -> None:
-    data, types = dump_with_types(fitted(model, make_list(150)))
+    data, types = dump_with_types(fitted(model, passengers(150)))
     assert set(skops.io.get_untrusted_types(data=data)) <= set(TRUSTED_TYPES)
     assert types <= KNOWN_TYPES, "it is audited once more when it is saved, which takes time"
     with zipfile.ZipFile(BytesIO(data)) as archive:
@@ -63,17 +63,17 @@ def test_a_model_that_no_step_would_open_is_not_saved(odd: object, tmp_path: Pat
 
 @pytest.mark.parametrize("model", DEFAULTS)
 def test_a_row_alone_is_scored_as_in_the_whole_file_whatever_is_missing(model: str) -> None:
-    frame = make_list(150)
+    frame = passengers(150)
     frame.loc[0, ["Age", "Fare", "SibSp"]] = np.nan
     frame.loc[1, ["Name", "Sex"]] = np.nan
-    classifier = fitted(model, make_list(150, seed=3))
+    classifier = fitted(model, passengers(150, seed=3))
     whole = classifier.predict_proba(frame[FEATURES])[:5, 1]
     alone = [classifier.predict_proba(frame[FEATURES].iloc[[i]])[0, 1] for i in range(5)]
     np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-12)
 
 
 def test_the_title_in_the_name_matters() -> None:
-    frame = make_list(300)
+    frame = passengers(300)
     frame["Survived"] = frame["Name"].str.contains("Master|Mrs").astype(int)
     assert (fitted("random_forest", frame).predict(frame[FEATURES]) == frame["Survived"]).mean() > 0.98
 
@@ -95,7 +95,7 @@ def test_all_wrong_parameters_are_named_at_once() -> None:
 
 
 def test_cross_validation_reports_mean_and_spread_of_each_metric() -> None:
-    figures = summary(cross_validate(lambda part: fitted("logistic_regression", part), make_list(150), 3, 2, 0))
+    figures = summary(cross_validate(lambda part: fitted("logistic_regression", part), passengers(150), 3, 2, 0))
     assert set(figures) == {
         f"cv_{name}_{what}" for name in ("accuracy", "roc_auc", "log_loss", "brier") for what in ("mean", "std")
     }
@@ -104,7 +104,7 @@ def test_cross_validation_reports_mean_and_spread_of_each_metric() -> None:
 
 @pytest.mark.integration
 def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given() -> None:
-    frame, values = make_list(150), hyperparameters("logistic_regression", {})
+    frame, values = passengers(150), hyperparameters("logistic_regression", {})
     found, trials = search("logistic_regression", values, set(), frame, 3, 0, True)
     assert len(trials) == 3
     assert found["C"] == trials.loc[trials["log_loss"].idxmin(), "C"]

@@ -8,16 +8,15 @@ import pandas as pd
 import pytest
 import skops.io
 from estimators import DEFAULTS, build, hyperparameters
+from make_sample import passengers
 from skops_flavor import KNOWN_TYPES, TRUSTED_TYPES, canonical_file, dump_with_types
 from skops_private import TRUSTED_BY_SKOPS
 from training_data import FEATURES, TARGET
 
-from tests.training.made_list import make_list
-
 
 @pytest.fixture(scope="module", params=DEFAULTS)
 def model(request: pytest.FixtureRequest) -> object:
-    frame: pd.DataFrame = make_list(150)
+    frame: pd.DataFrame = passengers(150)
     return build(request.param, hyperparameters(request.param, {}), 0).fit(frame[FEATURES], frame[TARGET])
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from make_sample import passengers
 from training_data import TrainingError, in_holdout, read_passengers, split
-
-from tests.training.made_list import make_list
 
 
 def write(frame: pd.DataFrame, folder: Path) -> Path:
@@ -43,13 +42,13 @@ def test_the_holdout_is_the_same_on_every_machine() -> None:
 
 
 def test_no_passenger_is_lost_or_in_both_parts() -> None:
-    frame = make_list()
+    frame = passengers(400)
     parts = split(frame, 0.2, 0)
     assert sorted([*parts.train["PassengerId"], *parts.holdout["PassengerId"]]) == list(frame["PassengerId"])
 
 
 def test_empty_cells_are_read_as_missing_and_whole_numbers_as_such(tmp_path: Path) -> None:
-    frame = read_passengers(write(make_list(), tmp_path))
+    frame = read_passengers(write(passengers(400), tmp_path))
     assert frame["Age"].isna().any()
     assert frame["Age"].dtype == frame["Fare"].dtype == np.float64
     assert frame["Pclass"].dtype == np.int64
@@ -72,7 +71,7 @@ def test_empty_cells_are_read_as_missing_and_whole_numbers_as_such(tmp_path: Pat
 )
 def test_what_cannot_be_trained_on_is_refused_in_one_sentence(tmp_path: Path, spoil: object, words: str) -> None:
     with pytest.raises(TrainingError, match=words) as error:
-        read_passengers(write(spoil(make_list(60)), tmp_path))
+        read_passengers(write(spoil(passengers(60)), tmp_path))
     assert "\n" not in str(error.value)
 
 
@@ -85,7 +84,7 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_holdout_with_one_outcome_is_refused() -> None:
-    frame = make_list(20)
+    frame = passengers(20)
     frame["Survived"] = 0
     frame.loc[0, "Survived"] = 1
     with pytest.raises(TrainingError, match="both outcomes"):

@@ -7,9 +7,9 @@ import mlflow
 import pandas as pd
 import pytest
 import yaml
+from make_sample import passengers
 
 from tests.step_programs import run_program
-from tests.training.made_list import make_list
 
 pytestmark = pytest.mark.integration
 VOLATILE = {"artifact_path", "model_id", "model_uuid", "run_id", "utc_time_created"}  # keys of MLmodel
@@ -17,7 +17,7 @@ VOLATILE = {"artifact_path", "model_id", "model_uuid", "run_id", "utc_time_creat
 
 @pytest.fixture
 def clean_csv(tmp_path: Path) -> Path:
-    make_list().to_csv(tmp_path / "clean_data.csv", index=False)
+    passengers(400).to_csv(tmp_path / "clean_data.csv", index=False)
     return tmp_path / "clean_data.csv"
 
 
@@ -107,7 +107,7 @@ def test_a_search_leaves_its_trials_and_what_it_chose(store: str, clean_csv: Pat
 def test_an_error_is_one_sentence_and_leaves_no_version(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_list(60).drop(columns="Survived").to_csv(tmp_path / "unlabelled.csv", index=False)
+    passengers(60).drop(columns="Survived").to_csv(tmp_path / "unlabelled.csv", index=False)
     assert run_program("training", input=tmp_path / "unlabelled.csv") == 1
     error = capsys.readouterr().err
     assert error.startswith("training: unlabelled.csv has no column Survived")
