@@ -138,6 +138,7 @@ def metrics(result: Result) -> dict[str, float]:
 
 
 def log_source(uri: str, source: Source) -> None:
+    """Log a file that was read as an input of the run; `uri` is the address it was asked for by."""
     name = source.path.name
     mlflow.log_input(FileDataset(uri, name, source.sha256, source.columns, None, source.bytes), context="input")
 

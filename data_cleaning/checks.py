@@ -213,6 +213,7 @@ def declared_checks(columns: list[str], require_target: bool) -> list[Check]:
 
 
 def reason(check: Check) -> str:
+    """The check's name in metrics and messages, such as Age_out_of_range."""
     return check.rule if check.column == ROW else f"{check.column}_{check.rule}"
 
 
@@ -228,6 +229,7 @@ def html_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str
 
 
 def page(title: str, body: str) -> str:
+    """A whole HTML page."""
     style = (
         "body{font:14px/1.4 system-ui,sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse;margin:1em 0}"
         "th,td{border-bottom:1px solid #ddd;padding:.2em .8em .2em 0;text-align:left;vertical-align:top}"

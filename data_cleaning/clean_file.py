@@ -186,5 +186,6 @@ def rejected_rows(chunk: Chunk, reasons: pd.Series, separator: str) -> pd.DataFr
 
 
 def fit_to_width(cells: list[str], width: int, separator: str) -> list[str]:
+    """The cells of a ragged row as exactly `width` cells."""
     cells = cells + [""] * (width - len(cells))
     return [*cells[: width - 1], separator.join(cells[width - 1 :])]

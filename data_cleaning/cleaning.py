@@ -108,6 +108,7 @@ def clean(
 
 
 def check_choice(parameter: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises CleaningError if the parameter has another value than one of its choices."""
     if value not in choices:
         raise CleaningError(f"{parameter}={value!r} is not one of {', '.join(choices)}")
 

@@ -106,6 +106,7 @@ def detect_encoding(path: Path) -> tuple[str, str]:
 
 
 def is_encoded_in(path: Path, encoding: str) -> bool:
+    """Whether the whole file is valid in the encoding."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         with path.open("rb") as file:
@@ -249,6 +250,7 @@ def read_with_csv(source: Source, lines: list[str], file: TextIO, line: int) -> 
 
 
 def ends_within_quotes(record: list[str], separator: str) -> bool:
+    """Whether the lines of a row leave a quote open."""
     try:
         list(csv.reader(record, delimiter=separator, skipinitialspace=True, strict=True))
     except csv.Error as error:

@@ -69,6 +69,7 @@ def source_uri(source: str) -> str:
 
 
 def row_count(run: Run) -> int | None:
+    """Rows of the data that the run made; None where its metrics do not say."""
     metrics = run.data.metrics
     if "rows_out" in metrics:
         return int(metrics["rows_out"])

@@ -124,6 +124,11 @@ def retry_policy(retries: int) -> Retry:
 
 
 def http_chunks(session: requests.Session, data_url: str, timeout: float) -> Iterator[bytes]:
+    """The body of the answer.
+
+    Raises:
+        DownloadError: no answer, one other than 200, an HTML page, or less than was announced.
+    """
     try:
         with session.get(data_url, stream=True, timeout=timeout) as response:
             if response.status_code != 200:

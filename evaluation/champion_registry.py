@@ -93,6 +93,7 @@ def find_rollback_reason(client: MlflowClient, version: ModelVersion, sha256: st
 
 
 def reject(client: MlflowClient, version: ModelVersion, reasons: list[str]) -> None:
+    """Write the verdict and its reasons into the version's tags."""
     set_tags(client, version, {"verdict": "rejected", "verdict.reasons": "; ".join(reasons)})
 
 
@@ -160,6 +161,7 @@ def read_history(client: MlflowClient, name: str) -> list[dict[str, str]]:
 
 
 def set_tags(client: MlflowClient, version: ModelVersion, tags: dict[str, str]) -> None:
+    """Set the version's tags, each value shortened to what every store accepts."""
     for key, value in tags.items():
         client.set_model_version_tag(version.name, version.version, key, value[:MAX_TAG_LENGTH])
 

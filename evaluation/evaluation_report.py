@@ -59,6 +59,7 @@ def comparison_text(found: dict[str, Any] | None) -> str:
 
 
 def slice_table(table: pd.DataFrame, small: int) -> str:
+    """The slices as an HTML table; those of fewer than `small` passengers are grey."""
     header = ["by", "slice", "passengers", "survived", "predicted to survive", "accuracy"]
     body = "".join(
         f"<tr{' class=small' if row['count'] < small else ''}><td>{escape(row['by'])}</td>"

@@ -229,6 +229,7 @@ def compare_unseen(
 
 
 def summary(verdict: dict[str, Any]) -> str:
+    """The verdict in one sentence."""
     metrics, champion = verdict["challenger"]["metrics"], verdict["champion"]
     start = (
         f"version {verdict['challenger']['version']} (accuracy {metrics['accuracy']:.3f}, "

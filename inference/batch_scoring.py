@@ -213,6 +213,7 @@ class Output:
 
 
 def passenger_id_text(cell: str) -> str:
+    """The PassengerId as it is written to predictions.csv: trimmed, "" where it is empty."""
     return "" if is_missing(cell) else cell.strip()
 
 

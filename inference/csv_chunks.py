@@ -105,6 +105,11 @@ def refuse_columns(path: Path, header: list[str], columns: Sequence[str]) -> Non
 
 
 def parse(path: Path, block: bytes, header: list[str], columns: Sequence[str]) -> pa.Table:
+    """A block of whole rows as a table of text with `columns`.
+
+    Raises:
+        InputError: Arrow refuses the block; the message names the line.
+    """
     names = [str(place) for place in range(len(header))]
     places = [str(header.index(name)) for name in columns]
     try:

@@ -84,6 +84,7 @@ def score(
     predictions: Path,
     differences: Path,
 ) -> Totals:
+    """Score the input with a progress bar; `differences` is written where there is a shadow model."""
     from tqdm import tqdm
 
     size = arguments.input.stat().st_size if arguments.input.is_file() else 0

@@ -94,6 +94,7 @@ def live_metrics(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, f
 
 
 def classification_metrics(labelled: pd.DataFrame) -> dict[str, float]:
+    """Metrics of the predictions Survived and probability against `outcome`; ROC AUC where both outcomes occur."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     outcome = labelled["outcome"].to_numpy(int)

@@ -45,6 +45,7 @@ def search(
 
 
 def suggest(trial: object, name: str) -> object:
+    """The trial's value for a hyperparameter, from its range in SPACES."""
     kind, low, high, log = SPACES[name]
     return getattr(trial, f"suggest_{kind}")(name, low, high, log=log)
 

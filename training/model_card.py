@@ -93,6 +93,7 @@ def cross_validation_text(settings: Settings, cv: dict[str, float]) -> str:
 
 
 def slice_table(holdout: pd.DataFrame, probability: np.ndarray) -> str:
+    """Metrics by sex, class and age group as a Markdown table."""
     frame = pd.DataFrame(
         {
             "survived": holdout[TARGET].to_numpy(),

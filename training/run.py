@@ -133,6 +133,7 @@ def log_datasets(run: mlflow.ActiveRun, path: Path, folder: Path) -> str:
 
 
 def log_dataset(path: Path, source: str, context: str) -> str:
+    """Log one file as a dataset of the run; returns its SHA-256 in hex."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     # MLflow keeps at most 36 characters of a digest. That its MetaDataset lacks a `profile` is its own omission.
     dataset = MetaDataset(  # type: ignore[abstract]  # see above

@@ -48,6 +48,7 @@ def read_passengers(path: Path) -> pd.DataFrame:
 
 
 def refuse_missing_columns(frame: pd.DataFrame, path: Path) -> None:
+    """Raises TrainingError that names every column that is not there."""
     missing = [name for name in ["PassengerId", TARGET, *FEATURES] if name not in frame.columns]
     if missing:
         has = ", ".join(str(name)[:40] for name in frame.columns[:15])
@@ -57,6 +58,7 @@ def refuse_missing_columns(frame: pd.DataFrame, path: Path) -> None:
 
 
 def refuse_bad_numbers(frame: pd.DataFrame, path: Path) -> None:
+    """Raises TrainingError for text or infinite values among numbers, and for a PassengerId that is not unique."""
     texts = [name for name in INTEGERS + DECIMALS if frame[name].dtype == object]
     if texts:
         raise TrainingError(
@@ -72,6 +74,7 @@ def refuse_bad_numbers(frame: pd.DataFrame, path: Path) -> None:
 
 
 def refuse_bad_target(frame: pd.DataFrame, path: Path) -> None:
+    """Raises TrainingError if the outcome is missing, not 0 or 1, or the same for all; makes it int64."""
     target = frame[TARGET]
     if len(frame) < MIN_ROWS:
         raise TrainingError(

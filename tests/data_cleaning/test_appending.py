@@ -126,7 +126,7 @@ def test_labels_are_read_as_leniently_as_lists(append):
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ("PassengerId,Survived\n11,1\n11,0\n", "PassengerId 11 both with 0 and with 1"),
         ("PassengerId,Survived\n11,2\n", "line 2: PassengerId '11' and Survived '2' are not a number and 0 or 1"),
@@ -137,10 +137,10 @@ def test_labels_are_read_as_leniently_as_lists(append):
         ("PassengerId,Survived\n99,1\n", "none of the passengers of current.csv has a label"),
     ],
 )
-def test_labels_that_cannot_be_used_are_refused_in_one_sentence(append, labels, told):
+def test_labels_that_cannot_be_used_are_refused_in_one_sentence(append, labels, message):
     with pytest.raises(CleaningError) as error:
         append(row(11), labels=labels)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_an_old_list_that_is_not_clean_is_refused_not_shortened(append, old):

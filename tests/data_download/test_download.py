@@ -115,9 +115,9 @@ def test_a_server_that_is_not_there_is_said_so(fetch, tmp_path):
 
 def test_a_wrong_digest_is_refused_with_both(server, fetch, tmp_path):
     url = server.url("/digest.csv", (200, {}, CSV))
-    told = refused(fetch, tmp_path, url, sha256="0" * 64)
-    assert hashlib.sha256(CSV).hexdigest() in told
-    assert "0" * 64 in told
+    message = refused(fetch, tmp_path, url, sha256="0" * 64)
+    assert hashlib.sha256(CSV).hexdigest() in message
+    assert "0" * 64 in message
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -128,7 +128,7 @@ def test_more_than_max_bytes_is_refused_also_when_packed(packed, server, fetch, 
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "is empty"),
         (b"\xef\xbb\xbf \n\n", "is empty"),
@@ -139,8 +139,8 @@ def test_more_than_max_bytes_is_refused_also_when_packed(packed, server, fetch, 
         (gzip.compress(CSV)[:-9], "damaged gzip file"),
     ],
 )
-def test_what_is_not_a_csv_with_rows_is_refused(body, told, server, fetch, tmp_path):
-    assert told in refused(fetch, tmp_path, server.url("/not.csv", (200, {}, body)))
+def test_what_is_not_a_csv_with_rows_is_refused(body, message, server, fetch, tmp_path):
+    assert message in refused(fetch, tmp_path, server.url("/not.csv", (200, {}, body)))
 
 
 def test_an_html_answer_is_refused_by_its_type(server, fetch, tmp_path):
@@ -152,9 +152,9 @@ def test_an_html_answer_is_refused_by_its_type(server, fetch, tmp_path):
     "url", ["https://me:s3cret@example.com/x.csv", "https://example.com/x.csv?access_token=s3cret"]
 )
 def test_credentials_are_refused_and_not_repeated(url, fetch, tmp_path):
-    told = refused(fetch, tmp_path, url)
-    assert ".netrc" in told
-    assert "s3cret" not in told
+    message = refused(fetch, tmp_path, url)
+    assert ".netrc" in message
+    assert "s3cret" not in message
 
 
 def test_a_missing_file_and_another_scheme_are_named(fetch, tmp_path):

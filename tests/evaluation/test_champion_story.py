@@ -194,9 +194,9 @@ def test_mlflow_run_evaluates_with_its_report_and_tells_the_history(
     assert done.run.data.metrics["mlflow_challenger_accuracy_score"] == pytest.approx(done.run.data.metrics["accuracy"])
     assert "data:image/png" in done.artifact("evaluation.html").read_text()
     assert done.artifact("mlflow_challenger_roc_curve_plot.png").stat().st_size > 0
-    told = mlflow_run("evaluation", "-e", "history")
-    assert told.code == 0, told.err
-    assert "promoted version 1" in told.out
+    listed = mlflow_run("evaluation", "-e", "history")
+    assert listed.code == 0, listed.err
+    assert "promoted version 1" in listed.out
     back = mlflow_run("evaluation", "-e", "rollback")
     assert back.code == 1
     assert "rollback: version 1 of 'titanic' is champion and has no predecessor; nothing was changed" in back.err
