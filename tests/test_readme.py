@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -62,7 +63,9 @@ def test_make_run_prints_what_the_readme_shows(project: Path):
 
 @pytest.mark.integration
 def test_make_ui_shows_the_runs(project: Path, store: str):
-    port = 5987
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     makefile = (ROOT / "Makefile").read_text()
     command = re.search(r"^ui:.*\n\t(.*)", makefile, re.MULTILINE)[1]
     process = subprocess.Popen(

@@ -27,8 +27,8 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
     """
     gc.disable()  # a quarter of the time that imports take; turned on again before anything runs
     started = time.time()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
         code = run_all(main, root, arguments, started)
     except KeyboardInterrupt:
         print("interrupted before anything was started", file=sys.stderr)

@@ -1,12 +1,15 @@
 """A toy pipeline in a folder of its own, run by the real main.py in real processes against a real store."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -59,6 +62,17 @@ entry_points:
 FIRST = MLPROJECT.replace("      input: {type: path}\n", "").replace("--input {input} ", "")
 
 
+HANG = 120  # seconds: reached by what hangs only, however busy the machine is
+
+
+def wait_until(holds: Callable[[], bool], complaint: Callable[[], str]) -> None:
+    """Until it holds; what never does is a failure with a complaint."""
+    end = time.monotonic() + HANG
+    while not holds():
+        assert time.monotonic() < end, complaint()
+        time.sleep(0.05)
+
+
 class Toy:
     """A project folder with main.py, pipeline/, and steps that a test writes."""
 
@@ -92,7 +106,7 @@ class Toy:
 
     def run(self, *arguments: str) -> Finished:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=3 * HANG)
         print(arguments, out, err, sep="\n")
         return Finished(process.returncode, out, err)
 
@@ -129,11 +143,38 @@ class Toy:
                 continue
         return found
 
-    def gone_within(self, seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        while self.processes() and time.monotonic() < end:
-            time.sleep(0.05)
-        return not self.processes()
+    def wait_until_gone(self) -> None:
+        """Until no process of this project is left."""
+        wait_until(lambda: not self.processes(), lambda: f"still there: {[p.cmdline() for p in self.processes()]}")
+
+    def wait_for_process(self, words: str) -> None:
+        """Until a process of this project has these words in its command line."""
+        wait_until(lambda: any(words in command for command in self.commands()), lambda: f"no {words}")
+
+    def commands(self) -> list[str]:
+        """The command lines of this project's processes."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                found.append(" ".join(process.cmdline()))
+        return found
+
+    def wait_until_at_work(self, step: str) -> None:
+        """Until the step's own code has written its first line."""
+
+        def at_work() -> bool:
+            logs = [Path(folder, f"{step}.log") for folder in self.scratch_folders(step)]
+            return any(log.is_file() and "at work" in log.read_text() for log in logs)
+
+        wait_until(at_work, lambda: f"{step} never wrote a line")
+
+    def scratch_folders(self, step: str) -> list[Path]:
+        """Where the step's log is while it runs."""
+        return [
+            folder
+            for pipeline in Path(tempfile.gettempdir()).glob("pipeline-*")
+            for folder in pipeline.glob(f"{step}-*")
+        ]
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
-"""Interpreters of a step's own environment that stand by for it."""
+"""Interpreters of a step's own environment that are prewarmed for it."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from pipeline.execution import prewarmed_interpreter
+from tests.pipeline.conftest import HANG
 
 CONDA = "dependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - six==1.17.0\n"
 SCRIPT = """
@@ -68,7 +68,7 @@ def test_a_step_finds_its_imports_done_and_all_else_as_in_a_fresh_interpreter(ma
 
 
 @pytest.mark.integration
-def test_without_standing_by_it_is_the_same(managed):
+def test_without_prewarming_it_is_the_same(managed):
     assert managed.run("start_method=spawn").code == 0
     seen = log(managed)
     assert not seen["six_was_there"]
@@ -99,9 +99,9 @@ def test_what_is_not_needed_after_all_is_ended_at_once(managed):
     process = managed.start("force=[a,c]")
     managed.wait_for("b  reused", process)
     managed.wait_for("c  started", process)
-    time.sleep(0.5)
-    assert not any("prewarmed_interpreter.py" in " ".join(p.cmdline()) for p in managed.processes())
-    assert process.wait(20) == 0
+    managed.wait_until_at_work("c")
+    assert not any("prewarmed_interpreter.py" in command for command in managed.commands())
+    assert process.wait(HANG) == 0
 
 
 @pytest.mark.integration
@@ -120,25 +120,22 @@ def test_a_secret_of_the_environment_is_not_written_down(managed, monkeypatch):
 
 
 @pytest.mark.integration
-def test_what_stood_by_in_vain_is_ended(managed):
+def test_what_was_prewarmed_in_vain_is_ended(managed):
     done = managed.run("a.do='fail:no'")
     assert done.code == 1
     assert managed.states() == {"a": "failed", "b": "skipped"}
-    assert managed.gone_within(2)
+    managed.wait_until_gone()
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_what_stands_by_ends_with_the_orchestrator(managed, number):
+def test_what_is_prewarmed_ends_with_the_orchestrator(managed, number):
     managed.run()  # the environment is there from now on
     process = managed.start("a.do='sleep:30'", "force=true")
     managed.wait_for("started", process)
-    deadline = time.monotonic() + 20
-    while not any("prewarmed_interpreter.py" in " ".join(p.cmdline()) for p in managed.processes()):
-        assert time.monotonic() < deadline, "nothing stands by"
-        time.sleep(0.1)
+    managed.wait_for_process("prewarmed_interpreter.py")
     os.kill(process.pid, number)
-    assert managed.gone_within(5), [p.cmdline() for p in managed.processes()]
+    managed.wait_until_gone()
 
 
 def test_what_a_script_imports_at_its_top_is_found_without_running_it(tmp_path):
