@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: help run test lint types dependencies ui lock bench bench-scale clean
+.PHONY: help run test coverage lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make test   the tests"
@@ -19,6 +19,7 @@ help:
 
 .venv/ready: requirements.lock requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@[ ! -L .venv ] || { echo "error: .venv is a link to $$(readlink .venv), which is older than the locks: remove the link, or bring that environment up to date and touch .venv/ready" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.lock)
 	.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock -r requirements-dev.lock
@@ -30,8 +31,13 @@ mlflow.db: | .venv/ready
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)
 
-test: .venv/ready
-	python -m pytest --numprocesses auto --dist worksteal
+# The quick tests with the branches they reach; then those with real processes, most of whose code is not in pytest's own.
+test: coverage
+	python -m pytest --numprocesses auto --dist worksteal -m integration
+
+coverage: .venv/ready
+	python -m pytest --numprocesses auto --dist worksteal -m "not integration" --cov --cov-report=
+	coverage report --format=total
 
 lint: .venv/ready types dependencies
 	ruff check .

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Whoever started the tests may have had these ignored (`nohup`, a shell's `&`), and what they start inherits that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    signal.signal(number, handler)
 REAL_LIST = ROOT.parent / "shared" / "data" / "titanic.csv"
 
 
@@ -26,6 +30,12 @@ def real_list() -> Path:
     if not REAL_LIST.is_file():
         pytest.skip(f"the real list is not at {REAL_LIST}")
     return REAL_LIST
+
+
+@pytest.fixture(scope="session")
+def passenger_list() -> Path:
+    """The real list where it is there, else the sample that ships: what must hold on any clone."""
+    return REAL_LIST if REAL_LIST.is_file() else ROOT / "data" / "titanic_sample.csv"
 
 
 @pytest.fixture(scope="session")

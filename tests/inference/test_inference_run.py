@@ -44,11 +44,11 @@ def test_canary_and_shadow_ask_the_challenger(mlflow_run, register, passengers_c
         shadow="models:/titanic@challenger",
     )
     assert done.code == 0
-    rows = list(csv.DictReader(done.artifact("predictions.csv").open()))
+    rows = list(csv.DictReader(done.artifact("predictions.csv").read_text().splitlines()))
     assert {row["model_version"] for row in rows} == {"1", "2"}
     assert done.run.data.metrics["canary_rows"] == sum(row["model_version"] == "2" for row in rows)
     assert 0 < done.run.data.metrics["shadow_agreement"] < 1
-    differences = list(csv.DictReader(done.artifact("shadow_differences.csv").open()))
+    differences = list(csv.DictReader(done.artifact("shadow_differences.csv").read_text().splitlines()))
     assert done.run.data.metrics["shadow_differences"] == len(differences)
     assert done.run.data.tags["shadow.version"] == done.run.data.tags["challenger.version"] == "2"
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence_and_nothing_is_left(
     import mlflow
 
     ragged = passengers_csv.with_name("ragged.csv")
-    ragged.write_text("".join(passengers_csv.open().readlines()[:2]) + "1,2,3\n")
+    ragged.write_text("".join(passengers_csv.read_text().splitlines(keepends=True)[:2]) + "1,2,3\n")
     values = {"model": model_folder, "input": passengers_csv} | change
     values["input"] = ragged if values["input"] == "ragged" else values["input"]
     assert run_program("inference", **values) == 1
@@ -129,6 +129,6 @@ def test_a_fresh_environment_of_the_models_own_requirements_predicts_the_same(st
     assert run_program("inference", model=model_folder, input=passengers) == 0
     run = mlflow.search_runs(output_format="list")[0]
     batch = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="predictions.csv"))
-    rows = list(csv.DictReader(batch.open()))
+    rows = list(csv.DictReader(batch.read_text().splitlines()))
     assert [row["Survived"] for row in rows] == survived
     assert [row["probability"] for row in rows] == probability

@@ -78,6 +78,7 @@ class Toy:
 
     def __init__(self, folder: Path, uri: str):
         self.folder, self.uri = folder, uri
+        self.started: list[subprocess.Popen] = []
         shutil.copy(ROOT / "main.py", folder)
         shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -100,9 +101,16 @@ class Toy:
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         command = [sys.executable, "main.py", *arguments]
-        return subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        return self.popen(command, **options)
+
+    def popen(self, command: list[str], **options) -> subprocess.Popen:
+        """A process of this project; the fixture ends it and closes its pipes."""
+        self.started.append(
+            subprocess.Popen(
+                command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+            )
         )
+        return self.started[-1]
 
     def run(self, *arguments: str) -> Finished:
         process = self.start(*arguments)
@@ -183,4 +191,8 @@ def toy(store: str, tmp_path: Path) -> Toy:
     folder.mkdir()
     yield (toy := Toy(folder, store))
     for process in toy.processes():
-        process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    for process in toy.started:
+        process.kill()
+        process.communicate(timeout=HANG)

@@ -22,11 +22,8 @@ SEED = int(os.environ.get("PIPELINE_SEED") or random.randrange(1 << 30))
 def start_mlflow_run(toy) -> subprocess.Popen:
     (toy.folder / "MLproject").write_text((ROOT / "MLproject").read_text().replace("conda_env: conda.yml\n", ""))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local"],
-        cwd=toy.folder, env=os.environ | {"PATH": path}, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local"]
+    return toy.popen(command, env=os.environ | {"PATH": path}, start_new_session=True)
 
 
 def test_ctrl_c_on_mlflow_run_ends_everything(toy):
