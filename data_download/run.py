@@ -26,7 +26,9 @@ def main() -> int:
             result = download(target=data, **vars(arguments))
             mlflow.log_artifact(str(data))
             mlflow.log_metrics({"bytes": result.bytes, "lines": result.lines})
-            mlflow.set_tags({"data.source": result.source, "data.sha256": result.sha256})
+            mlflow.set_tags(
+                {"data.source": result.source, "data.sha256": result.sha256, "source.sha256": result.published_sha256}
+            )
             mlflow.log_input(dataset(result), context="output")
     except DownloadError as error:
         print(f"{STEP}: {error}", file=sys.stderr)

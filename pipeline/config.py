@@ -46,6 +46,8 @@ class Step:
     retries: int = 0
     retry_pause: float = 1.0  # seconds before the first retry, doubled each time
     timeout: float = 0.0  # seconds, 0: none
+    env: Mapping[str, str] = field(default_factory=dict)  # environment variables; they count like parameters
+    pass_env: tuple[str, ...] = ()  # names (with *) of variables that are handed on, and do not count
     env_manager: str = "inherit"
     backend: str = "local"
     backend_config: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Request:
     force: tuple[str, ...] = ()
     dry_run: bool = False
     verbose: bool = False
+    pass_env: tuple[str, ...] = ()  # as of a step, for all of them
     start_method: str = "forkserver"
     outputs: tuple[Reference, ...] = ()  # files that are copied to outputs/ after a run
     sweep_metric: str = ""
@@ -91,6 +94,7 @@ SETTINGS = {
     "force": (bool, str, list),
     "dry_run": bool,
     "verbose": bool,
+    "pass_env": list,
     "start_method": str,
     "outputs": list,
     "sweep_metric": str,
@@ -162,6 +166,7 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
         selected=selected,
         force=force,
         outputs=outputs,
+        pass_env=tuple(map(str, config.get("pass_env", ()))),
         **{key: config[key] for key in plain if key in config},
     )
 
@@ -213,12 +218,14 @@ def parse_step(name: str, block: Any, problems: list[str]) -> Step:
         if key == "when" and isinstance(value, bool | int | float):
             value = text(value)
         wanted = {tuple: list, float: (int, float)}.get(
-            type(default), Mapping if key in ("parameters", "backend_config") else type(default)
+            type(default), Mapping if key in ("parameters", "env", "backend_config") else type(default)
         )
         if not has_type(value, wanted):
             problems.append(f"pipeline.{name}.{key}={value!r} is not {kind(wanted)}")
             continue
         values[key] = tuple(map(str, value)) if isinstance(default, tuple) else value
+    if "env" in values:
+        values["env"] = {name: text(value) for name, value in values["env"].items() if value is not None}
     if "parameters" in values:
         values["parameters"] = dict(flatten(values["parameters"]))
     for key in ("retries", "retry_pause", "timeout"):

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,32 @@ def content_digest(path: Path) -> str:
     An MLmodel file counts without the run, the time and the identifiers that MLflow stamps on it.
     """
     if path.is_dir():
-        # MLflow adds registered_model_meta when somebody fetches a registered model.
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != "registered_model_meta")
-        listing = "".join(f"{p.relative_to(path).as_posix()}\0{content_digest(p)}\n" for p in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
+        # MLflow adds registered_model_meta beside the MLmodel when somebody fetches a registered model.
+        meta = path / "registered_model_meta" if (path / "MLmodel").is_file() else None
+        files = sorted(p for p in files_below(path) if p != meta)
+        listing = (f"{p.relative_to(path).as_posix()}\0{content_digest(p)}\n" for p in files)
+        return hashlib.sha256(os.fsencode("".join(listing))).hexdigest()
     if path.name == "MLmodel":
         return mlmodel_digest(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(folder: Path, skip: Collection[str] = ()) -> Iterator[Path]:
+    """All files in a folder and those below it, through links to folders too (but not round in a circle).
+
+    Folders named in `skip` are left out.
+    """
+    above = {folder.resolve()}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name not in skip]
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in links:
+            target = Path(parent, name).resolve()
+            if target in above or target in Path(parent).resolve().parents:
+                folders.remove(name)
+            above.add(target)
 
 
 def mlmodel_digest(path: Path) -> str:

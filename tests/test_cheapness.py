@@ -80,6 +80,7 @@ class Recorded(Toy):
     def __init__(self, folder: Path, uri: str, steps: int):
         super().__init__(folder, uri)
         self.record = folder / "record.txt"
+        self.config["pass_env"] = ["RECORD"]
         (folder / "site").mkdir()
         (folder / "site" / "sitecustomize.py").write_text(RECORDER)
         for number in range(steps):
@@ -120,7 +121,7 @@ def test_a_step_takes_one_fork_no_new_interpreter_and_few_queries(per_step):
     assert first["fork"] <= 1
     assert first.get("interpreter", 0) == 0
     assert first.get("command", 0) <= 1  # git, about ignored files
-    assert first["query"] <= 140
+    assert 60 <= first["query"] <= 140, "fewer: nobody counts what the steps ask"
     print("a step:", first)
     again = per_step()
     assert again.get("fork", 0) == again.get("interpreter", 0) == 0

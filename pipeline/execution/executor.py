@@ -1,5 +1,6 @@
 """Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
 
+import fnmatch
 import json
 import os
 import sys
@@ -12,16 +13,36 @@ from pipeline.config import Request, Step
 from pipeline.execution.fork_server import BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.prewarming import modules_of_scripts
+from pipeline.execution.read_tracer import FILE as READS_FILE
+from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
 from pipeline.execution.task import PrewarmTask, Task
 from pipeline.execution.worker import prewarm, run_step
 from pipeline.files import write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
+from pipeline.planning.reads import collect
 from pipeline.states import RunStatus
 from pipeline.tracking.recorder import Recorder
 
+HERE = Path(__file__).resolve().parent
+SITE = HERE / "site"  # its sitecustomize.py starts the tracer in every Python that a step starts
+READS_LOG = "reads.jsonl"  # in the step's scratch folder
+# The environment variables that every step gets, as far as they are set: what programs need to run at all, to reach the
+# network, and to find the tracking store and the hardware. None of them counts for reuse. The README lists them.
+PASSED_ON = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "TMPDIR", "TEMP", "TMP",
+    "XDG_*", "*_PROXY", "*_proxy", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    "PYTHON*", "PIP_*", "UV_*", "CONDA_*", "MAMBA_*", "PYENV_*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_*",
+    "JAVA_HOME", "MLFLOW_*", "GIT_*", "SSH_AUTH_SOCK", "CUDA_*", "NVIDIA_*", "ROCR_*", "HIP_*", "*_NUM_THREADS",
+    "OPENBLAS_*", "MKL_*", "KMP_*",
+)  # fmt: skip
 MAX_PREWARMED = 4  # interpreters of steps' environments that wait for their step at a time
+
+
+def is_named(name: str, patterns: Iterable[str]) -> bool:
+    """Whether an environment variable is one of these, which may hold `*`."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,11 @@ class ProcessExecutor:
     def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
         """Record a step that ended well."""
         run_id = run_id or self.adopt(step, decision, log)
-        return self.recorder.finish_step(run_id, step, decision, log, seconds)
+        folder = self.folder(step)
+        known = [folder / name for name in self.planner.known_code[step.name]]
+        known += [i.path for i in decision.inputs.values() if i.path]
+        reads = collect(log.with_name(READS_LOG), self.planner.root, known)
+        return self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
 
     def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
         """Record a step that did not end well."""
@@ -102,19 +127,31 @@ class ProcessExecutor:
             scratch=scratch,
             root=str(self.planner.root),
             verbose=self.request.verbose,
-            environ=self.environ(self.is_managed(step)),
+            environ=self.environ(step, Path(scratch)),
         )
 
     def folder(self, step: Step) -> Path:
         """The step's project."""
         return self.planner.projects[step.name].folder
 
-    def environ(self, managed: bool) -> dict[str, str]:
-        """The step's environment variables: ours, with `python` meaning this interpreter, and output unbuffered."""
+    def environ(self, step: Step, scratch: Path) -> dict[str, str]:
+        """The step's environment variables: those of ours that are handed on, and its own.
+
+        `python` means this interpreter, output is unbuffered, and what Python reads is taken down.
+        """
+        wanted = [*PASSED_ON, *self.request.pass_env, *step.pass_env]
+        environ = {name: value for name, value in os.environ.items() if is_named(name, wanted)}
         here = str(Path(sys.executable).parent)
-        path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
-        environ = dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.scratch)}
-        if managed:
+        environ |= {
+            **step.env,
+            "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(SITE), environ.get("PYTHONPATH")])),
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self.scratch),
+            READS_FILE: str(scratch / READS_LOG),
+            READS_IGNORED: os.pathsep.join([str(self.scratch), str(HERE.parent), *self.recorder.store.local_places()]),
+        }
+        if self.is_managed(step):
             # uv leaves byte-code to the first import: where it is not kept, every import compiles again, for ever.
             environ.pop("PYTHONDONTWRITEBYTECODE", None)
         return environ

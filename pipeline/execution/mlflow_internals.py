@@ -36,6 +36,7 @@ from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
 from mlflow.utils.virtualenv import _create_virtualenv, _get_mlflow_virtualenv_root, _get_virtualenv_name
 
+from pipeline.execution import read_tracer
 from pipeline.execution.prewarmed_interpreter import run_script
 from pipeline.execution.prewarming import Interpreter, script_of
 
@@ -187,6 +188,7 @@ class InProcess(Submitted):
 
     def wait(self) -> bool:
         """Run it to its end; whether it ended well."""
+        read_tracer.start()
         forget_orchestrator(self.root)
         self.code = run_script(self.arguments, self.folder, self.environ)
         return self.code == 0

@@ -1,5 +1,7 @@
 """The orchestrator's end of a prewarmed interpreter; the other end is prewarmed_interpreter.py."""
 
+import contextlib
+import importlib.util
 import json
 import re
 import shlex
@@ -26,7 +28,19 @@ def modules_of_scripts(projects: Iterable[Project]) -> list[str]:
     for project in projects:
         if project.environment != "docker" and (script := script_of(project.command)):
             found |= dict.fromkeys(prewarmed_interpreter.imported_modules(project.folder / script))
-    return [module for module in found if module not in sys.modules]
+    return [module for module in found if module not in sys.modules and is_installed(module)]
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module belongs to the interpreter or its packages: what lies elsewhere, the step itself imports.
+
+    That is then among what it read, and may have another content when the next step imports it.
+    """
+    with contextlib.suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(module.partition(".")[0])
+        places = [spec.origin or "", *(spec.submodule_search_locations or [])] if spec else []
+        return any(place.startswith((sys.prefix, sys.base_prefix)) for place in places)
+    return False
 
 
 class Interpreter:

@@ -207,6 +207,9 @@ class Runner:
         if exit.ok and not running.stop_reason:
             outcome.result = self.executor.finish(step, running.decision, running.run_id, running.log, seconds)
             outcome.run_id = outcome.result.run_id
+            if outcome.result.moved:
+                names = ", ".join(outcome.result.moved[:3])
+                self.tell(Event("warning", step.name, f"{names} changed while it ran: its result is not reused later"))
             self.settle(outcome)
             return
         reason = running.stop_reason or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ") or str(exit)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.config import Reference
 from pipeline.planning.fingerprint import Fingerprint
+from pipeline.planning.reads import Look
 from pipeline.states import Action
 
 UNKNOWN = "?"  # the digest of what is not made yet
@@ -19,8 +21,11 @@ class Result:
     outputs: Mapping[str, str] = field(default_factory=dict)  # top-level artifact -> SHA-256
     metrics: Mapping[str, float] = field(default_factory=dict)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    reads: Mapping[str, str] = field(default_factory=dict)  # what it read beside its code and inputs -> digest
+    source_sha256: str = ""  # of what it fetched from a web address, where it says that it checked that
     seconds: float = 0.0  # wall time
     ended: str = ""  # local time, for people
+    moved: tuple[str, ...] = ()  # what changed while it ran: such a result is used for nothing later
 
     def lookup(self, reference: Reference) -> tuple[Mapping[str, float] | Mapping[str, str], str]:
         """Where a reference to this step points: its metrics or its outputs, and the name to look for there."""
@@ -37,6 +42,8 @@ class Input:
     sha256: str  # of the content; UNKNOWN as long as it is not made
     name: str  # what a person calls it
     versioned: bool = False  # which run or model version it is counts too, not its content alone
+    path: Path | None = None  # where it is a file or folder on this machine
+    looks: Mapping[Path, Look | None] = field(default_factory=dict)  # of its files, before they were digested
 
     @property
     def identity(self) -> str:
@@ -53,4 +60,5 @@ class Decision:
     parameters: Mapping[str, str] = field(default_factory=dict)  # as the step gets them, references replaced
     inputs: Mapping[str, Input] = field(default_factory=dict)  # those of the parameters that point at content
     fingerprint: Fingerprint | None = None  # None where it was settled before the parameters were worked out
+    looks: Mapping[Path, Look | None] = field(default_factory=dict)  # of code and inputs when they were digested
     result: Result | None = None  # the earlier run that is reused

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import content_digest
+from pipeline.files import content_digest, files_below
 
 PARTS = ("code", "parameters", "inputs", "environment")
 PART_LIMIT = 7500  # characters of JSON: MLflow keeps 8000 of a tag
@@ -49,7 +49,7 @@ class Fingerprint:
 
     def differences(self, before: "Fingerprint", names: Mapping[str, str]) -> list[str]:
         """What is not as it was, in words; `names` gives a name a person knows to each input."""
-        found = [f"{change} {file}" for file, change in changes(before.code, self.code)]
+        found = [f"{change} {printable(file)}" for file, change in changes(before.code, self.code)]
         lines = [f"its code changed: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}"] if found else []
         if self.entry_point != before.entry_point:
             lines.append(f"entry point {before.entry_point} → {self.entry_point}")
@@ -76,6 +76,11 @@ def compact(part: Mapping[str, str]) -> Mapping[str, str]:
     return part if len(written) <= PART_LIMIT else {"…": hashlib.sha256(written.encode()).hexdigest()}
 
 
+def printable(name: str) -> str:
+    """A file's name as any terminal takes it: bytes that are no UTF-8 are written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def display(value: str | None) -> str:
     return "default" if value is None else repr(value) if value == "" or " " in value else value
 
@@ -92,18 +97,22 @@ def folder_files(folder: Path) -> dict[str, str]:
     What Git ignores is left out too where the folder is in a Git work tree.
     """
     files: dict[str, str] = {}
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f not in IGNORED)
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.endswith(IGNORED_FILES) and path.is_file():
-                files[path.relative_to(folder).as_posix()] = content_digest(path)
+    for path in sorted(files_below(folder, skip=IGNORED)):
+        if not path.name.endswith(IGNORED_FILES):
+            files[path.relative_to(folder).as_posix()] = content_digest(path)
+    # Git refuses to look behind a link to a folder: what lies there is not its own, and counts.
+    asked = b"\0".join(os.fsencode(name) for name in files if not behind_link(folder, name))
     ignored = subprocess.run(
-        ["git", "check-ignore", "--stdin", "-z"], input="\0".join(files), cwd=folder, capture_output=True, text=True
+        ["git", "check-ignore", "--stdin", "-z"], input=asked, cwd=folder, capture_output=True, check=False
     )
-    for name in ignored.stdout.split("\0"):
+    for name in os.fsdecode(ignored.stdout).split("\0"):
         files.pop(name, None)
     return files
+
+
+def behind_link(folder: Path, name: str) -> bool:
+    """Whether a link to a folder lies on the way to a file."""
+    return any((folder / parent).is_symlink() for parent in Path(name).parents if parent.name)
 
 
 def environment_of(env_manager: str, backend: str, backend_config: Mapping[str, Any]) -> dict[str, str]:

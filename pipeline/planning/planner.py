@@ -1,5 +1,6 @@
 """Decide what one step does next: run, be reused, or be skipped, and why."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -7,11 +8,12 @@ from pathlib import Path
 
 from pipeline.config import Reference, Request, Step, references
 from pipeline.errors import RequestError
-from pipeline.files import content_digest
+from pipeline.files import content_digest, files_below
 from pipeline.planning.decision import UNKNOWN, Decision, Input, Result
-from pipeline.planning.fingerprint import Fingerprint, environment_of, folder_files
+from pipeline.planning.fingerprint import IGNORED, Fingerprint, environment_of, folder_files
 from pipeline.planning.project import Project
-from pipeline.planning.references import Resolver, Store, has_credentials, unpinned_url
+from pipeline.planning.reads import Look, changed, look, moved
+from pipeline.planning.references import Resolver, Store, has_credentials, web_address
 from pipeline.states import Action
 
 
@@ -23,7 +25,8 @@ class Planner:
         self.env_manager = env_manager
         self.resolver = Resolver(store, root)
         self.reused_upstream: dict[str, Result] = {}  # results of steps that are read but not among the selected
-        self.known_code: dict[str, dict[str, str]] = {}
+        self.known_code: dict[str, dict[str, str]] = {}  # step -> its files' digests
+        self.code_looks: dict[str, dict[Path, Look | None]] = {}  # step -> how its files looked before that
 
     # What is asked for, against what is there ------------------------------------------------------------------------
 
@@ -134,37 +137,49 @@ class Planner:
     def reuse_or_execute(self, step: Step, parameters: Mapping[str, str], inputs: Mapping[str, Input]) -> Decision:
         """Whether a finished run with these parameters and inputs can stand in for the step."""
         fingerprint = self.fingerprint(step, parameters, inputs)
-        decision = partial(Decision, parameters=parameters, inputs=inputs, fingerprint=fingerprint)
+        seen = dict(ChainMap(self.code_looks[step.name], *(dict(i.looks) for i in inputs.values())))
+        decision = partial(Decision, parameters=parameters, inputs=inputs, fingerprint=fingerprint, looks=seen)
         execute = partial(decision, Action.EXECUTE)
         if step.name in self.request.force:
             return execute("forced")
         if not step.cache:
             return execute("cache: false")
-        if url := unpinned_url(step):
+        url, pin = web_address(parameters.values()), parameters.get("sha256", "").strip().lower()
+        if url and not pin:
             return execute(f"{url} may have changed: give sha256 to reuse what is there")
         if any(value == UNKNOWN for name, value in parameters.items() if name not in inputs):
             return execute("its parameters come from a step that runs before it")
         if unknown := [i.name for i in inputs.values() if i.sha256 == UNKNOWN]:
             return execute(f"{', '.join(unknown)} will be made again; reused if the content stays the same")
-        error = ""
+        reason = ""
         for result in self.store.matching(step.name, fingerprint):
-            error = self.store.integrity_error(result)
+            error = self.reads_changed(result) or self.store.integrity_error(result)
+            if url and result.source_sha256 != pin:
+                error = f"run {result.run_id[:8]} did not say that what came from {url} has this sha256"
             if not error:
                 return decision(Action.REUSE, "nothing changed", result=result)
-        if error:
-            return execute(error)
+            reason = reason or error
+        if reason:
+            return execute(reason)
         before = self.store.latest(step.name)
         if before is None:
             return execute("never run")
         names = {parameter: i.name for parameter, i in inputs.items()}
         return execute("; ".join(fingerprint.differences(before.fingerprint, names)) or "no finished run of it")
 
+    def reads_changed(self, result: Result) -> str:
+        """What a result's run read and is not as it was, in words; "" where all is."""
+        names = changed(result.reads, self.root)
+        more = " …" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more}, which it read, changed" if names else ""
+
     def fingerprint(self, step: Step, parameters: Mapping[str, str], inputs: Mapping[str, Input]) -> Fingerprint:
         """All that decides the step's output."""
         return Fingerprint(
             code=self.code(step),
             entry_point=step.entry_point,
-            parameters={name: value for name, value in parameters.items() if name not in inputs},
+            parameters={name: value for name, value in parameters.items() if name not in inputs}
+            | {f"env.{name}": value for name, value in step.env.items()},
             inputs={name: i.identity for name, i in inputs.items()},
             environment=environment_of(self.env_manager_of(step), step.backend, step.backend_config),
         )
@@ -174,9 +189,15 @@ class Planner:
         return self.env_manager if step.env_manager == "inherit" else step.env_manager
 
     def code(self, step: Step) -> dict[str, str]:
-        """The digests of the step's files, looked at once."""
-        if step.name not in self.known_code:
-            self.known_code[step.name] = folder_files(self.projects[step.name].folder)
+        """The digests of the step's files; looked at again where one of them moved since."""
+        folder, known = self.projects[step.name].folder, self.code_looks.get(step.name)
+        if known is None or moved(known):
+            seen = {path: look(path) for path in files_below(folder, skip=IGNORED)}
+            self.known_code[step.name] = folder_files(folder)
+            names = self.known_code[step.name]
+            self.code_looks[step.name] = {
+                path: at for path, at in seen.items() if path.relative_to(folder).as_posix() in names
+            }
         return self.known_code[step.name]
 
 

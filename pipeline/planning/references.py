@@ -1,5 +1,6 @@
 """From a step's parameters as they are written to those it gets: references, aliases and paths worked out."""
 
+import contextlib
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from pipeline.files import content_digest
 from pipeline.planning.decision import UNKNOWN, Input, Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.project import Project
+from pipeline.planning.reads import looks
 
 
 class Store(Protocol):
@@ -71,7 +73,8 @@ class Resolver:
                 inputs[name] = Input(value, digest, value if reference else raw, versioned=True)
             elif path := self.local_path(value, project.is_path(name)):
                 value = str(path)
-                inputs[name] = Input(value, content_digest(path), raw)
+                seen = looks([path])
+                inputs[name] = Input(value, content_digest(path), raw, path=path, looks=seen)
             parameters[name] = value
         return parameters, inputs
 
@@ -144,7 +147,9 @@ class Resolver:
         if parts.scheme not in ("", "file"):
             return None
         path = self.root / (urllib.parse.unquote(parts.path) if parts.scheme == "file" else value)
-        return path.resolve() if path.is_file() or (is_path and path.is_dir()) else None
+        with contextlib.suppress(OSError):  # no name that a file could have
+            return path.resolve() if path.is_file() or (is_path and path.is_dir()) else None
+        return None
 
 
 def whole_reference(raw: str) -> str:
@@ -154,15 +159,13 @@ def whole_reference(raw: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """A metric as a parameter."""
-    return f"{value:g}" if value == int(value) else repr(value)
+    """A metric as a parameter, to the last digit."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e16 else repr(value)
 
 
-def unpinned_url(step: Step) -> str:
-    """The web address among a step's parameters whose content nothing pins down, or ""."""
-    if step.parameters.get("sha256"):
-        return ""
-    return next((v for v in step.parameters.values() if v.lower().startswith(("http://", "https://"))), "")
+def web_address(parameters: Iterable[str]) -> str:
+    """The first web address among a step's parameters, or ""."""
+    return next((v.strip() for v in parameters if v.strip().lower().startswith(("http://", "https://"))), "")
 
 
 def has_credentials(value: str) -> bool:

@@ -42,7 +42,7 @@ def row(name: str, step: Mapping[str, Any]) -> str:
         f"<code>{(step['run_id'] or '')[:8]}</code>",
         listed({k: v["uri"] for k, v in step["inputs"].items()}),
         listed({k: v[:12] for k, v in step["outputs"].items()}),
-        listed({k: f"{v:g}" for k, v in step["metrics"].items()}),
+        listed({k: f"{float(v):g}" for k, v in step["metrics"].items()}),
     ]
     return "<tr>" + "".join(f"<td>{cell}" for cell in cells) + "</tr>"
 

@@ -1,6 +1,7 @@
 """The manifest: what ran, on what, and what came out, for programs."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +31,10 @@ def manifest(
                 p: {"uri": i.uri, "sha256": i.sha256} for p, i in (o.decision.inputs if o.decision else {}).items()
             },
             "outputs": dict(o.result.outputs) if o.result else {},
-            "metrics": dict(o.result.metrics) if o.result else {},
+            # JSON has no word for infinity and NaN.
+            "metrics": {
+                n: v if math.isfinite(v) else repr(v) for n, v in (o.result.metrics if o.result else {}).items()
+            },
         }
     return {
         "run_id": run_id,

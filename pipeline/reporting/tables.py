@@ -72,7 +72,7 @@ def summary_metrics(request: Request, outcome: Outcome) -> str:
 
 def format_number(value: float) -> str:
     """A metric in few characters."""
-    return f"{int(value)}" if value == int(value) else f"{value:.3f}"
+    return f"{int(value)}" if value.is_integer() else f"{value:.3f}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import tempfile
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.files import content_digest
-from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.store import TrackingStore, local_path
 
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
 
@@ -86,14 +85,6 @@ class Artifacts:
         """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one."""
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
             Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)).replace(target)
-
-
-def local_path(uri: str) -> Path | None:
-    """The path that an artifact URI means on this machine; None where it is elsewhere."""
-    parts = urllib.parse.urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(urllib.parse.unquote(parts.path))
-    return Path(uri) if not parts.scheme else None
 
 
 def fetched(uri: str, target: Path) -> Path:

@@ -9,7 +9,7 @@ from pipeline.planning.decision import Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore
-from pipeline.tracking.tags import FINGERPRINT, STATE, STEP, as_result
+from pipeline.tracking.tags import FINGERPRINT, METRICS, STATE, STEP, as_result, metrics_digest
 
 SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
 
@@ -64,6 +64,9 @@ class History:
                     return f"{name} of run {result.run_id[:8]} is no longer in the store"
                 if content_digest(found[name]) != sha256:
                     return f"{name} of run {result.run_id[:8]} was altered in the store"
+        run = self.artifacts.known_runs[result.run_id]
+        if metrics_digest(run.data.metrics) != run.data.tags.get(METRICS):
+            return f"the metrics of run {result.run_id[:8]} were altered in the store"
         return ""
 
     def artifact_digest(self, uri: str) -> str:

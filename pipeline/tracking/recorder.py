@@ -1,6 +1,7 @@
 """Keeps the records of this pipeline run and its steps. All that is written to the store is written here."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from mlflow.utils.mlflow_tags import (
 from pipeline.config import Step
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import Fingerprint
+from pipeline.planning.reads import Reads, name_of
+from pipeline.planning.reads import moved as paths_moved
 from pipeline.states import RunStatus, State
 from pipeline.tracking.artifacts import RESERVED
 from pipeline.tracking.history import History
@@ -28,9 +31,12 @@ from pipeline.tracking.store import TrackingStore
 from pipeline.tracking.tags import (
     ATTEMPT,
     GIT_DIRTY,
+    METRICS,
+    MOVED,
     OUTPUT,
     PIPELINE_RUN,
     PROCESS,
+    READS,
     REASON,
     SECONDS,
     STATE,
@@ -40,6 +46,8 @@ from pipeline.tracking.tags import (
     as_params,
     as_tags,
     fingerprint_tags,
+    metrics_digest,
+    metrics_of,
 )
 
 MOST_RUNNING = 1000  # runs left RUNNING that are looked at
@@ -153,17 +161,41 @@ class Recorder:
         }
         self.client.log_batch(run_id, tags=as_tags(tags | fingerprint_tags(decision.fingerprint)))
 
-    def finish_step(self, run_id: str, step: Step, decision: Decision, log: Path, seconds: float) -> Result:
-        """Record a step that ended well: its log, the digest of each output; from here on it can be reused."""
+    def finish_step(
+        self, run_id: str, step: Step, decision: Decision, log: Path, seconds: float, reads: Reads
+    ) -> Result:
+        """Record a step that ended well: its log, the digest of each output and of what it read.
+
+        From here on it can be reused, unless its code, an input or something it read `moved` while it ran.
+        """
         self._log(run_id, log)
         run = self.artifacts.known_runs[run_id] = self.client.get_run(run_id)  # as it is now that the step has ended
         digests = self.artifacts.digests(run_id)
-        tags = {OUTPUT + name: sha256 for name, sha256 in digests.items()} | {STATE: State.EXECUTED}
+        read = json.dumps(dict(reads.digests), sort_keys=True)
+        if reads.digests:
+            self.client.log_text(run_id, read, f"{RESERVED}/reads.json")
+        moved = [name_of(path, self.root) for path in paths_moved(decision.looks)] + list(reads.moved)
+        if len(read) > TAG_LIMIT:
+            moved.append(f"one of {len(reads.digests)} files, which are too many to keep track of,")
+        tags = {OUTPUT + name: sha256 for name, sha256 in digests.items()} | {
+            METRICS: metrics_digest(run.data.metrics),
+            READS: read if len(read) <= TAG_LIMIT else "{}",
+            SECONDS: f"{seconds:.3f}",
+            STATE: MOVED if moved else State.EXECUTED,
+        }
         self.client.set_terminated(run_id, RunStatus.FINISHED)
-        self.client.log_batch(run_id, tags=as_tags(tags | {SECONDS: f"{seconds:.3f}"}))
+        self.client.log_batch(run_id, tags=as_tags(tags))
         self.history.forget_latest(step.name)
-        fingerprint = decision.fingerprint or Fingerprint()
-        return Result(step.name, run_id, digests, run.data.metrics, fingerprint, seconds)
+        return Result(
+            step.name,
+            run_id,
+            digests,
+            metrics_of(run),
+            decision.fingerprint or Fingerprint(),
+            reads=reads.digests,
+            seconds=seconds,
+            moved=tuple(moved),
+        )
 
     def fail_step(self, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
         """Record a step that did not end well, with its log."""

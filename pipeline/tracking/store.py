@@ -6,6 +6,7 @@
 import contextlib
 import os
 import re
+import urllib.parse
 from pathlib import Path
 
 import mlflow
@@ -45,10 +46,26 @@ class TrackingStore:
         self.client.get_experiment(found)  # opens the store, and says so where the experiment is not there
         return found
 
+    def local_places(self) -> list[str]:
+        """The files and folders on this machine that the store keeps its runs, artifacts and models in."""
+        places = [self.uri.removeprefix(SQLITE)] if self.uri.startswith(SQLITE) else []
+        experiment = self.client.get_experiment(self.experiment_id)
+        if (location := local_path(experiment.artifact_location)) is not None:
+            places += [str(location), str(location.parent)] if location.name.isdigit() else [str(location)]
+        return places
+
     def open_registry(self) -> None:
         """Open the model registry before a step has to wait for that."""
         with contextlib.suppress(MlflowException):
             self.client.search_registered_models(max_results=1)
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that an artifact URI means on this machine; None where it is elsewhere."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(urllib.parse.unquote(parts.path))
+    return Path(uri) if not parts.scheme else None
 
 
 def creation_lock(uri: str) -> contextlib.AbstractContextManager[object]:

@@ -1,6 +1,9 @@
 """The tags that this project writes onto runs, and results and fingerprints from and to them."""
 
+import hashlib
 import json
+import math
+import sys
 import time
 from collections.abc import Mapping
 
@@ -13,6 +16,9 @@ from pipeline.planning.fingerprint import PARTS, Fingerprint
 STEP, STATE, FINGERPRINT = "pipeline.step", "pipeline.state", "pipeline.fingerprint"
 OUTPUT, PIPELINE_RUN, PROCESS, ATTEMPT = "pipeline.output.", "pipeline.run", "pipeline.process", "pipeline.attempt"
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
+METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
+SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
+MOVED = "moved"  # the STATE of a run whose code, inputs or reads changed while it ran: used for nothing later
 TAG_LIMIT = 8000  # characters that MLflow keeps of a tag
 PARAMETER_LIMIT = 6000  # characters that MLflow keeps of a parameter
 
@@ -24,8 +30,10 @@ def as_result(run: Run) -> Result:
         step=tags[STEP],
         run_id=run.info.run_id,
         outputs={name.removeprefix(OUTPUT): value for name, value in tags.items() if name.startswith(OUTPUT)},
-        metrics=run.data.metrics,
+        metrics=metrics_of(run),
         fingerprint=as_fingerprint(tags),
+        reads=json.loads(tags.get(READS, "{}")),
+        source_sha256=tags.get(SOURCE_SHA256, ""),
         seconds=float(tags.get(SECONDS, 0)),
         ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
     )
@@ -46,6 +54,17 @@ def as_fingerprint(tags: Mapping[str, str]) -> Fingerprint:
         return Fingerprint(entry_point=tags[f"{FINGERPRINT}.entry_point"], **parts)
     except (KeyError, ValueError):
         return Fingerprint()
+
+
+def metrics_of(run: Run) -> dict[str, float]:
+    """A run's metrics; MLflow's database keeps infinity as the largest number there is."""
+    largest = sys.float_info.max
+    return {n: math.copysign(math.inf, v) if abs(v) == largest else v for n, v in run.data.metrics.items()}
+
+
+def metrics_digest(metrics: Mapping[str, float]) -> str:
+    """SHA-256, in hex, of metrics as the store gives them back."""
+    return hashlib.sha256(json.dumps({name: repr(metrics[name]) for name in sorted(metrics)}).encode()).hexdigest()
 
 
 def as_tags(tags: Mapping[str, str]) -> list[RunTag]:

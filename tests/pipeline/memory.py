@@ -77,9 +77,12 @@ class MemoryExecutor:
         return run_id, Path("/nonexistent"), MemoryJob(self.code if fails else 0)
 
     def finish(self, step: Step, decision, run_id: str, log: Path, seconds: float) -> Result:
+        pin = decision.parameters.get("sha256", "")
         made_of = "" if step.name in self.constant else decision.fingerprint.digest
         outputs = {"out": hashlib.sha256(f"{step.name} {made_of}".encode()).hexdigest()}
-        result = Result(step.name, run_id, outputs, self.metrics.get(step.name, {}), decision.fingerprint)
+        result = Result(
+            step.name, run_id, outputs, self.metrics.get(step.name, {}), decision.fingerprint, source_sha256=pin
+        )
         self.store.results[run_id] = result
         return result
 
@@ -107,6 +110,7 @@ class Memory:
         }
         planner = Planner(request, projects, self.store, Path("/nonexistent"), "local")
         planner.known_code.update({name: {"run.py": self.code.get(name, "")} for name in request.steps})
+        planner.code_looks.update({name: {} for name in request.steps})
         return planner
 
     def order(self, request: Request) -> list[str]:
