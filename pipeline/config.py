@@ -78,6 +78,7 @@ class Request:
     verbose: bool = False
     pass_env: tuple[str, ...] = ()  # as of a step, for all of them
     start_method: str = "forkserver"
+    journal: bool = True  # answer from the journal where nothing changed
     outputs: tuple[Reference, ...] = ()  # files that are copied to outputs/ after a run
     sweep_metric: str = ""
     overrides: tuple[str, ...] = ()  # as Hydra has them, for people
@@ -96,6 +97,7 @@ SETTINGS = {
     "verbose": bool,
     "pass_env": list,
     "start_method": str,
+    "journal": bool,
     "outputs": list,
     "sweep_metric": str,
 }
@@ -160,7 +162,7 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
         problems.append(f"max_parallel={config['max_parallel']} is negative; 0 means one for each core")
     if problems:
         raise RequestError(problems)
-    plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "sweep_metric")
+    plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "journal", "sweep_metric")
     return Request(
         steps=steps,
         selected=selected,

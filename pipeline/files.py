@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 # What MLflow writes anew into every MLmodel file, whatever the model.
 VOLATILE_MLMODEL_KEYS = {
     "run_id",
@@ -24,6 +22,8 @@ VOLATILE_MLMODEL_KEYS = {
 
 def read_yaml(text: str | bytes) -> Any:
     """`yaml.safe_load`, by the parser in C where it is there: ten times as fast."""
+    import yaml  # takes longer than many an answer
+
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
 
 
@@ -72,6 +72,8 @@ def files_below(folder: Path, skip: Collection[str] = ()) -> Iterator[Path]:
 
 def mlmodel_digest(path: Path) -> str:
     """SHA-256, in hex, of what an MLmodel file says of its model."""
+    import yaml
+
     try:
         content = read_yaml(path.read_bytes())
         stable = {key: value for key, value in content.items() if key not in VOLATILE_MLMODEL_KEYS}

@@ -24,6 +24,7 @@ from pipeline.planning.graph import order
 from pipeline.planning.planner import Planner
 from pipeline.planning.project import Project, load, load_all
 from pipeline.reporting import console, html_page, manifest, tables
+from pipeline.reporting.unchanged import keep_journal
 from pipeline.states import Action, ExitCode, RunStatus, State
 
 if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused without it
@@ -74,10 +75,10 @@ class PipelineRun:
 class Session(contextlib.ExitStack):
     """What the pipeline runs of one command share: the project, a scratch folder, the fork server, the sweep."""
 
-    def __init__(self, root: Path, rerun_command: RerunCommand, started: float, sweep: bool):
+    def __init__(self, root: Path, arguments: Sequence[str], rerun_command: RerunCommand, started: float, sweep: bool):
         """`started` is when the command was, in seconds since 1970; `sweep`: whether --multirun was asked for."""
         super().__init__()
-        self.root, self.rerun_command, self.started = root, rerun_command, started
+        self.root, self.arguments, self.rerun_command, self.started = root, list(arguments), rerun_command, started
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
         self.scratch = Path(tempfile.mkdtemp(prefix="pipeline-"))
@@ -227,15 +228,29 @@ class Session(contextlib.ExitStack):
         self.started = time.time()  # of the next one
 
         console.say(f"\n{tables.summary(plan.request, outcomes)}\n")
-        counted = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
+        counted = tables.counts(states)
         console.say(f"pipeline run {recorder.run_id} {run.status} in {tables.format_duration(seconds)}: {counted}")
-        files = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
-        console.say(f"files: {files} in {folder}")
+        names = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
+        files = f"files: {names} in {folder}"
+        console.say(files)
         console.say("view:  make ui")
         if run.exit_code != ExitCode.DONE:
             left = [n for n in plan.order if outcomes[n].state in (State.FAILED, State.SKIPPED)]
             rerun = self.rerun_command(plan.planner.env_manager, left)
             console.say(tables.failure(outcomes, log_locations(run), rerun))
+        elif self.sweep is None and plan.request.journal:
+            artifacts, database = recorder.artifacts.looks, recorder.store.database()
+            keep_journal(
+                plan.request,
+                plan.order,
+                plan.planner,
+                artifacts,
+                database,
+                plan.warnings,
+                record,
+                files,
+                self.arguments,
+            )
         return run.exit_code
 
 

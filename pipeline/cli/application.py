@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from pipeline import journal
+
 if TYPE_CHECKING:
     from pipeline.cli.composing import Composed
     from pipeline.session import Session
@@ -29,7 +31,8 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
     started = time.time()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
-        code = run_all(main, root, arguments, started)
+        answer = journal.answer(root, arguments)
+        code = run_all(main, root, arguments, started) if answer is None else answer
     except KeyboardInterrupt:
         print("interrupted before anything was started", file=sys.stderr)
         code = 130
@@ -51,7 +54,7 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     try:
         configurations = compose(root, arguments)
         rerun = functools.partial(rerun_command, tuple(arguments))
-        with Session(root, rerun, started, sweep=bool(MULTIRUN & set(arguments))) as session:
+        with Session(root, arguments, rerun, started, sweep=bool(MULTIRUN & set(arguments))) as session:
             for composed in configurations:
                 try:
                     codes.append(main(composed, session))

@@ -29,12 +29,14 @@ def look(path: str | Path) -> Look | None:
 
 
 def looks(paths: Iterable[Path]) -> dict[Path, Look | None]:
-    """How these files look now; of a folder, all files in it."""
+    """How these files look now; of a folder, all files in it, and the folders that they are in."""
     found: dict[Path, Look | None] = {}
     for path in paths:
         found[path] = look(path)
         if path.is_dir():
-            found |= {file: look(file) for file in files_below(path)}
+            for file in files_below(path):
+                found[file] = look(file)
+                found.setdefault(file.parent, look(file.parent))
     return found
 
 

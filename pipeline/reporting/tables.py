@@ -53,6 +53,11 @@ def failure(outcomes: Mapping[str, Outcome], logs: Mapping[str, str], rerun: Seq
     return "\n".join([*lines, f"\ncontinue with: {shlex.join(rerun)}"])
 
 
+def counts(states: Sequence[State]) -> str:
+    """How many steps came to what."""
+    return ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
+
+
 def format_duration(seconds: float) -> str:
     """Seconds as people write them."""
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mlflow
@@ -11,6 +11,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.files import content_digest
+from pipeline.planning.reads import Look, looks
 from pipeline.tracking.store import TrackingStore, local_path
 
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
@@ -22,6 +23,8 @@ class Artifacts:
     def __init__(self, store: TrackingStore):
         self.client = store.client
         self.known_runs: dict[str, Run] = {}  # as they were found: where a run's artifacts are does not change
+        # Run -> how its artifacts' files looked before this process digested them; none of a store that is elsewhere.
+        self.looks: dict[str, dict[Path, Look | None]] = {}
 
     @contextlib.contextmanager
     def outputs(self, run_id: str) -> Iterator[dict[str, Path]]:
@@ -48,7 +51,13 @@ class Artifacts:
     def digests(self, run_id: str) -> dict[str, str]:
         """SHA-256, in hex, of each of a run's top-level artifacts."""
         with self.outputs(run_id) as found:
+            self.remember(run_id, found)
             return {name: content_digest(path) for name, path in found.items()}
+
+    def remember(self, run_id: str, outputs: Mapping[str, Path]) -> None:
+        """How a run's artifacts look, to be called before they are digested."""
+        if local_path(self.known_runs[run_id].info.artifact_uri):
+            self.looks[run_id] = looks(outputs.values())
 
     def digest_at(self, uri: str) -> str:
         """The digest of what a `runs:/` or `models:/` URI points at.

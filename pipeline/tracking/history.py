@@ -7,6 +7,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.files import content_digest
 from pipeline.planning.decision import Result
 from pipeline.planning.fingerprint import Fingerprint
+from pipeline.planning.reads import moved
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore
 from pipeline.tracking.tags import FINGERPRINT, METRICS, STATE, STEP, as_result, metrics_digest
@@ -57,8 +58,21 @@ class History:
         return [as_result(run) for run in runs]
 
     def integrity_error(self, result: Result) -> str:
-        """What is wrong with a result's artifacts in the store, in words; "" where they are as they were made."""
+        """What is wrong with a result's artifacts in the store, in words; "" where they are as they were made.
+
+        What was digested by this process and looks the same since is not digested again.
+        """
+        seen = self.artifacts.looks.get(result.run_id)
+        if seen is not None and not moved(seen):
+            return ""
+        error = self._integrity_error(result)
+        if error:
+            self.artifacts.looks.pop(result.run_id, None)
+        return error
+
+    def _integrity_error(self, result: Result) -> str:
         with self.artifacts.outputs(result.run_id) as found:
+            self.artifacts.remember(result.run_id, found)
             for name, sha256 in result.outputs.items():
                 if name not in found:
                     return f"{name} of run {result.run_id[:8]} is no longer in the store"

@@ -46,9 +46,14 @@ class TrackingStore:
         self.client.get_experiment(found)  # opens the store, and says so where the experiment is not there
         return found
 
+    def database(self) -> Path | None:
+        """The store's file, where it is one."""
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
     def local_places(self) -> list[str]:
         """The files and folders on this machine that the store keeps its runs, artifacts and models in."""
-        places = [self.uri.removeprefix(SQLITE)] if self.uri.startswith(SQLITE) else []
+        database = self.database()
+        places = [str(database)] if database else []
         experiment = self.client.get_experiment(self.experiment_id)
         if (location := local_path(experiment.artifact_location)) is not None:
             places += [str(location), str(location.parent)] if location.name.isdigit() else [str(location)]

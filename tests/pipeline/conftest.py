@@ -84,7 +84,8 @@ class Toy:
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
         hydra = {key: shipped[key] for key in ("defaults", "hydra")}
         settings = {key: value for key, value in shipped.items() if key in SETTINGS and key != "groups"}
-        self.config = settings | {"pipeline": {}, "outputs": []} | hydra
+        # Most tests are about deciding; test_journal.py and test_reads.py are about what is answered without.
+        self.config = settings | {"pipeline": {}, "outputs": [], "journal": False} | hydra
 
     def step(self, name: str, reads: str = "", **block) -> None:
         """Add a step that appends a line to what it `reads` (another step's out.txt)."""

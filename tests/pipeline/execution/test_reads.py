@@ -52,6 +52,7 @@ class Reader(Toy):
 @pytest.fixture
 def reader(toy: Toy) -> Reader:
     toy.__class__ = Reader
+    toy.config["journal"] = True
     (toy.folder.parent / "outside").mkdir()
     return toy
 

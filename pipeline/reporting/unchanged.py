@@ -1,0 +1,135 @@
+"""What the journal keeps: the answer "nothing changed" as it will be said, and all that it depends on."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import journal
+from pipeline.config import Request, references
+from pipeline.execution.runner import Outcome, dry_run
+from pipeline.files import files_below
+from pipeline.planning.decision import Decision, Result
+from pipeline.planning.fingerprint import IGNORED
+from pipeline.planning.planner import Planner
+from pipeline.reporting import tables
+from pipeline.states import Action, State
+
+STATES = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED}
+
+
+def keep_journal(
+    request: Request,
+    order: list[str],
+    planner: Planner,
+    artifacts: Mapping[str, Mapping[Path, Any]],
+    database: Path | None,
+    warnings: Sequence[str],
+    manifest: Mapping[str, Any],
+    files_line: str,
+    arguments: list[str],
+) -> None:
+    """Write the journal, if the same request would now find every step done.
+
+    `artifacts` are the files of each run that this process has digested, `database` is the store's file; None where the
+    store is elsewhere, which has nothing that could be looked at so quickly.
+    """
+    config = planner.root / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    steps = request.steps.values()
+    if (
+        database is None
+        or any(step.backend != "local" or not (planner.root / (step.uri or step.name)).is_dir() for step in steps)
+        or re.search(r"^\s*- (?!_self_|override hydra/)", section(text, "defaults"), re.MULTILINE)
+    ):
+        return
+    decisions = dry_run(request, planner, order)
+    results = {name: d.result for name, d in decisions.items() if d.result}
+    if any(d.action not in STATES for d in decisions.values()):
+        return
+    made = [*results.values(), *planner.reused_upstream.values()]
+    if any(result.run_id not in artifacts for result in made):
+        return
+    outcomes = {name: outcome(name, decision) for name, decision in decisions.items()}
+    states = [o.state for o in outcomes.values()]
+    width = max(map(len, request.selected))
+    journal.write(
+        planner.root,
+        arguments,
+        looked_at={config, *project_files(planner.root), *step_files(request, planner), *inputs(decisions.values())}
+        | {path for result in made for path in (*artifacts[result.run_id], *read(result, planner.root))}
+        | set(literal_files(request, planner))
+        | {planner.root / "outputs" / Path(reference.name).name for reference in request.outputs},
+        variables=re.findall(r"\$\{oc\.env:(\w+)", " ".join([text, *arguments])),
+        database=database,
+        said={
+            "lines": [f"{'':<{width}}  warning   {warning}" for warning in warnings]
+            + [f"{o.step:<{width}}  {o.state:<8}  {tables.reason_text(o)}" for o in outcomes.values()],
+            "summary": tables.summary(request, outcomes),
+            "counts": tables.counts(states),
+            "files_line": files_line,
+            "plan": "\n".join([*(f"warning: {w}" for w in warnings), tables.plan_table(request, planner, decisions)]),
+            "manifest": {**manifest, "steps": {n: unchanged(manifest["steps"][n], outcomes[n]) for n in outcomes}},
+            "manifest_file": str(planner.root / "outputs" / "manifest.json"),
+        },
+    )
+
+
+def outcome(name: str, decision: Decision) -> Outcome:
+    """What a step will come to."""
+    run_id = decision.result.run_id if decision.result else ""
+    return Outcome(name, STATES[decision.action], decision.reason, run_id, decision=decision, result=decision.result)
+
+
+def unchanged(step: Mapping[str, Any], after: Outcome) -> dict[str, Any]:
+    """A step's part of the manifest, as it is when nothing is run."""
+    return {**step, "state": after.state, "reason": after.reason, "seconds": 0.0, "attempts": 0}
+
+
+def section(text: str, key: str) -> str:
+    """The lines of a top-level key in a YAML text."""
+    found = re.search(rf"^{key}:.*\n((?:[ \t-].*\n|\n)*)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def project_files(root: Path) -> Iterator[Path]:
+    """The orchestrator's own files, the packages that Python finds, and what Git is told to ignore."""
+    yield from (root / "main.py", root / ".gitignore", root / ".git" / "info" / "exclude", Path.cwd() / "mlruns")
+    yield from tree(root / "pipeline")
+    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != root)
+
+
+def step_files(request: Request, planner: Planner) -> Iterator[Path]:
+    """All that lies in the steps' folders, also of those that do not run: whether they changed is said."""
+    for step in request.steps.values():
+        yield from tree(planner.root / (step.uri or step.name))
+
+
+def tree(folder: Path) -> Iterator[Path]:
+    """A folder, those below it, and their files; caches and stores aside."""
+    yield folder
+    for path in files_below(folder, skip=IGNORED):
+        yield path
+        yield path.parent
+
+
+def inputs(decisions: Iterable[Decision]) -> Iterator[Path]:
+    """The files of the inputs that are on this machine."""
+    for decision in decisions:
+        for given in decision.inputs.values():
+            yield from given.looks
+
+
+def literal_files(request: Request, planner: Planner) -> Iterator[Path]:
+    """What parameters name, be it there or not: a file that appears where a text was makes an input of it."""
+    for name, project in planner.projects.items():
+        for value in (project.defaults() | dict(request.steps[name].parameters)).values():
+            if value and "\0" not in value and not references(value) and "://" not in value and len(value) < 256:
+                yield planner.root / value
+
+
+def read(result: Result, root: Path) -> Iterator[Path]:
+    """What a run read beside its code and inputs."""
+    return (Path(os.path.normpath(root / name)) for name in result.reads)
