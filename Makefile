@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: help run test coverage lint types dependencies ui lock bench bench-scale clean
+.PHONY: help run test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make test   the tests"
@@ -38,6 +38,10 @@ test: coverage
 coverage: .venv/ready
 	python -m pytest --numprocesses auto --dist worksteal -m "not integration" --cov --cov-report=
 	coverage report --format=total
+
+# Long: the histories and kills of the suite, many times over; each prints a seed with which it can be repeated.
+torture: .venv/ready
+	PIPELINE_TORTURE=10000 PIPELINE_KILLS=50 python -m pytest -s tests/pipeline/execution/test_torture.py tests/pipeline/execution/test_kills.py
 
 lint: .venv/ready types dependencies
 	ruff check .
