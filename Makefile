@@ -8,9 +8,10 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: help run test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
+	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
 	@echo "make test   the tests"
 	@echo "make ui     look at what ran, in a browser"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
@@ -30,6 +31,9 @@ mlflow.db: | .venv/ready
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)
+
+watch: .venv/ready | mlflow.db
+	python main.py --watch $(ARGS)
 
 # The quick tests with the branches they reach; then those with real processes, most of whose code is not in pytest's own.
 test: coverage

@@ -2,6 +2,7 @@
 
     application.py   one call for main.py: compose, run it, say what was refused, end the process
     composing.py     config.yaml and the overrides, by Hydra
+    watching.py      --watch: run again whenever something that counts changes
     arguments.py     what was typed in Hydra's own grammar, and the command that goes on after a failure
 
 Imports session.py and below; nothing imports this wing but main.py.

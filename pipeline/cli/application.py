@@ -31,12 +31,28 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
     started = time.time()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
+        if "--watch" in arguments:
+            watch(main, root, [argument for argument in arguments if argument != "--watch"])
         answer = journal.answer(root, arguments)
         code = run_all(main, root, arguments, started) if answer is None else answer
     except KeyboardInterrupt:
         print("interrupted before anything was started", file=sys.stderr)
         code = 130
     exit_process(code)
+
+
+def watch(main: Main, root: Path, arguments: list[str]) -> NoReturn:
+    """Run again whenever something changes, until Ctrl-C."""
+    from pipeline.cli import watching
+
+    def round_() -> NoReturn:
+        run_application(main, root, arguments)
+
+    try:
+        watching.watch(round_, root)
+    except KeyboardInterrupt:
+        print("\nended", file=sys.stderr)
+        exit_process(130)
 
 
 def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int:

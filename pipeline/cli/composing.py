@@ -23,6 +23,7 @@ The pipeline: compose the configuration, plan, run each step with mlflow.run, re
   python main.py force=true verbose=true              everything again, with what the steps write
   python main.py --multirun training.seed=0,1,2       each value in turn, and a table
   python main.py --cfg job                            the configuration as composed
+  python main.py --watch training.seed=1              again whenever a file changes that counts
   mlflow run . -P steps=training -P overrides="training.seed=1"
 
 Exit codes: 0 done, 1 a step failed, 2 the request was wrong and nothing was started.
