@@ -27,7 +27,7 @@ from training_metrics import score
 from training_settings import Settings, parse_settings
 
 STEP = "training"
-PACKAGES = ["mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops"]  # what a saved model needs to answer
+PACKAGES = ["numpy", "pandas", "scikit-learn", "scipy", "skops"]  # what a saved model needs to answer, beside MLflow
 # Whole numbers too: an empty cell makes a column of them float64, and MLflow would refuse it as `long`.
 TYPES = dict.fromkeys([*INTEGERS, *DECIMALS], "double")
 
@@ -161,7 +161,7 @@ def log_model(model: object, parts: Split, settings: Settings, digest: str) -> i
         sk_model=model,
         signature=signature(),
         input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
-        pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+        pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name)}" for name in PACKAGES)],
         python_version=platform.python_version(),
         validate_serving_input=False,
         registered_model_name=settings.model_name,
