@@ -10,11 +10,13 @@ failure. `tests/pipeline/execution/test_mlflow_internals.py` holds each of these
 """
 
 import contextlib
+import logging
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,11 @@ from mlflow.projects.utils import (
 )
 from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
+from mlflow.utils.process import ShellCommandException
 from mlflow.utils.virtualenv import _create_virtualenv, _get_mlflow_virtualenv_root, _get_virtualenv_name
 
 from pipeline.execution import read_tracer
+from pipeline.execution.bytecode import link_bytecode
 from pipeline.execution.prewarmed_interpreter import run_script
 from pipeline.execution.prewarming import Interpreter, script_of
 
@@ -82,10 +86,26 @@ def ensure_environment(folder: str, env_manager: str) -> Path | None:
             building.unlink(missing_ok=True)
             return environment
         building.touch()
-        _create_virtualenv(Path(folder), python, environment, env_manager=env_manager)  # type: ignore[arg-type] # one of the two
+        build_environment(Path(folder), python, environment, env_manager)
         with contextlib.suppress(FileNotFoundError):
             building.unlink()
     return environment
+
+
+def build_environment(folder: Path, python: _PythonEnv, environment: Path, env_manager: str) -> None:
+    """Have MLflow build the environment: with a lock file from what uv has in its cache, if that is all there.
+
+    There is nothing to be chosen then, and asking the package index takes longer than installing.
+    """
+    build = partial(_create_virtualenv, folder, python, environment, env_manager=env_manager)  # type: ignore[arg-type] # one of the two
+    if env_manager == "uv" and any(line.startswith("-c ") for line in python.dependencies):
+        logging.disable()  # that something has to be fetched is no news
+        with contextlib.suppress(ShellCommandException):
+            build(extra_env={"UV_OFFLINE": "1"}, capture_output=True)
+        logging.disable(logging.NOTSET)
+    if not environment.exists():
+        build()
+    link_bytecode(environment)
 
 
 def entry_point_command(folder: str, entry_point: str) -> str:
