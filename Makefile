@@ -26,8 +26,10 @@ help:
 	.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock -r requirements-dev.lock
 	touch $@
 
+# At the same time, the root's own environment: MLflow would build it more slowly, and without byte-code.
 mlflow.db: | .venv/ready
-	@python -m pipeline.tracking.store
+	@python -m pipeline.execution.mlflow_internals $(CURDIR) $(ENV_MANAGER) & environment=$$!; \
+	  python -m pipeline.tracking.store && wait $$environment
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)

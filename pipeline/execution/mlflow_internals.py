@@ -5,6 +5,8 @@
     ensure_environment      an environment built once, whole, and for one process at a time
     dispose_connections     the connections of an open SQLite store closed, so that forks do not share them
 
+`python -m pipeline.execution.mlflow_internals FOLDER ENV_MANAGER` makes sure of a project's environment.
+
 Imported where it is needed. Where that fails, steps run on MLflow's stock backend: slower, with exit code 1 for any
 failure. `tests/pipeline/execution/test_mlflow_internals.py` holds each of these parts against the MLflow installed.
 """
@@ -219,3 +221,7 @@ def forget_orchestrator(root: str) -> None:
     sys.path[:] = ["", *(p for p in sys.path if p and Path(p).resolve() != Path(root))]
     for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
         del sys.modules[name]
+
+
+if __name__ == "__main__":
+    ensure_environment(*sys.argv[1:])
