@@ -16,7 +16,9 @@ def link_bytecode(environment: Path) -> int:
     """
     linked = 0
     for target in environment.glob("lib/python*/site-packages"):
-        sources = [found for prefix in prefixes_in_use() if (found := prefix / target.relative_to(environment)).is_dir()]
+        sources = [
+            found for prefix in prefixes_in_use() if (found := prefix / target.relative_to(environment)).is_dir()
+        ]
         for folder, _, names in os.walk(target):
             modules = [Path(folder, name) for name in names if name.endswith(".py")]
             linked += link_folder(modules, [source / Path(folder).relative_to(target) for source in sources])

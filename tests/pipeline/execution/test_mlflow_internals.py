@@ -7,6 +7,7 @@ import mlflow
 import pytest
 from mlflow.projects.backend import loader
 from mlflow.projects.backend.local import LocalBackend
+from mlflow.utils.virtualenv import _create_virtualenv
 
 from pipeline.execution import mlflow_internals
 from pipeline.execution.mlflow_internals import StepBackend, dispose_connections, ensure_environment
@@ -33,6 +34,10 @@ def test_the_backend_takes_the_stock_ones_place_and_is_called_as_it_is():
     stock, ours = inspect.signature(LocalBackend.run), inspect.signature(StepBackend.run)
     assert list(stock.parameters) == list(ours.parameters)
     assert issubclass(StepBackend, LocalBackend)
+
+
+def test_environments_are_built_with_the_arguments_that_mlflow_takes():
+    assert {"env_manager", "extra_env", "capture_output"} <= set(inspect.signature(_create_virtualenv).parameters)
 
 
 def test_the_command_of_an_entry_point_is_read_as_mlflow_reads_it(project):
@@ -63,6 +68,31 @@ def test_an_environment_is_where_mlflow_looks_for_it(project, tmp_path, monkeypa
     mlflow.run(str(project), parameters={"x": "1"}, env_manager="uv")
     assert Path((project / "where").read_text()) == environment
     assert (environment / "bin" / "python").stat().st_mtime_ns == made, "MLflow built it again"
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "cached", "builds"),
+    [
+        (["a==1", "-c requirements.lock"], True, ["1"]),
+        (["a==1", "-c requirements.lock"], False, ["1", None]),
+        (["a"], True, [None]),
+    ],
+)
+def test_what_is_locked_is_looked_for_in_the_cache_first(project, tmp_path, monkeypatch, dependencies, cached, builds):
+    (project / "requirements.lock").write_text("a==1\n")
+    (project / "python_env.yaml").write_text(f"python: '3.11'\ndependencies: {dependencies}\n")
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "environments"))
+    asked = []
+
+    def create(_folder, _python, environment, extra_env=None, **_):
+        asked.append((extra_env or {}).get("UV_OFFLINE"))
+        if extra_env and not cached:
+            raise mlflow_internals.ShellCommandException("not in the cache")
+        environment.mkdir()
+
+    monkeypatch.setattr(mlflow_internals, "_create_virtualenv", create)
+    assert ensure_environment(str(project), "uv").is_dir()
+    assert asked == builds
 
 
 @pytest.mark.integration
