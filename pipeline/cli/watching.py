@@ -43,7 +43,7 @@ for number, changes in enumerate(watchfiles.watch(*sys.argv[1:], **options)):
 def watch(round_: Callable[[], NoReturn], root: Path) -> NoReturn:
     """Run rounds until Ctrl-C; `round_` is called in a fork, and ends it with its exit code."""
     import_ahead(root)
-    packages = packages_state()
+    packages = packages_state(root)
     before = metrics(root)
     while True:
         with Watcher(root) as watcher:
@@ -62,7 +62,7 @@ def watch(round_: Callable[[], NoReturn], root: Path) -> NoReturn:
                 print("watching: save a file to run again, Ctrl-C to end", flush=True)
                 changed = watcher.until_change()
                 print(f"changed: {named(changed, root)}", flush=True)
-        if packages_state() != packages or any(is_ours(path, root) for path in changed):
+        if packages_state(root) != packages or any(is_ours(path, root) for path in changed):
             print("the orchestrator or a package changed: starting anew", flush=True)
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - ourselves
 
@@ -157,20 +157,20 @@ class Watcher:
 
 
 def watched_places(root: Path) -> list[str]:
-    """The project's folder, and the folders of the files elsewhere that the last answer depended on."""
+    """The project's folder, and the files elsewhere that the last answer depended on."""
     places = {str(root)}
     for file in (root / journal.FOLDER).glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            for name in json.loads(file.read_text(encoding="utf-8"))["files"]:
-                path = Path(name)
-                if not path.is_relative_to(root) and path.is_file() and not path.is_relative_to(sys.prefix):
-                    places.add(str(path.parent))
+            found = (Path(name) for name in json.loads(file.read_text(encoding="utf-8"))["elsewhere"])
+            places |= {str(path) for path in found if path.is_file()}
     return sorted(places)
 
 
 def counts(path: Path, root: Path) -> bool:
-    """Whether a change of this path may change a result."""
-    parts = path.relative_to(root).parts if path.is_relative_to(root) else path.parts
+    """Whether a change of this path may change a result; elsewhere only such paths are watched."""
+    if not path.is_relative_to(root):
+        return True
+    parts = path.relative_to(root).parts
     hidden = path.name.startswith(".") and path.name != ".gitignore"
     return IGNORED.isdisjoint(parts) and not hidden and not path.name.endswith(IGNORED_FILES)
 
@@ -180,9 +180,10 @@ def is_ours(path: str, root: Path) -> bool:
     return path == str(root / "main.py") or Path(path).is_relative_to(root / "pipeline")
 
 
-def packages_state() -> list[str]:
+def packages_state(root: Path) -> list[str]:
     """The names in the folders that Python finds packages in."""
-    return [journal.names_digest(Path(entry)) for entry in sys.path if entry and Path(entry).is_dir()]
+    folders = [Path(entry) for entry in sys.path if entry and Path(entry).resolve() != root]
+    return [journal.names_digest(folder) for folder in folders if folder.is_dir()]
 
 
 def metrics(root: Path) -> dict[str, Mapping[str, Any]]:

@@ -54,11 +54,12 @@ def keep_journal(
         return
     outcomes = {name: outcome(name, decision) for name, decision in decisions.items()}
     states = [o.state for o in outcomes.values()]
+    given = {*inputs(decisions.values()), *(path for result in results.values() for path in read(result, planner.root))}
     width = max(map(len, request.selected))
     journal.write(
         planner.root,
         arguments,
-        looked_at={config, *project_files(planner.root), *step_files(request, planner), *inputs(decisions.values())}
+        looked_at={config, *project_files(planner.root), *step_files(request, planner), *given}
         | {path for result in made for path in (*artifacts[result.run_id], *read(result, planner.root))}
         | set(literal_files(request, planner))
         | {planner.root / "outputs" / Path(reference.name).name for reference in request.outputs},
@@ -70,6 +71,7 @@ def keep_journal(
             "summary": tables.summary(request, outcomes),
             "counts": tables.counts(states),
             "files_line": files_line,
+            "elsewhere": sorted(str(path) for path in given if not path.is_relative_to(planner.root)),
             "plan": "\n".join([*(f"warning: {w}" for w in warnings), tables.plan_table(request, planner, decisions)]),
             "manifest": {**manifest, "steps": {n: unchanged(manifest["steps"][n], outcomes[n]) for n in outcomes}},
             "manifest_file": str(planner.root / "outputs" / "manifest.json"),

@@ -1,0 +1,1 @@
+"""The benchmark as a Kedro project."""
