@@ -20,7 +20,7 @@ def rooms() -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {"main.py": [ROOT / "main.py"]}
     for path in sorted((ROOT / "pipeline").iterdir()):
         if path.is_dir() and (path / "__init__.py").is_file():
-            found[f"{path.name}/"] = sorted(path.glob("*.py"))
+            found[f"{path.name}/"] = sorted(path.rglob("*.py"))
         elif path.suffix == ".py" and path.name != "__init__.py":
             found[path.name] = [path]
     return found
