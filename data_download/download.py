@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import requests
+from address import refuse_credentials
+from download_error import DownloadError
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
@@ -22,11 +24,6 @@ from urllib3.util import Retry
 CHUNK_BYTES = 1 << 20  # bytes read at a time: memory stays flat whatever the file's size
 WRITE_BYTES = 1 << 18  # bytes written at a time: Linux takes twice as long to find room for a mebibyte at once
 SNIFF_BYTES = 1 << 16  # bytes looked at to tell a CSV from something else
-SECRET_NAME = re.compile(r"(?i)(token|password|passwd|secret|signature|api_?key|access_?key|credential)")
-
-
-class DownloadError(Exception):
-    """The file could not be downloaded, or is not what was asked for; the text is meant for the user."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +73,6 @@ def download(
         return Download(data_url, unpacked.bytes, unpacked.lines, unpacked.sha256, published.sha256)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def refuse_credentials(data_url: str) -> None:
-    """Parameters are stored in clear, so no secret may be part of the address.
-
-    Raises:
-        DownloadError: a user name, password or token is in `data_url` (which is not repeated).
-    """
-    parts = urllib.parse.urlsplit(data_url)
-    keys = [key for key, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)]
-    if "@" in parts.netloc or any(SECRET_NAME.search(key) for key in keys):
-        raise DownloadError(
-            f"data_url for {parts.hostname} carries credentials, which would be stored with the run in clear; "
-            "put them in ~/.netrc instead and give the address without them"
-        )
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""An address with a secret in it is refused, and the secret is not repeated; others are left alone."""
+
+import pytest
+from address import refuse_credentials
+from download_error import DownloadError
+
+KEYS = [
+    *("sig", "SIG", "X-Amz-Signature", "x-amz-credential", "X-Amz-Security-Token", "key", "Key", "api_key", "api-key"),
+    *("apiKey", "APIKEY", "appKey", "AWSAccessKeyId", "subscription-key", "auth", "authKey", "x_auth", "oauth_token"),
+    *("authorization", "pwd", "db.pwd", "passwd", "password", "passphrase", "jwt", "id_jwt", "token", "access_token"),
+    *("s%69g", "client_secret", "bearer", "GoogleCredentials", "a[key]"),
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "https://example.com/x.csv?{}=s3cret",
+        "https://example.com/x.csv?a=1&{}=s3cret#b",
+        "https://example.com/x.csv?a=1;{}=s3cret",
+        "https://example.com/x.csv#{}=s3cret",
+        "https://example.com/x.csv;{}=s3cret",
+    ],
+)
+def test_a_secret_under_any_key_is_refused(key, form):
+    assert "the key " in refused(form.format(key))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:s3cret@example.com/x.csv",
+        "https://s3cret@example.com/x.csv",
+        "https://:s3cret@example.com/x.csv",
+        "https://s3cret:@example.com/x.csv",
+        "https://s3cret:x-oauth-basic@example.com/x.csv",
+        "https://s3%40cret@example.com/x.csv",
+        "https://s3cret%40example.com/x.csv",
+        "https://s3cret%2540example.com/x.csv",
+        "https://me@s3cret@example.com/x.csv",
+        "HTTPS://s3cret@example.com/x.csv",
+        " https://s3cret@example.com/x.csv",
+        "ht\ntps://s3cret@example.com/x.csv",
+        "https:/s3cret@example.com/x.csv",
+        "https:s3cret@example.com/x.csv",
+        "https:///s3cret@example.com/x.csv",
+        "//s3cret@example.com/x.csv",
+        "ftp://s3cret@example.com/x.csv",
+        "s3://id:s3cret@bucket/x.csv",
+        "https://example.com\\s3cret@example.com/x.csv",
+        "https://s3cret@[::1]/x.csv",
+    ],
+)
+def test_a_name_or_token_before_the_host_is_refused(url):
+    assert "something before an @" in refused(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://s3cret@[::1/x.csv", "https://s3cret\uff20example.com/x.csv", "http://[s3cret]/"]
+)
+def test_what_is_no_address_is_not_repeated_either(url):
+    assert "not a valid address" in refused(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://cdn.example.com/gh/me/lists@1.0/x.csv",
+        "https://example.com/x.csv?keyword=a&design=b&author=c&monkey=d&signal=e&keys=f&authentic=g",
+        "https://example.com/x.csv?name=key&q=token",
+        "https://example.com/token/key.csv",
+        "https://example.com/@me/x.csv",
+        "file:///data/me@home/x.csv",
+        "/data/me@home/x.csv",
+        "me@home.csv",
+        "C:\\me@home\\x.csv",
+        "http://[::1]:8000/x.csv",
+    ],
+)
+def test_what_only_looks_like_a_secret_is_taken(url):
+    refuse_credentials(url)
+
+
+def refused(url: str) -> str:
+    """The sentence with which the address is refused."""
+    with pytest.raises(DownloadError) as error:
+        refuse_credentials(url)
+    message = str(error.value)
+    assert "s3" not in message
+    assert "cret" not in message.replace("'secret'", "")
+    assert message.isprintable()
+    return message
