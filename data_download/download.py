@@ -18,12 +18,12 @@ import requests
 from address import refuse_credentials
 from download_error import DownloadError
 from requests.adapters import HTTPAdapter
+from table_check import refuse_other_than_table
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 CHUNK_BYTES = 1 << 20  # bytes read at a time: memory stays flat whatever the file's size
 WRITE_BYTES = 1 << 18  # bytes written at a time: Linux takes twice as long to find room for a mebibyte at once
-SNIFF_BYTES = 1 << 16  # bytes looked at to tell a CSV from something else
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ def download(
     target: Path,
     *,
     sha256: str = "",
+    columns: str = "",
     max_bytes: int = 2 << 30,
     timeout: float = 30,
     retries: int = 4,
 ) -> Download:
     """Write what is at `data_url` to `target`, byte for byte (a gzip file is unpacked).
 
-    `timeout` is in seconds, `max_bytes` counts after unpacking. `target` appears whole or not at all.
+    `timeout` is in seconds, `max_bytes` counts after unpacking; `columns` are the names, separated by
+    commas, that the header must hold. `target` appears whole or not at all.
 
     Raises:
         DownloadError: nothing there, not a CSV, too large, cut short, or another digest.
@@ -68,7 +70,7 @@ def download(
         unpacked = published
         if is_gzip(partial):
             unpacked = unpack(partial, max_bytes, data_url)
-        refuse_other_than_csv(partial, data_url)
+        refuse_other_than_table(partial, data_url, columns)
         partial.replace(target)
         return Download(data_url, unpacked.bytes, unpacked.lines, unpacked.sha256, published.sha256)
     finally:
@@ -194,25 +196,3 @@ def unpack(partial: Path, max_bytes: int, data_url: str) -> Saved:
 
 def read_chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
     return iter(lambda: stream.read(CHUNK_BYTES), b"")
-
-
-def refuse_other_than_csv(path: Path, data_url: str) -> None:
-    """Tell HTML, JSON, an empty file and a header without rows by the first bytes.
-
-    Raises:
-        DownloadError: the file is one of these.
-    """
-    with path.open("rb") as file:
-        head = file.read(SNIFF_BYTES)
-        whole = not file.read(1)
-    text = head.removeprefix(b"\xef\xbb\xbf").strip()
-    if whole and not text:
-        raise DownloadError(f"{data_url} is empty; a CSV file with a header and rows is needed")
-    if text.startswith(b"<"):
-        raise DownloadError(f"{data_url} is an HTML or XML page, not a CSV file; use its raw download link")
-    if text.startswith((b"{", b"[")):
-        raise DownloadError(f"{data_url} is JSON, not a CSV file; a CSV file with a header and rows is needed")
-    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DownloadError(f"{data_url} is a binary file, not a CSV file; a CSV file with a header and rows is needed")
-    if whole and len(text.splitlines()) < 2:
-        raise DownloadError(f"{data_url} has a header but no rows; check that it is the whole file")

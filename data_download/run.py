@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from download import Download, DownloadError, download
+from download import Download, download
+from download_error import DownloadError
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
@@ -41,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
     parser.add_argument("--data_url", required=True)
     parser.add_argument("--sha256", required=True)
+    parser.add_argument("--columns", required=True)
     parser.add_argument("--max_bytes", type=int, required=True)
     parser.add_argument("--timeout", type=float, required=True)
     parser.add_argument("--retries", type=int, required=True)
