@@ -1,40 +1,40 @@
 """Fetch a CSV file, checked on the way in. No MLflow here."""
 
-import gzip
 import hashlib
+import math
 import re
 import shutil
 import urllib.parse
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import requests
 from address import refuse_credentials
-from download_error import DownloadError
-from requests.adapters import HTTPAdapter
-from table_check import refuse_other_than_table
-from urllib3.exceptions import HTTPError
-from urllib3.util import Retry
+from download_error import DownloadError, printable, root_cause, too_large
+from http_body import CHUNK_BYTES, BodyError, gunzip
+from http_source import open_http
+from table_check import binary, refuse_cut_record, refuse_other_than_table
 
-CHUNK_BYTES = 1 << 20  # bytes read at a time: memory stays flat whatever the file's size
 WRITE_BYTES = 1 << 18  # bytes written at a time: Linux takes twice as long to find room for a mebibyte at once
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class Download:
-    """What came: size of the CSV in bytes, its lines, digests in hex, and the address as given."""
+    """What came: size of the CSV in bytes, its lines, digests in hex, and the address as given.
+
+    `announced`: whether the source said where the file ends; if not, a part could look like the whole.
+    """
 
     source: str
     bytes: int
     lines: int
     sha256: str  # of the CSV
     published_sha256: str  # of the file as published; differs where that was packed
+    announced: bool
 
 
 def download(
@@ -44,118 +44,106 @@ def download(
     sha256: str = "",
     columns: str = "",
     max_bytes: int = 2 << 30,
-    timeout: float = 30,
+    timeout: float = 300,
     retries: int = 4,
 ) -> Download:
     """Write what is at `data_url` to `target`, byte for byte (a gzip file is unpacked).
 
-    `timeout` is in seconds, `max_bytes` counts after unpacking; `columns` are the names, separated by
-    commas, that the header must hold. `target` appears whole or not at all.
+    `timeout` is the whole download's, in seconds; `max_bytes` counts after unpacking; `columns` are the names,
+    separated by commas, that the header must hold. `target` appears whole or not at all.
 
     Raises:
-        DownloadError: nothing there, not a CSV, too large, cut short, or another digest.
+        DownloadError: nothing there, not the table that is meant, too large, too slow, cut short, or another digest.
     """
     refuse_credentials(data_url)
-    if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise DownloadError(f"sha256 {sha256!r} is not 64 hex digits; leave it empty to take any content")
+    refuse_parameters(sha256, timeout, retries)
+    name = printable(data_url, 500)
     partial = target.with_name(target.name + ".part")
     try:
-        with open_source(data_url, timeout=timeout, retries=retries) as stream:
-            published = save(stream, partial, max_bytes, data_url)
+        with open_source(data_url, timeout=timeout, retries=retries, max_bytes=max_bytes) as (stream, announced):
+            published = save(stream, partial, max_bytes, name)
         if sha256 and published.sha256 != sha256.lower():
             raise DownloadError(
-                f"{data_url} has SHA-256 {published.sha256}, but sha256={sha256} was asked for; "
+                f"{name} has SHA-256 {published.sha256}, but sha256={sha256} was asked for; "
                 "check the address, or update sha256 if the new content is meant"
             )
         unpacked = published
         if is_gzip(partial):
-            unpacked = unpack(partial, max_bytes, data_url)
-        refuse_other_than_table(partial, data_url, columns)
+            unpacked = unpack(partial, max_bytes, name)
+        if unpacked.binary:
+            raise binary(name)
+        refuse_other_than_table(partial, name, columns)
+        if not announced and not sha256:
+            refuse_cut_record(partial, name)
         partial.replace(target)
-        return Download(data_url, unpacked.bytes, unpacked.lines, unpacked.sha256, published.sha256)
+        return Download(
+            data_url, unpacked.bytes, unpacked.lines, unpacked.sha256, published.sha256, announced=announced
+        )
+    except OSError as error:  # of the disk: the network's are told already
+        raise DownloadError(
+            f"{name} cannot be read or kept ({root_cause(error)}); check the disk and its rights"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
+def refuse_parameters(sha256: str, timeout: float, retries: int) -> None:
+    """
+    Raises:
+        DownloadError: one of them has no meaning.
+    """
+    if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise DownloadError(f"sha256 {sha256!r} is not 64 hex digits; leave it empty to take any content")
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise DownloadError(f"timeout={timeout:g} is not a time that a download may take; give seconds above 0")
+    if retries < 0:
+        raise DownloadError(f"retries={retries} is not a number of further tries; give 0 or more")
+
+
 @contextmanager
-def open_source(data_url: str, *, timeout: float, retries: int) -> Iterator[Iterator[bytes]]:
-    """The content at `data_url` in chunks of at most CHUNK_BYTES bytes."""
+def open_source(
+    data_url: str, *, timeout: float, retries: int, max_bytes: int
+) -> Iterator[tuple[Iterator[bytes], bool]]:
+    """The content at `data_url` in chunks of at most CHUNK_BYTES bytes, and whether its end is announced."""
     scheme = urllib.parse.urlsplit(data_url).scheme.lower()
     if scheme in ("http", "https"):
-        with requests.Session() as session:
-            session.mount(f"{scheme}://", HTTPAdapter(max_retries=retry_policy(retries)))
-            yield http_chunks(session, data_url, timeout)
+        with open_http(data_url, timeout=timeout, retries=retries, max_bytes=max_bytes) as source:
+            yield source
     elif scheme in ("", "file") or len(scheme) == 1:  # one letter: a Windows drive
         path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(data_url).path) if scheme == "file" else data_url)
         if not path.is_file():
             where = "" if path.is_absolute() else f" in {Path.cwd()}; give an absolute path"
             raise DownloadError(f"data_url {data_url!r} names no file{where}")
-        with path.open("rb") as stream:
-            yield iter(lambda: stream.read(CHUNK_BYTES), b"")
+        yield file_chunks(path), True
     else:
         raise DownloadError(f"data_url {data_url!r} has scheme {scheme!r}; http, https, file or a path is needed")
 
 
-def retry_policy(retries: int) -> Retry:
-    """Connection errors, 429 and 5xx are tried again after 0, 1, 2, 4 … seconds, or as Retry-After says."""
-    return Retry(
-        total=retries,
-        backoff_factor=0.5,
-        status_forcelist=[429, 500, 502, 503, 504],
-        allowed_methods=["GET"],
-        raise_on_status=False,
-    )
-
-
-def http_chunks(session: requests.Session, data_url: str, timeout: float) -> Iterator[bytes]:
-    """The body of the answer.
-
-    Raises:
-        DownloadError: no answer, one other than 200, an HTML page, or less than was announced.
-    """
-    try:
-        with session.get(data_url, stream=True, timeout=timeout) as response:
-            if response.status_code != 200:
-                raise DownloadError(
-                    f"{data_url} answered {response.status_code} {response.reason}; check the address in a browser"
-                )
-            if "html" in response.headers.get("Content-Type", ""):
-                raise DownloadError(f"{data_url} answered with an HTML page, not a CSV file; use its raw download link")
-            yield from response.iter_content(CHUNK_BYTES)
-    except requests.exceptions.ChunkedEncodingError as error:
-        raise DownloadError(f"{data_url} sent less than it had announced ({root_cause(error)}); try again") from error
-    except requests.exceptions.InvalidURL as error:
-        raise DownloadError(f"data_url {data_url!r} is not a valid address ({error})") from error
-    except requests.exceptions.Timeout as error:
-        raise DownloadError(f"{data_url} did not answer within {timeout:g} s; try again, or raise timeout") from error
-    except (requests.exceptions.RequestException, HTTPError) as error:
-        raise DownloadError(f"{data_url} cannot be reached ({root_cause(error)}); check the address") from error
-
-
-def root_cause(error: BaseException) -> str:
-    """The innermost cause in a few words: the outer ones only repeat the address."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+def file_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What was written: SHA-256 in hex, size in bytes, and lines; a last line without a line end counts."""
+    """What was written: SHA-256 in hex, size in bytes, lines (a last one without a line end counts), and whether a NUL
+    is in it that UTF-16 does not explain."""
 
     sha256: str
     bytes: int
     lines: int
+    binary: bool
 
 
-def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) -> Saved:
+def save(stream: Iterator[bytes], partial: Path, max_bytes: int, name: str) -> Saved:
     """Write the chunks to `partial`, counting and hashing them on the way."""
-    digest, size, lines, last_byte = hashlib.sha256(), 0, 0, b"\n"
+    digest, size, lines, nul, first_bytes, last_byte = hashlib.sha256(), 0, 0, False, b"", b"\n"
 
     def update(chunk: bytes) -> None:
-        nonlocal lines
+        nonlocal lines, nul
         digest.update(chunk)
         lines += chunk.count(b"\n")
+        nul = nul or b"\0" in chunk
 
     # Counting and hashing run beside the writing: for a large file they take as long as the network.
     with partial.open("wb") as file, ThreadPoolExecutor(1) as worker:
@@ -163,16 +151,14 @@ def save(stream: Iterator[bytes], partial: Path, max_bytes: int, data_url: str) 
         for chunk in filter(None, stream):
             size += len(chunk)
             if size > max_bytes:
-                raise DownloadError(
-                    f"{data_url} is larger than max_bytes={max_bytes}; raise max_bytes if that size is meant"
-                )
+                raise DownloadError(too_large(name, max_bytes))
             pending.result()
             pending = worker.submit(update, chunk)
             for start in range(0, len(chunk), WRITE_BYTES):
                 file.write(memoryview(chunk)[start : start + WRITE_BYTES])
-            last_byte = chunk[-1:]
+            first_bytes, last_byte = first_bytes or chunk[:2], chunk[-1:]
         pending.result()
-    return Saved(digest.hexdigest(), size, lines + (last_byte != b"\n"))
+    return Saved(digest.hexdigest(), size, lines + (last_byte != b"\n"), nul and first_bytes not in UTF_16)
 
 
 def is_gzip(path: Path) -> bool:
@@ -180,19 +166,14 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def unpack(partial: Path, max_bytes: int, data_url: str) -> Saved:
+def unpack(partial: Path, max_bytes: int, name: str) -> Saved:
     """Replace a gzip file by its content."""
     unpacked = partial.with_name(partial.name + ".unpacked")
     try:
-        with gzip.open(partial, "rb") as stream:
-            saved = save(read_chunks(stream), unpacked, max_bytes, data_url)
+        saved = save(gunzip(file_chunks(partial)), unpacked, max_bytes, name)
         shutil.move(unpacked, partial)
         return saved
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DownloadError(f"{data_url} is a damaged gzip file ({error}); download it again") from error
+    except BodyError as error:
+        raise DownloadError(f"{name} is a damaged gzip file ({error}); download it again") from error
     finally:
         unpacked.unlink(missing_ok=True)
-
-
-def read_chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
-    return iter(lambda: stream.read(CHUNK_BYTES), b"")

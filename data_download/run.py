@@ -28,13 +28,21 @@ def main() -> int:
             mlflow.log_artifact(str(data))
             mlflow.log_metrics({"bytes": result.bytes, "lines": result.lines})
             mlflow.set_tags(
-                {"data.source": result.source, "data.sha256": result.sha256, "source.sha256": result.published_sha256}
+                {
+                    "data.source": result.source,
+                    "data.sha256": result.sha256,
+                    "source.sha256": result.published_sha256,
+                    "data.length_announced": "true" if result.announced else "false",
+                }
             )
             mlflow.log_input(dataset(result), context="output")
     except DownloadError as error:
         print(f"{STEP}: {error}", file=sys.stderr)
         return 1
     print(f"{STEP}: {result.bytes} bytes in {result.lines} lines from {result.source}, SHA-256 {result.sha256}")
+    if not result.announced:
+        sign = "its digest" if arguments.sha256 else "its last line alone"
+        print(f"{STEP}: the server did not announce the file's length: that it is whole shows in {sign}")
     return 0
 
 
