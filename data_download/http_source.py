@@ -155,27 +155,26 @@ def open_http(data_url: str, *, timeout: float, retries: int, max_bytes: int) ->
     Raises:
         DownloadError: no answer in time, one other than 200, an HTML page, or more or less than was announced.
     """
-    clock = Clock(timeout)
+    clock, name = Clock(timeout), printable(data_url, 500)
     adapter = ClockedAdapter(clock)
     with Session() as session:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
-        with told_as_sentence(data_url, clock):
-            response = follow(session, data_url, clock, retries)
+        with told_as_sentence(name, clock):
+            response = follow(session, data_url, name, clock, retries)
         with response:
-            refuse_other_than_file(data_url, response)
+            refuse_other_than_file(name, response)
             if adapter.answer is None:  # pragma: no cover  # there is one with every response
                 raise TypeError("a response without an answer")
-            with told_as_sentence(data_url, clock):
-                chunks, announced = body(data_url, response, adapter.answer, max_bytes)
-            yield told_while_read(chunks, data_url, clock), announced
+            with told_as_sentence(name, clock):
+                chunks, announced = body(name, response, adapter.answer, max_bytes)
+            yield told_while_read(chunks, name, clock), announced
 
 
-def follow(session: requests.Session, data_url: str, clock: Clock, retries: int) -> requests.Response:
-    """The answer at the end of the redirects."""
-    url = data_url
+def follow(session: requests.Session, url: str, name: str, clock: Clock, retries: int) -> requests.Response:
+    """The answer at the end of the redirects; `name` is the address in messages, as in what follows."""
     for _ in range(REDIRECTS + 1):
-        response = ask(session, url, data_url, clock, retries)
+        response = ask(session, url, name, clock, retries)
         if not response.is_redirect:
             return response
         response.close()
@@ -184,16 +183,15 @@ def follow(session: requests.Session, data_url: str, clock: Clock, retries: int)
             url = urllib.parse.urljoin(url, response.headers["Location"].encode("latin-1").decode("utf-8"))
             scheme = urllib.parse.urlsplit(url).scheme
         except ValueError:
-            raise DownloadError(f"{data_url} redirects to what is not an address; look for its new place") from None
+            raise DownloadError(f"{name} redirects to what is not an address; look for its new place") from None
         if scheme not in ("http", "https"):
             raise DownloadError(
-                f"{data_url} redirects to an address of scheme {printable(scheme, 20)!r}; "
-                "only http and https are followed"
+                f"{name} redirects to an address of scheme {printable(scheme, 20)!r}; only http and https are followed"
             )
-    raise DownloadError(f"{data_url} redirects more than {REDIRECTS} times; check the address in a browser")
+    raise DownloadError(f"{name} redirects more than {REDIRECTS} times; check the address in a browser")
 
 
-def ask(session: requests.Session, url: str, data_url: str, clock: Clock, retries: int) -> requests.Response:
+def ask(session: requests.Session, url: str, name: str, clock: Clock, retries: int) -> requests.Response:
     """One answer from `url`. Connection errors, 429 and 5xx are tried again after 0, 1, 2, 4 … seconds, or when the
     server says, as long as there is time."""
     for attempt in range(retries + 1):
@@ -215,7 +213,7 @@ def ask(session: requests.Session, url: str, data_url: str, clock: Clock, retrie
             wished = retry_after(response.headers.get("Retry-After", ""))
             if wished is not None and wished >= clock.left():
                 raise DownloadError(
-                    f"{data_url} answered {status(response)} and wants to be asked again in {wished:.0f} s, which is "
+                    f"{name} answered {status(response)} and wants to be asked again in {wished:.0f} s, which is "
                     f"beyond timeout={clock.timeout:g} s; try again later, or raise timeout"
                 )
             pause = pause if wished is None else wished
@@ -240,18 +238,18 @@ def status(response: requests.Response) -> str:
     return printable(f"{response.status_code} {response.reason}", 80)
 
 
-def refuse_other_than_file(data_url: str, response: requests.Response) -> None:
+def refuse_other_than_file(name: str, response: requests.Response) -> None:
     """
     Raises:
         DownloadError: the answer is an error, or a page.
     """
     if response.status_code != 200:
-        raise DownloadError(f"{data_url} answered {status(response)}; check the address in a browser")
+        raise DownloadError(f"{name} answered {status(response)}; check the address in a browser")
     if "html" in response.headers.get("Content-Type", "").lower():
-        raise DownloadError(f"{data_url} answered with an HTML page, not a CSV file; use its raw download link")
+        raise DownloadError(f"{name} answered with an HTML page, not a CSV file; use its raw download link")
 
 
-def body(data_url: str, response: requests.Response, answer: Answer, max_bytes: int) -> tuple[Iterator[bytes], bool]:
+def body(name: str, response: requests.Response, answer: Answer, max_bytes: int) -> tuple[Iterator[bytes], bool]:
     """The body of the answer, and whether the server says where it ends.
 
     Raises:
@@ -266,7 +264,7 @@ def body(data_url: str, response: requests.Response, answer: Answer, max_bytes: 
     elif length is None:
         chunks = remaining_chunks(answer.fp)
     elif length > max_bytes and not packed:
-        raise DownloadError(too_large(data_url, max_bytes))
+        raise DownloadError(too_large(name, max_bytes))
     else:
         chunks = to_the_end(fixed_chunks(answer.fp, length), answer)
     return gunzip(chunks) if packed else chunks, chunked or length is not None
@@ -278,33 +276,33 @@ def to_the_end(chunks: Iterator[bytes], answer: Answer) -> Iterator[bytes]:
         raise BodyError("more than it had announced")
 
 
-def told_while_read(chunks: Iterator[bytes], data_url: str, clock: Clock) -> Iterator[bytes]:
-    with told_as_sentence(data_url, clock):
+def told_while_read(chunks: Iterator[bytes], name: str, clock: Clock) -> Iterator[bytes]:
+    with told_as_sentence(name, clock):
         yield from chunks
 
 
 @contextmanager
-def told_as_sentence(data_url: str, clock: Clock) -> Iterator[None]:
+def told_as_sentence(name: str, clock: Clock) -> Iterator[None]:
     """What goes wrong on the way, as a DownloadError."""
     try:
         yield
     except TimeIsUp:
         raise DownloadError(
-            f"{data_url} was not downloaded within timeout={clock.timeout:g} s; try again, or raise timeout"
+            f"{name} was not downloaded within timeout={clock.timeout:g} s; try again, or raise timeout"
         ) from None
     except BodyError as error:
-        raise DownloadError(f"{data_url} sent {printable(str(error))}; try again, or check the address") from error
+        raise DownloadError(f"{name} sent {printable(str(error))}; try again, or check the address") from error
     except (
         requests.exceptions.InvalidURL,
         LocationParseError,
         UnicodeError,
     ):  # whose text repeats an address, redirected to or a proxy's
-        raise DownloadError(f"data_url {data_url!r} is not a valid address, or leads to one that is not") from None
+        raise DownloadError(f"data_url {name!r} is not a valid address, or leads to one that is not") from None
     except (requests.exceptions.Timeout, TimeoutError) as error:
-        raise DownloadError(f"{data_url} did not answer for {clock.silence:g} s; try again later") from error
+        raise DownloadError(f"{name} did not answer for {clock.silence:g} s; try again later") from error
     except requests.exceptions.InvalidHeader as error:
-        raise DownloadError(f"{data_url} sent a header that cannot be right ({root_cause(error)})") from error
+        raise DownloadError(f"{name} sent a header that cannot be right ({root_cause(error)})") from error
     except (requests.exceptions.RequestException, HTTPError) as error:
-        raise DownloadError(f"{data_url} cannot be reached ({root_cause(error)}); check the address") from error
+        raise DownloadError(f"{name} cannot be reached ({root_cause(error)}); check the address") from error
     except OSError as error:
-        raise DownloadError(f"{data_url} broke off ({root_cause(error)}); try again") from error
+        raise DownloadError(f"{name} broke off ({root_cause(error)}); try again") from error

@@ -12,14 +12,15 @@ Send = Callable[[socket.socket, threading.Event], None]
 
 
 class RawServer(socketserver.ThreadingTCPServer):
-    """Each connection's request is read and counted; then `send(connection, stop)` does what it likes, until `stop`."""
+    """Each connection's request is read and kept; then `send(connection, stop)` does what it likes, until `stop`."""
 
     allow_reuse_address = True
 
     def __init__(self, send: Send, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, 0), Connection)
-        self.send, self.context, self.asked, self.stop = send, context, 0, threading.Event()
+        self.send, self.context, self.stop = send, context, threading.Event()
+        self.requests: list[bytes] = []
         named = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if context else 'http'}://{named}:{self.server_address[1]}/list.csv"
 
@@ -41,7 +42,7 @@ class Connection(socketserver.BaseRequestHandler):
             if not (more := connection.recv(65536)):
                 return
             request += more
-        self.server.asked += 1
+        self.server.requests.append(request)
         self.server.send(connection, self.server.stop)
 
 
