@@ -87,7 +87,7 @@ class ProcessExecutor:
         folder = self.folder(step)
         known = [folder / name for name in self.planner.known_code[step.name]]
         known += [i.path for i in decision.inputs.values() if i.path]
-        reads = collect(log.with_name(READS_LOG), self.planner.root, known)
+        reads = collect(log.with_name(READS_LOG), self.planner.root, folder, known)
         return self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
 
     def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: RunStatus, reason: str) -> None:

@@ -53,8 +53,11 @@ class Reads:
     moved: tuple[str, ...] = ()  # the names of those that changed while the step ran
 
 
-def collect(log: Path, root: Path, known: Iterable[Path]) -> Reads:
-    """What the tracer wrote into `log`, without what is below `known`: inputs, and code that is digested already."""
+def collect(log: Path, root: Path, folder: Path, known: Iterable[Path]) -> Reads:
+    """What the tracer wrote into `log`, without what is below `known`: inputs, and code that is digested already.
+
+    `folder` is the step's own.
+    """
     covered = {str(path) for path in known}
     digests: dict[str, str] = {}
     moved: list[str] = []
@@ -66,6 +69,8 @@ def collect(log: Path, root: Path, known: Iterable[Path]) -> Reads:
             continue
         path = Path(found["path"])
         if not {str(path), *map(str, path.parents)}.isdisjoint(covered) or ".git" in path.parts:
+            continue
+        if found["listing"] and path == folder:  # MLflow does that; which files are in it is part of the code
             continue
         name = name_of(path, root) + ("/" if found["listing"] else "")
         if name not in digests:
