@@ -1,6 +1,8 @@
 """Where a run's artifacts are, and what is in them."""
 
 import contextlib
+import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from pipeline.planning.reads import Look, looks
 from pipeline.tracking.store import TrackingStore, local_path
 
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
+READS_ARTIFACT = f"{RESERVED}/reads.json"
 
 
 class Artifacts:
@@ -84,6 +87,21 @@ class Artifacts:
     def _version_folder(self, name: str, version: str) -> Path | None:
         path = local_path(self.client.get_model_version_download_uri(name, version))
         return path if path and path.is_dir() else None
+
+    def reads(self, run: Run, sha256: str) -> dict[str, str] | None:
+        """What a run read, as its artifact says; None where that is not as it was written."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                place = local_path(run.info.artifact_uri)
+                path = (
+                    place / READS_ARTIFACT
+                    if place
+                    else Path(self.client.download_artifacts(run.info.run_id, READS_ARTIFACT, folder))
+                )
+                text = path.read_text(encoding="utf-8")
+            except (MlflowException, OSError):
+                return None
+        return json.loads(text) if hashlib.sha256(text.encode()).hexdigest() == sha256 else None
 
     def location(self, run_id: str, path: str) -> str:
         """Where a person finds an artifact: its path, or its name and run where the store is elsewhere."""

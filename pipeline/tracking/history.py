@@ -1,7 +1,9 @@
 """What earlier runs left in the store: the planner's `Store`. Nothing is written here."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.files import content_digest
@@ -10,7 +12,7 @@ from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import moved
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore
-from pipeline.tracking.tags import FINGERPRINT, METRICS, STATE, STEP, as_result, metrics_digest
+from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, STATE, STEP, as_result, metrics_digest
 
 SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
 
@@ -55,7 +57,15 @@ class History:
             order_by=["attributes.end_time DESC"],
         )
         self.artifacts.known_runs |= {run.info.run_id: run for run in runs}
-        return [as_result(run) for run in runs]
+        return [result for run in runs if (result := self._result(run))]
+
+    def _result(self, run: Run) -> Result | None:
+        """The run as a result; None where it is not known any more what it read."""
+        result, tag = as_result(run), run.data.tags.get(READS, "")
+        if not tag.startswith("@"):
+            return result
+        reads = self.artifacts.reads(run, tag.removeprefix("@"))
+        return None if reads is None else replace(result, reads=reads)
 
     def integrity_error(self, result: Result) -> str:
         """What is wrong with a result's artifacts in the store, in words; "" where they are as they were made.

@@ -1,6 +1,7 @@
 """Keeps the records of this pipeline run and its steps. All that is written to the store is written here."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import Reads, name_of
 from pipeline.planning.reads import moved as paths_moved
 from pipeline.states import RunStatus, State
-from pipeline.tracking.artifacts import RESERVED
+from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED
 from pipeline.tracking.history import History
 from pipeline.tracking.provenance import git_state, is_dead, source_tags, this_process, user
 from pipeline.tracking.store import TrackingStore
@@ -173,13 +174,12 @@ class Recorder:
         digests = self.artifacts.digests(run_id)
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
-            self.client.log_text(run_id, read, f"{RESERVED}/reads.json")
+            self.client.log_text(run_id, read, READS_ARTIFACT)
         moved = [name_of(path, self.root) for path in paths_moved(decision.looks)] + list(reads.moved)
-        if len(read) > TAG_LIMIT:
-            moved.append(f"one of {len(reads.digests)} files, which are too many to keep track of,")
         tags = {OUTPUT + name: sha256 for name, sha256 in digests.items()} | {
             METRICS: metrics_digest(run.data.metrics),
-            READS: read if len(read) <= TAG_LIMIT else "{}",
+            # Too many for a tag: the artifact is read, and must be as it was written.
+            READS: read if len(read) <= TAG_LIMIT else f"@{hashlib.sha256(read.encode()).hexdigest()}",
             SECONDS: f"{seconds:.3f}",
             STATE: MOVED if moved else State.EXECUTED,
         }

@@ -32,7 +32,7 @@ def as_result(run: Run) -> Result:
         outputs={name.removeprefix(OUTPUT): value for name, value in tags.items() if name.startswith(OUTPUT)},
         metrics=metrics_of(run),
         fingerprint=as_fingerprint(tags),
-        reads=json.loads(tags.get(READS, "{}")),
+        reads=json.loads(tags.get(READS, "{}")) if not tags.get(READS, "").startswith("@") else {},
         source_sha256=tags.get(SOURCE_SHA256, ""),
         seconds=float(tags.get(SECONDS, 0)),
         ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),

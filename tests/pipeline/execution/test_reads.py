@@ -245,6 +245,17 @@ def test_what_is_replaced_while_the_step_runs_and_put_back_is_noticed(what, read
     assert reader.state() == "reused"
 
 
+def test_a_thousand_files_that_are_read_count_each(reader):
+    outside = reader.folder.parent / "outside"
+    for number in range(1000):
+        (outside / f"{number}.txt").write_text("one")
+    reader.reads("made = [Path('../../outside', f'{n}.txt').read_text() for n in range(1000)]")
+    assert [reader.state("journal=false"), reader.state("journal=false")] == ["executed", "reused"]
+    (outside / "777.txt").write_text("two")
+    assert reader.state("journal=false") == "executed"
+    assert "777.txt, which it read, changed" in reader.manifest()["steps"]["reader"]["reason"]
+
+
 def test_metrics_altered_in_the_store_are_not_handed_on(reader):
     reader.reads("made = mlflow.log_metric('m', 0.5)")
     assert [reader.state(), reader.state()] == ["executed", "reused"]
