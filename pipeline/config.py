@@ -83,6 +83,7 @@ class Request:
     sweep_metric: str = ""
     overrides: tuple[str, ...] = ()  # as Hydra has them, for people
     composed: str = ""  # the configuration as YAML, for the record
+    simple: bool = False  # made of config.yaml and the command line alone: the journal may answer for it
 
 
 SETTINGS = {

@@ -27,12 +27,12 @@ def read_yaml(text: str | bytes) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace a file at once: readers see the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as file:
         file.write(text)
-    Path(file.name).chmod(0o644)
+    Path(file.name).chmod(mode)
     Path(file.name).replace(path)
 
 
@@ -68,6 +68,29 @@ def files_below(folder: Path, skip: Collection[str] = ()) -> Iterator[Path]:
             if target in above or target in Path(parent).resolve().parents:
                 folders.remove(name)
             above.add(target)
+
+
+def folders_below(folder: Path, skip: Collection[str] = ()) -> Iterator[Path]:
+    """A folder and all those below it, empty ones too, through links; those named in `skip` are left out."""
+    seen = set()
+    for parent, folders, _ in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name not in skip]
+        if (real := Path(parent).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield Path(parent)
+
+
+def names_digest(folder: Path) -> str:
+    """SHA-256, in hex, of the names in a folder, byte-code aside."""
+    names = sorted(os.fsencode(name) for name in os.listdir(folder) if name != "__pycache__")  # noqa: PTH208
+    return hashlib.sha256(b"\0".join(names)).hexdigest()
+
+
+def printable(name: str) -> str:
+    """A file's name as any terminal takes it: bytes that are no UTF-8 are written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def mlmodel_digest(path: Path) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import write_atomically
+from pipeline.files import names_digest, write_atomically
 
 FORMAT = 1
 ENVIRONMENT = dict(os.environ)  # as this process was started with: it sets variables of its own later
@@ -45,7 +45,7 @@ def answer(root: Path, arguments: list[str]) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if "dry_run=true" in arguments:
-        print(journal["plan"])
+        say(journal["plan"])
         return 0
     manifest = journal["manifest"] | {"started": utc(started), "seconds": round(time.time() - started, 3)}
     try:
@@ -53,13 +53,19 @@ def answer(root: Path, arguments: list[str]) -> int | None:
         write_atomically(Path(journal["manifest_file"]), text)
     except OSError:
         return None
-    if not sys.stdout.isatty():
-        clock = time.strftime("%H:%M:%S")
-        print("\n".join(f"{clock}  {line}" for line in journal["lines"]))
-    print(f"\n{journal['summary']}\n")
-    print(f"nothing changed since pipeline run {journal['manifest']['run_id']}: {journal['counts']}")
-    print(journal["files_line"], "view:  make ui", sep="\n", flush=True)
+    clock = time.strftime("%H:%M:%S")
+    lines = [] if sys.stdout and sys.stdout.isatty() else [f"{clock}  {line}" for line in journal["lines"]]
+    counts = f"nothing changed since pipeline run {journal['manifest']['run_id']}: {journal['counts']}"
+    say("\n".join([*lines, f"\n{journal['summary']}\n", counts, journal["files_line"], "view:  make ui"]))
     return 0
+
+
+def say(text: str) -> None:
+    """Print; where nobody reads any more (`main.py | head`), that is no failure."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write(
@@ -68,25 +74,30 @@ def write(
     looked_at: Iterable[Path],
     variables: Iterable[str],
     database: Path,
+    state: str,
     said: Mapping[str, Any],
 ) -> None:
-    """Keep what the answer `said` depends on: paths (of a folder, its entries' names), variables, the store's file."""
+    """Keep what the answer `said` depends on: paths (of a folder, its entries' names), variables, the store's file.
+
+    `state` is the store's (`database_state`) from before the answer was worked out.
+    """
     file = journal_file(root, arguments)
     if file is None:
         return
-    now = time.time()
+    now, salt = time.time(), os.urandom(16).hex()
     names = sorted({name for name in ENVIRONMENT if name.startswith(VARIABLES)} | set(variables))
     journal = {
         "format": FORMAT,
         "written": now,
-        "variables": {name: variable(name) for name in names},
+        "salt": salt,
+        "variables": {name: variable(name, salt) for name in names},
         "others": variable_names(),
         "files": {str(path): look(path, now) for path in sorted(set(looked_at))},
-        "database": [str(database), database_state(database)],
+        "database": [str(database), state],
         **said,
     }
     with contextlib.suppress(OSError):  # a read-only checkout does without
-        write_atomically(file, json.dumps(journal))
+        write_atomically(file, json.dumps(journal), mode=0o600)
         keep_newest(file.parent)
 
 
@@ -103,10 +114,10 @@ def holds(journal: Mapping[str, Any]) -> bool:
     """Whether everything looks as it did."""
     if journal["format"] != FORMAT or variable_names() != journal["others"]:
         return False
-    if any(variable(name) != value for name, value in journal["variables"].items()):
+    if any(variable(name, journal["salt"]) != value for name, value in journal["variables"].items()):
         return False
     path, state = journal["database"]
-    if database_state(Path(path)) != state:
+    if not Path(path).is_file() or database_state(Path(path)) != state:
         return False
     return all(looks_as(path, seen) for path, seen in journal["files"].items())
 
@@ -116,9 +127,10 @@ def variable_names() -> list[str]:
     return sorted(name for name in ENVIRONMENT if name.startswith(VARIABLES))
 
 
-def variable(name: str) -> str:
-    """A variable's value as a digest: it may be a secret."""
-    return hashlib.sha256(os.fsencode(ENVIRONMENT.get(name, "\0unset"))).hexdigest()
+def variable(name: str, salt: str) -> str:
+    """A variable's value as a keyed digest: it may be a secret, and a short one."""
+    value = os.fsencode(ENVIRONMENT.get(name, "\0unset"))
+    return hashlib.blake2b(value, key=bytes.fromhex(salt)).hexdigest()
 
 
 def look(path: Path, now: float) -> list[Any]:
@@ -132,6 +144,8 @@ def look(path: Path, now: float) -> list[Any]:
         return []
     if path.is_dir():
         return [names_digest(path)]
+    if not path.is_file():
+        return ["neither a file nor a folder"]
     racy = max(found.st_mtime, found.st_ctime) > now - RACY
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, file_digest(path) if racy else ""]
 
@@ -142,17 +156,13 @@ def looks_as(path: str, seen: list[Any]) -> bool:
         found = os.stat(path)  # noqa: PTH116 - the quickest there is
     except OSError:
         return seen == []
+    if seen == ["neither a file nor a folder"]:
+        return not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH112, PTH113
     if len(seen) == 1:
         return os.path.isdir(path) and names_digest(Path(path)) == seen[0]  # noqa: PTH112
     if [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino] != seen[:4]:
         return False
     return not seen[4] or file_digest(Path(path)) == seen[4]
-
-
-def names_digest(folder: Path) -> str:
-    """SHA-256, in hex, of the names in a folder, byte-code aside."""
-    names = sorted(os.fsencode(name) for name in os.listdir(folder) if name != "__pycache__")  # noqa: PTH208
-    return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 
 def file_digest(path: Path) -> str:

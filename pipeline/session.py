@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Request
 from pipeline.errors import RequestError
@@ -103,6 +103,8 @@ class Session(contextlib.ExitStack):
             RequestError: all of it at once.
         """
         names = [name for name in order(request.steps) if name in request.selected]
+        if (outputs := self.root / "outputs").exists() and not outputs.is_dir():
+            raise RequestError(f"{outputs} is not a folder, and the latest files are to go into one; move it away")
         projects = load_all([request.steps[name] for name in names], self.root, self.scratch / "clones")
         launcher = self.launcher(request)
         # What follows imports MLflow.
@@ -225,8 +227,6 @@ class Session(contextlib.ExitStack):
             recorder.end(run.status, [folder / "manifest.json", page], counts | {"seconds": seconds})
         if self.sweep is not None:
             self.sweep.add(recorder.run_id, run.status, outcomes)
-        self.started = time.time()  # of the next one
-
         console.say(f"\n{tables.summary(plan.request, outcomes)}\n")
         counted = tables.counts(states)
         console.say(f"pipeline run {recorder.run_id} {run.status} in {tables.format_duration(seconds)}: {counted}")
@@ -239,19 +239,31 @@ class Session(contextlib.ExitStack):
             rerun = self.rerun_command(plan.planner.env_manager, left)
             console.say(tables.failure(outcomes, log_locations(run), rerun))
         elif self.sweep is None and plan.request.journal:
-            artifacts, database = recorder.artifacts.looks, recorder.store.database()
+            self.keep_journal(plan, record, files)
+        self.started = time.time()  # of the next one
+        return run.exit_code
+
+    def keep_journal(self, plan: Plan, record: Mapping[str, Any], files: str) -> None:
+        """Have the same question answered at once the next time, judged by the store as it is now."""
+        from pipeline.tracking.history import History
+
+        artifacts, old = plan.recorder.artifacts, plan.planner
+        planner = Planner(
+            plan.request, old.projects, History(plan.recorder.store, artifacts), old.root, old.env_manager
+        )
+        database = plan.recorder.store.sole_database()
+        with contextlib.suppress(RequestError):  # another pipeline has changed what is there meanwhile
             keep_journal(
                 plan.request,
                 plan.order,
-                plan.planner,
-                artifacts,
+                planner,
+                artifacts.looks,
                 database,
-                plan.warnings,
                 record,
                 files,
                 self.arguments,
+                self.started,
             )
-        return run.exit_code
 
 
 def log_locations(run: PipelineRun) -> dict[str, str]:

@@ -40,10 +40,11 @@ class Composed:
     values: dict[str, Any]  # plain, interpolations resolved
     used: list[str]  # the top-level keys that it refers to itself
     overrides: tuple[str, ...]
+    simple: bool = False  # made of config.yaml and the command line alone, and always the same
 
     def request(self) -> Request:
         """What it asks for; RequestError where something is wrong with it."""
-        return replace(parse(self.values, self.used), overrides=self.overrides, composed=self.text)
+        return replace(parse(self.values, self.used), overrides=self.overrides, composed=self.text, simple=self.simple)
 
 
 def compose(root: Path, arguments: list[str]) -> list[Composed]:
@@ -76,7 +77,8 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
             raw = OmegaConf.to_yaml(config)
             values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             used = re.findall(r"\$\{(\w+)\}", raw)
-            composed.append(Composed(raw, dict(values), used, tuple(HydraConfig.get().overrides.task)))  # type: ignore[arg-type] # the top of a configuration has keys
+            task = tuple(HydraConfig.get().overrides.task)
+            composed.append(Composed(raw, dict(values), used, task, is_simple(HydraConfig.get(), root, task)))  # type: ignore[arg-type] # the top of a configuration has keys
         except OmegaConfBaseException as error:  # kept from Hydra, which would add lines of its own
             problems.append(in_a_sentence(error, root))
 
@@ -88,6 +90,17 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
     if problems:
         raise RequestError(problems)
     return composed
+
+
+def is_simple(hydra: Any, root: Path, overrides: tuple[str, ...]) -> bool:
+    """Whether config.yaml and the overrides alone make the configuration, without files or resolvers that vary.
+
+    References are no resolvers, and the journal looks at the environment's variables that are named.
+    """
+    text = " ".join([(root / "config.yaml").read_text(encoding="utf-8"), *overrides])
+    resolvers = re.findall(r"\$\{\s*([\w.]+)\s*:\s*(\w*)", text)
+    known = all(name in KINDS or (name == "oc.env" and variable) for name, variable in resolvers)
+    return known and all(choice.startswith("hydra/") for choice in hydra.runtime.choices)
 
 
 @contextmanager

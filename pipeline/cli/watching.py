@@ -15,7 +15,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +25,7 @@ from typing import Any, NoReturn
 from pipeline import journal
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import is_installed, script_of
-from pipeline.files import read_yaml
+from pipeline.files import names_digest, read_yaml
 
 WATCH = "--watch"
 # Folders and files that a round writes itself, or that nothing depends on.
@@ -32,9 +34,12 @@ IGNORED_FILES = (".pyc", ".db", ".db-wal", ".db-shm", ".db-journal", ".db.lock",
 # Prints a line of JSON, the changed paths, for each batch of changes below the folders that it is given; the first line
 # says that it is watching.
 WATCHER = """
-import json, sys, watchfiles
+import json, os, sys, watchfiles
+parent = os.getppid()
 options = dict(watch_filter=None, step=20, debounce=400, rust_timeout=200, yield_on_timeout=True, raise_interrupt=False)
 for number, changes in enumerate(watchfiles.watch(*sys.argv[1:], **options)):
+    if os.getppid() != parent:
+        break
     if changes or not number:
         print(json.dumps(sorted({path for _, path in changes})), flush=True)
 """
@@ -42,6 +47,8 @@ for number, changes in enumerate(watchfiles.watch(*sys.argv[1:], **options)):
 
 def watch(round_: Callable[[], NoReturn], root: Path) -> NoReturn:
     """Run rounds until Ctrl-C; `round_` is called in a fork, and ends it with its exit code."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     import_ahead(root)
     packages = packages_state(root)
     before = metrics(root)
@@ -49,7 +56,13 @@ def watch(round_: Callable[[], NoReturn], root: Path) -> NoReturn:
         with Watcher(root) as watcher:
             print(f"\nround {time.strftime('%H:%M:%S')}", flush=True)
             pid = fork(round_)
-            changed = watcher.until_change_or_end_of(pid)
+            try:
+                changed = watcher.until_change_or_end_of(pid)
+            except BaseException:  # Ctrl-C, SIGTERM, a closed terminal: the round has heard of it, or hears of it now
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, signal.SIGTERM)
+                    os.waitpid(pid, 0)
+                raise
             if changed:
                 os.kill(pid, signal.SIGTERM)
                 os.waitpid(pid, 0)
@@ -91,11 +104,23 @@ def import_ahead(root: Path) -> None:
 def fork(round_: Callable[[], NoReturn]) -> int:
     """Run a round in a fork of this process; its process ID."""
     sys.stdout.flush()
+    parent = os.getpid()
     if pid := os.fork():
         return pid
-    with contextlib.suppress(SystemExit):
+    try:
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
         round_()
-    os._exit(1)
+    except BaseException:  # nothing may unwind into the loop of the process that this is a copy of
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def end_with(parent: int) -> None:
+    """Whoever started the rounds may be killed: then this one ends too."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Watcher:
@@ -171,8 +196,8 @@ def counts(path: Path, root: Path) -> bool:
     if not path.is_relative_to(root):
         return True
     parts = path.relative_to(root).parts
-    hidden = path.name.startswith(".") and path.name != ".gitignore"
-    return IGNORED.isdisjoint(parts) and not hidden and not path.name.endswith(IGNORED_FILES)
+    temporary = path.name.startswith((".tmp", ".#")) or path.name.endswith(IGNORED_FILES)
+    return IGNORED.isdisjoint(parts) and not temporary
 
 
 def is_ours(path: str, root: Path) -> bool:
@@ -183,7 +208,7 @@ def is_ours(path: str, root: Path) -> bool:
 def packages_state(root: Path) -> list[str]:
     """The names in the folders that Python finds packages in."""
     folders = [Path(entry) for entry in sys.path if entry and Path(entry).resolve() != root]
-    return [journal.names_digest(folder) for folder in folders if folder.is_dir()]
+    return [names_digest(folder) for folder in folders if folder.is_dir()]
 
 
 def metrics(root: Path) -> dict[str, Mapping[str, Any]]:

@@ -128,6 +128,7 @@ class ProcessExecutor:
             root=str(self.planner.root),
             verbose=self.request.verbose,
             environ=self.environ(step, Path(scratch)),
+            in_process=not step.env,
         )
 
     def folder(self, step: Step) -> Path:
@@ -140,11 +141,10 @@ class ProcessExecutor:
         `python` means this interpreter, output is unbuffered, and what Python reads is taken down.
         """
         wanted = [*PASSED_ON, *self.request.pass_env, *step.pass_env]
-        environ = {name: value for name, value in os.environ.items() if is_named(name, wanted)}
+        environ = {name: value for name, value in os.environ.items() if is_named(name, wanted)} | dict(step.env)
         here = str(Path(sys.executable).parent)
         environ |= {
-            **step.env,
-            "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([here, environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(SITE), environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self.scratch),

@@ -47,10 +47,13 @@ from pipeline.execution.prewarmed_interpreter import run_script
 from pipeline.execution.prewarming import Interpreter, script_of
 
 
-def use_step_backend(root: str) -> type["StepBackend"]:
-    """Have `mlflow.run` use StepBackend in this process; `root` is the orchestrator's folder."""
+def use_step_backend(root: str, in_process: bool) -> type["StepBackend"]:
+    """Have `mlflow.run` use StepBackend in this process; `root` is the orchestrator's folder.
+
+    `in_process`: whether a plain Python script may run in this very process.
+    """
     loader.MLFLOW_BACKENDS["local"] = StepBackend
-    StepBackend.submitted, StepBackend.root = None, root
+    StepBackend.submitted, StepBackend.root, StepBackend.in_process = None, root, in_process
     return StepBackend
 
 
@@ -124,6 +127,7 @@ class StepBackend(LocalBackend):
     submitted: "Submitted | None" = None  # what the latest call of `run` started
     interpreter: Interpreter | None = None  # prewarmed
     root = ""
+    in_process = True
 
     def run(
         self,
@@ -140,7 +144,7 @@ class StepBackend(LocalBackend):
         env_manager = backend_config[PROJECT_ENV_MANAGER]
         run_id = backend_config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG]
         script = script_of(project.get_entry_point(entry_point).command)
-        in_process = env_manager == "local" and not project.docker_env and bool(script)
+        in_process = self.in_process and env_manager == "local" and not project.docker_env and bool(script)
         submitted: Submitted | None = None
         if in_process or self.interpreter:
             command = get_entry_point_command(project, entry_point, params, backend_config[PROJECT_STORAGE_DIR])

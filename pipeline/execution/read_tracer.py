@@ -1,6 +1,6 @@
 """Writes down what a Python process reads: every file that it opens, every folder that it lists.
 
-    PIPELINE_READS           the file that gets a line of JSON for each: {"path", "size", "mtime", "ctime", "inode"}
+    PIPELINE_READS           the file that gets a line of JSON for each: its path, and how it looks
     PIPELINE_READS_IGNORED   folders and files that do not count, separated by os.pathsep: the interpreter and its
                              packages, the step's scratch folder, the tracking store
 
@@ -11,22 +11,30 @@ in other languages read, it does not hear of. Standard library only, and nothing
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import os
+import stat
 import sys
 import threading
+import time
 from typing import Any
 
 FILE, IGNORED = "PIPELINE_READS", "PIPELINE_READS_IGNORED"
 # Never what a result depends on: the system's own, and what identifies a person to a service.
-SYSTEM = ("/proc", "/sys", "/dev", "/run", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/var/lib", "/var/cache")
+SYSTEM = (
+    "/proc", "/sys", "/run/systemd", "/run/user", "/usr/lib", "/usr/lib64", "/usr/bin", "/usr/sbin", "/usr/share",
+    "/usr/include", "/lib", "/lib64", "/bin", "/sbin", "/var/cache", "/var/lib/dpkg",
+)  # fmt: skip
 SYSTEM_FILES = {
     "/etc/hosts", "/etc/localtime", "/etc/mime.types", "/etc/os-release", "/etc/passwd", "/etc/group",
     "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/machine-id", "/etc/debian_version", "/etc/lsb-release",
     "/etc/timezone", "/etc/httpd/mime.types", "/etc/apache2/mime.types", "/etc/gitconfig",
 }  # fmt: skip
 CREDENTIALS = (".netrc", "_netrc", ".databrickscfg", ".aws", ".config/gcloud", ".azure", ".kube", ".git-credentials")
-CACHES = (".cache", ".local/share/mlflow", ".mlflow")
+CACHES = (".cache/matplotlib", ".cache/fontconfig", ".cache/pip", ".cache/uv", ".local/share/mlflow", ".mlflow")
+LISTED_BY_PYTHON = ("<frozen importlib", "importlib_metadata", f"importlib{os.sep}metadata")
 
 
 class Tracer:
@@ -36,7 +44,11 @@ class Tracer:
         self.file = file
         home = os.path.expanduser("~")
         hidden = [os.path.join(home, name) for name in (*CREDENTIALS, *CACHES)]
-        own = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.__file__)]
+        own = [os.path.dirname(os.__file__)]
+        if os.path.exists(os.path.join(sys.prefix, "pyvenv.cfg")):
+            own.append(sys.prefix)
+        if os.path.isdir(os.path.join(sys.prefix, "conda-meta")):
+            own += [os.path.join(sys.prefix, name) for name in ("lib", "share", "etc", "ssl", "bin")]
         packages = [entry for entry in sys.path if os.path.basename(entry) in ("site-packages", "dist-packages")]
         self.ignored = tuple(
             {os.path.join(form, "") for path in [*SYSTEM, "/etc/ssl", *hidden, *own, *packages, *ignored] if path
@@ -44,21 +56,27 @@ class Tracer:
         )  # fmt: skip
         self.seen: set[str] = set()
         self.written: set[str] = set()
+        self.started = time.time_ns()
         self.busy = threading.local()
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Called by Python for each of its audit events."""
         if event == "open":
             path, _, flags = arguments
-            self.note(path, bool(flags & (os.O_WRONLY | os.O_CREAT)), listing=False)
+            self.note(path, bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)), False, bool(flags & os.O_TRUNC))
         elif event in ("os.listdir", "os.scandir"):
             caller = sys._getframe(1).f_code.co_filename
-            if not caller.startswith("<frozen importlib"):  # who looks for a module finds it, and opens it
+            if not any(words in caller for words in LISTED_BY_PYTHON):  # who looks for a module opens it
                 self.note(arguments[0] if arguments[0] is not None else ".", False, listing=True)
+        elif event == "os.rename" and isinstance(arguments[0], str) and isinstance(arguments[1], str):
+            if os.path.abspath(arguments[0]) in self.written:
+                self.written.add(os.path.abspath(arguments[1]))
         elif event == "sqlite3.connect":
-            self.note(arguments[0], False, listing=False)
+            name = os.fsdecode(arguments[0]) if isinstance(arguments[0], (str, bytes)) else arguments[0]
+            is_uri = isinstance(name, str) and name.startswith("file:")
+            self.note(name[5:].partition("?")[0] if is_uri else name, False, listing=False)
 
-    def note(self, given: Any, is_written: bool, listing: bool) -> None:
+    def note(self, given: Any, is_written: bool, listing: bool, emptied: bool = False) -> None:
         """Take down a path, unless it does not count or was made by this very process."""
         if getattr(self.busy, "now", False) or not isinstance(given, (str, bytes, os.PathLike)):
             return
@@ -68,7 +86,8 @@ class Tracer:
             if path in self.seen or path in SYSTEM_FILES or os.path.join(path, "").startswith(self.ignored):
                 return
             if is_written:
-                self.written.add(path)
+                if emptied or not os.path.exists(path):  # what is only added to, it may read too
+                    self.written.add(path)
                 return
             if path in self.written or path == self.file:
                 return
@@ -81,15 +100,17 @@ class Tracer:
 
     def append(self, path: str, listing: bool) -> None:
         """One line, written at once: whatever ends this process, what it read is known."""
-        found = os.stat(path)
-        line = {
-            "path": path,
-            "listing": listing,
-            "size": found.st_size,
-            "mtime": found.st_mtime_ns,
-            "ctime": found.st_ctime_ns,
-            "inode": found.st_ino,
-        }
+        line: dict[str, Any] = {"path": path, "listing": listing, "started": self.started}
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:  # what is not there now may be the next time
+            pass
+        else:
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                return  # a device, a pipe
+            line["look"] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+            if listing or stat.S_ISDIR(found.st_mode):
+                line["names"] = names_digest(path)
         file = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(file, (json.dumps(line) + "\n").encode())
@@ -97,11 +118,19 @@ class Tracer:
             os.close(file)
 
 
+def names_digest(folder: str) -> str:
+    """SHA-256, in hex, of the names in a folder, byte-code aside."""
+    names = sorted(os.fsencode(name) for name in os.listdir(folder) if name != "__pycache__")
+    return hashlib.sha256(b"\0".join(names)).hexdigest()
+
+
 def source_of(path: str) -> str:
     """The source that a cached byte-code file was made from, where it is there: that is what people change."""
-    folder, name = os.path.split(path)
-    if name.endswith(".pyc") and os.path.basename(folder) == "__pycache__":
-        source = os.path.join(os.path.dirname(folder), name.partition(".")[0] + ".py")
+    if path.endswith(".pyc"):
+        try:
+            source = importlib.util.source_from_cache(path)  # knows sys.pycache_prefix too
+        except ValueError:
+            return path
         if os.path.exists(source):
             return source
     return path

@@ -23,6 +23,7 @@ class Task:
     root: str  # the project's folder
     verbose: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
+    in_process: bool = True  # a plain Python script may run in the fork; its own variables want a fresh interpreter
 
 
 @dataclass(frozen=True)

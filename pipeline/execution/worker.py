@@ -88,7 +88,7 @@ def run_and_exit(task: Task) -> NoReturn:
 
 def run_project(task: Task) -> int:
     """Run the step here; its command's exit code (on MLflow's stock backend, which forgets it: an exception)."""
-    backend = mlflow_internals.use_step_backend(task.root) if mlflow_internals else None
+    backend = mlflow_internals.use_step_backend(task.root, task.in_process) if mlflow_internals else None
     try:
         mlflow.run(
             task.folder,

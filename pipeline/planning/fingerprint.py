@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import content_digest, files_below
+from pipeline.files import content_digest, files_below, printable
 
 PARTS = ("code", "parameters", "inputs", "environment")
 PART_LIMIT = 7500  # characters of JSON: MLflow keeps 8000 of a tag
@@ -76,11 +76,6 @@ def compact(part: Mapping[str, str]) -> Mapping[str, str]:
     return part if len(written) <= PART_LIMIT else {"…": hashlib.sha256(written.encode()).hexdigest()}
 
 
-def printable(name: str) -> str:
-    """A file's name as any terminal takes it: bytes that are no UTF-8 are written out."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def display(value: str | None) -> str:
     return "default" if value is None else repr(value) if value == "" or " " in value else value
 
@@ -102,9 +97,12 @@ def folder_files(folder: Path) -> dict[str, str]:
             files[path.relative_to(folder).as_posix()] = content_digest(path)
     # Git refuses to look behind a link to a folder: what lies there is not its own, and counts.
     asked = b"\0".join(os.fsencode(name) for name in files if not behind_link(folder, name))
-    ignored = subprocess.run(
-        ["git", "check-ignore", "--stdin", "-z"], input=asked, cwd=folder, capture_output=True, check=False
-    )
+    try:
+        ignored = subprocess.run(
+            ["git", "check-ignore", "--stdin", "-z"], input=asked, cwd=folder, capture_output=True, check=False
+        )
+    except FileNotFoundError:  # no Git here: nothing is ignored
+        return files
     for name in os.fsdecode(ignored.stdout).split("\0"):
         files.pop(name, None)
     return files
@@ -118,6 +116,8 @@ def behind_link(folder: Path, name: str) -> bool:
 def environment_of(env_manager: str, backend: str, backend_config: Mapping[str, Any]) -> dict[str, str]:
     """What a step runs in, beside its own files (where a managed environment's file is one of these)."""
     found = {"env_manager": env_manager, "platform": f"{sys.platform}-{platform.machine()}"}
+    if places := [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]:
+        found["PYTHONPATH"] = os.pathsep.join(places)
     if backend != "local":
         found |= {"backend": backend, "backend_config": json.dumps(backend_config, sort_keys=True, default=str)}
     elif env_manager == "local":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.config import Reference, Request, Step, references
 from pipeline.errors import RequestError
-from pipeline.files import content_digest, files_below
+from pipeline.files import content_digest, files_below, printable
 from pipeline.planning.decision import UNKNOWN, Decision, Input, Result
 from pipeline.planning.fingerprint import IGNORED, Fingerprint, environment_of, folder_files
 from pipeline.planning.project import Project
@@ -26,6 +26,7 @@ class Planner:
         self.resolver = Resolver(store, root)
         self.reused_upstream: dict[str, Result] = {}  # results of steps that are read but not among the selected
         self.known_code: dict[str, dict[str, str]] = {}  # step -> its files' digests
+        self.code_files: dict[str, set[Path]] = {}  # step -> all files in its folder, those that do not count too
         self.code_looks: dict[str, dict[Path, Look | None]] = {}  # step -> how its files looked before that
 
     # What is asked for, against what is there ------------------------------------------------------------------------
@@ -129,6 +130,7 @@ class Planner:
                 if not is_true(value):
                     condition = ", ".join(map(str, references(step.when))) or "its condition"
                     return Decision(Action.SKIP, f"when: {condition} is {value}")
+            self.code(step)
             parameters, inputs = self.resolver.inputs(step, self.projects[step.name], upstream, pending)
         except LookupError as error:
             return Decision(Action.FAIL, f"{step.name}: {error.args[0]}")
@@ -169,7 +171,7 @@ class Planner:
 
     def reads_changed(self, result: Result) -> str:
         """What a result's run read and is not as it was, in words; "" where all is."""
-        names = changed(result.reads, self.root)
+        names = [printable(name) for name in changed(result.reads, self.root)]
         more = " …" if len(names) > 3 else ""
         return f"{', '.join(names[:3])}{more}, which it read, changed" if names else ""
 
@@ -191,8 +193,12 @@ class Planner:
     def code(self, step: Step) -> dict[str, str]:
         """The digests of the step's files; looked at again where one of them moved since."""
         folder, known = self.projects[step.name].folder, self.code_looks.get(step.name)
-        if known is None or moved(known):
-            seen = {path: look(path) for path in files_below(folder, skip=IGNORED)}
+        if known is not None and not folder.is_dir() and known:
+            raise LookupError(f"its folder {folder} is gone; put it back, and run again")
+        files = set(files_below(folder, skip=IGNORED))
+        if known is None or moved(known) or files != self.code_files.get(step.name, files):
+            seen = {path: look(path) for path in files}
+            self.code_files[step.name] = files
             self.known_code[step.name] = folder_files(folder)
             names = self.known_code[step.name]
             self.code_looks[step.name] = {

@@ -4,14 +4,13 @@
 run. A result is reused only while all of them are the same.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import content_digest, files_below
+from pipeline.files import content_digest, files_below, folders_below, names_digest, printable
 
 GONE = "gone"  # the digest of what is not there
 Look = tuple[
@@ -34,9 +33,7 @@ def looks(paths: Iterable[Path]) -> dict[Path, Look | None]:
     for path in paths:
         found[path] = look(path)
         if path.is_dir():
-            for file in files_below(path):
-                found[file] = look(file)
-                found.setdefault(file.parent, look(file.parent))
+            found |= {place: look(place) for place in (*folders_below(path), *files_below(path))}
     return found
 
 
@@ -74,9 +71,12 @@ def collect(log: Path, root: Path, folder: Path, known: Iterable[Path]) -> Reads
             continue
         name = name_of(path, root) + ("/" if found["listing"] else "")
         if name not in digests:
+            before, now = tuple(found.get("look", ())) or None, look(path)
+            if now is None and before and before[2] >= found["started"]:
+                continue  # it came and went with the step
             digests[name] = digest_of(name, root)
-            if look(path) != (found["size"], found["mtime"], found["ctime"], found["inode"]):
-                moved.append(name)
+            if digests[name] != found["names"] if "names" in found else now != before:
+                moved.append(printable(name))
     return Reads(digests, tuple(moved))
 
 
@@ -95,8 +95,7 @@ def digest_of(name: str, root: Path) -> str:
     path = root / name
     try:
         if name.endswith("/") or path.is_dir():
-            names = sorted(os.fsencode(entry) for entry in os.listdir(path) if entry != "__pycache__")  # noqa: PTH208
-            return hashlib.sha256(b"\0".join(names)).hexdigest()
-        return content_digest(path)
+            return names_digest(path)
+        return content_digest(path) if path.is_file() else GONE
     except (OSError, ValueError):
         return GONE

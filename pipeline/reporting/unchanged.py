@@ -3,14 +3,14 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline import journal
 from pipeline.config import Request, references
 from pipeline.execution.runner import Outcome, dry_run
-from pipeline.files import files_below
+from pipeline.files import files_below, folders_below
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import IGNORED
 from pipeline.planning.planner import Planner
@@ -26,31 +26,38 @@ def keep_journal(
     planner: Planner,
     artifacts: Mapping[str, Mapping[Path, Any]],
     database: Path | None,
-    warnings: Sequence[str],
     manifest: Mapping[str, Any],
     files_line: str,
     arguments: list[str],
+    started: float,
 ) -> None:
     """Write the journal, if the same request would now find every step done.
 
-    `artifacts` are the files of each run that this process has digested, `database` is the store's file; None where the
-    store is elsewhere, which has nothing that could be looked at so quickly.
+    `planner` knows nothing yet of what the store holds; `artifacts` are the files of each run and URI that this process
+    has digested; `database` is the store's file, None where it is elsewhere, which has nothing that could be looked at
+    so quickly. What changed since the process `started` (seconds since 1970) may not be what was run: no journal then.
     """
     config = planner.root / "config.yaml"
-    text = config.read_text(encoding="utf-8")
     steps = request.steps.values()
     if (
         database is None
+        or not database.is_file()
+        or not request.simple
         or any(step.backend != "local" or not (planner.root / (step.uri or step.name)).is_dir() for step in steps)
-        or re.search(r"^\s*- (?!_self_|override hydra/)", section(text, "defaults"), re.MULTILINE)
     ):
         return
+    state = journal.database_state(database)
+    own = {config, *project_files(planner.root), *step_files(request, planner), *literal_files(request, planner)}
+    if any(path.is_file() and path.stat().st_ctime > started for path in own):
+        return
+    warnings = planner.check()
     decisions = dry_run(request, planner, order)
     results = {name: d.result for name, d in decisions.items() if d.result}
     if any(d.action not in STATES for d in decisions.values()):
         return
     made = [*results.values(), *planner.reused_upstream.values()]
-    if any(result.run_id not in artifacts for result in made):
+    versioned = [given.uri for d in decisions.values() for given in d.inputs.values() if given.versioned]
+    if any(key not in artifacts for key in [*(result.run_id for result in made), *versioned]):
         return
     outcomes = {name: outcome(name, decision) for name, decision in decisions.items()}
     states = [o.state for o in outcomes.values()]
@@ -59,12 +66,14 @@ def keep_journal(
     journal.write(
         planner.root,
         arguments,
-        looked_at={config, *project_files(planner.root), *step_files(request, planner), *given}
+        looked_at=own
+        | given
         | {path for result in made for path in (*artifacts[result.run_id], *read(result, planner.root))}
-        | set(literal_files(request, planner))
+        | {path for uri in versioned for path in artifacts[uri]}
         | {planner.root / "outputs" / Path(reference.name).name for reference in request.outputs},
-        variables=re.findall(r"\$\{oc\.env:(\w+)", " ".join([text, *arguments])),
+        variables=re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", " ".join([config.read_text(encoding="utf-8"), *arguments])),
         database=database,
+        state=state,
         said={
             "lines": [f"{'':<{width}}  warning   {warning}" for warning in warnings]
             + [f"{o.step:<{width}}  {o.state:<8}  {tables.reason_text(o)}" for o in outcomes.values()],
@@ -90,12 +99,6 @@ def unchanged(step: Mapping[str, Any], after: Outcome) -> dict[str, Any]:
     return {**step, "state": after.state, "reason": after.reason, "seconds": 0.0, "attempts": 0}
 
 
-def section(text: str, key: str) -> str:
-    """The lines of a top-level key in a YAML text."""
-    found = re.search(rf"^{key}:.*\n((?:[ \t-].*\n|\n)*)", text, re.MULTILINE)
-    return found[1] if found else ""
-
-
 def project_files(root: Path) -> Iterator[Path]:
     """The orchestrator's own files, the packages that Python finds, and what Git is told to ignore."""
     yield from (root / "main.py", root / ".gitignore", root / ".git" / "info" / "exclude", Path.cwd() / "mlruns")
@@ -111,10 +114,8 @@ def step_files(request: Request, planner: Planner) -> Iterator[Path]:
 
 def tree(folder: Path) -> Iterator[Path]:
     """A folder, those below it, and their files; caches and stores aside."""
-    yield folder
-    for path in files_below(folder, skip=IGNORED):
-        yield path
-        yield path.parent
+    yield from folders_below(folder, skip=IGNORED)
+    yield from files_below(folder, skip=IGNORED)
 
 
 def inputs(decisions: Iterable[Decision]) -> Iterator[Path]:

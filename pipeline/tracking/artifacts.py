@@ -26,7 +26,7 @@ class Artifacts:
     def __init__(self, store: TrackingStore):
         self.client = store.client
         self.known_runs: dict[str, Run] = {}  # as they were found: where a run's artifacts are does not change
-        # Run -> how its artifacts' files looked before this process digested them; none of a store that is elsewhere.
+        # Run ID or URI -> how its artifacts' files looked before this process digested them; none of what is elsewhere.
         self.looks: dict[str, dict[Path, Look | None]] = {}
 
     @contextlib.contextmanager
@@ -72,12 +72,15 @@ class Artifacts:
             with contextlib.suppress(MlflowException), self.outputs(match[1]) as found:
                 path = Path(f"{found[match[2]]}{match[3] or ''}") if match[2] in found else None
                 if path and path.exists():
+                    self.looks[uri] = looks([path])
                     return content_digest(path)
             raise LookupError(f"there is nothing at {uri}; check the run and the path")
         try:
             with tempfile.TemporaryDirectory() as folder:
                 match = re.fullmatch(r"models:/([^/@]+)/(\d+)", uri)
                 place = self._version_folder(match[1], match[2]) if match else None
+                if place:
+                    self.looks[uri] = looks([place])
                 return content_digest(place or Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
         except (MlflowException, OSError) as error:
             raise LookupError(

@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from pipeline.config import Step
+from pipeline.files import printable
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import Reads, name_of
@@ -34,7 +35,6 @@ from pipeline.tracking.tags import (
     GIT_DIRTY,
     METRICS,
     MOVED,
-    OUTPUT,
     PIPELINE_RUN,
     PROCESS,
     READS,
@@ -49,6 +49,7 @@ from pipeline.tracking.tags import (
     fingerprint_tags,
     metrics_digest,
     metrics_of,
+    output_tags,
 )
 
 MOST_RUNNING = 1000  # runs left RUNNING that are looked at
@@ -175,8 +176,8 @@ class Recorder:
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
             self.client.log_text(run_id, read, READS_ARTIFACT)
-        moved = [name_of(path, self.root) for path in paths_moved(decision.looks)] + list(reads.moved)
-        tags = {OUTPUT + name: sha256 for name, sha256 in digests.items()} | {
+        moved = [printable(name_of(path, self.root)) for path in paths_moved(decision.looks)] + list(reads.moved)
+        tags = output_tags(digests) | {
             METRICS: metrics_digest(run.data.metrics),
             # Too many for a tag: the artifact is read, and must be as it was written.
             READS: read if len(read) <= TAG_LIMIT else f"@{hashlib.sha256(read.encode()).hexdigest()}",

@@ -48,7 +48,11 @@ class TrackingStore:
 
     def database(self) -> Path | None:
         """The store's file, where it is one."""
-        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+        return sqlite_file(self.uri)
+
+    def sole_database(self) -> Path | None:
+        """The one file that everything is in, the model registry too; None where there is more, or it is elsewhere."""
+        return self.database() if mlflow.get_registry_uri() == self.uri else None
 
     def local_places(self) -> list[str]:
         """The files and folders on this machine that the store keeps its runs, artifacts and models in."""
@@ -56,7 +60,8 @@ class TrackingStore:
         places = [str(database)] if database else []
         experiment = self.client.get_experiment(self.experiment_id)
         if (location := local_path(experiment.artifact_location)) is not None:
-            places += [str(location), str(location.parent)] if location.name.isdigit() else [str(location)]
+            of_all = location.name.isdigit() and location.parent.name == "mlruns"
+            places.append(str(location.parent if of_all else location))
         return places
 
     def open_registry(self) -> None:
@@ -73,11 +78,16 @@ def local_path(uri: str) -> Path | None:
     return Path(uri) if not parts.scheme else None
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite store; None of another."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
+
+
 def creation_lock(uri: str) -> contextlib.AbstractContextManager[object]:
     """Two processes that open a new SQLite store at the same moment would both make its tables."""
-    if not uri.startswith(SQLITE):
+    path = sqlite_file(uri)
+    if path is None:
         return contextlib.nullcontext()
-    path = Path(uri.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(f"{path}.lock")
 

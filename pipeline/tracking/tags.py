@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from pipeline.planning.fingerprint import PARTS, Fingerprint
 # A step's run is good only once STATE is there: it is written last, with the digests.
 STEP, STATE, FINGERPRINT = "pipeline.step", "pipeline.state", "pipeline.fingerprint"
 OUTPUT, PIPELINE_RUN, PROCESS, ATTEMPT = "pipeline.output.", "pipeline.run", "pipeline.process", "pipeline.attempt"
+OUTPUT_HEX, PLAIN = "pipeline.output_hex.", re.compile(r"[\w. -]{1,200}", re.ASCII)
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
@@ -29,7 +32,7 @@ def as_result(run: Run) -> Result:
     return Result(
         step=tags[STEP],
         run_id=run.info.run_id,
-        outputs={name.removeprefix(OUTPUT): value for name, value in tags.items() if name.startswith(OUTPUT)},
+        outputs=outputs_of(tags),
         metrics=metrics_of(run),
         fingerprint=as_fingerprint(tags),
         reads=json.loads(tags.get(READS, "{}")) if not tags.get(READS, "").startswith("@") else {},
@@ -37,6 +40,21 @@ def as_result(run: Run) -> Result:
         seconds=float(tags.get(SECONDS, 0)),
         ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
     )
+
+
+def output_tags(digests: Mapping[str, str]) -> dict[str, str]:
+    """The outputs' digests; a name that MLflow would not have in a tag's is written in hex."""
+    return {
+        OUTPUT + name if PLAIN.fullmatch(name) else OUTPUT_HEX + os.fsencode(name).hex(): sha256
+        for name, sha256 in digests.items()
+    }
+
+
+def outputs_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """What `output_tags` wrote."""
+    plain = {name.removeprefix(OUTPUT): value for name, value in tags.items() if name.startswith(OUTPUT)}
+    coded = {name.removeprefix(OUTPUT_HEX): value for name, value in tags.items() if name.startswith(OUTPUT_HEX)}
+    return plain | {os.fsdecode(bytes.fromhex(name)): value for name, value in coded.items()}
 
 
 def fingerprint_tags(fingerprint: Fingerprint | None) -> dict[str, str]:

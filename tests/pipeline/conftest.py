@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -106,11 +105,10 @@ class Toy:
 
     def popen(self, command: list[str], **options) -> subprocess.Popen:
         """A process of this project; the fixture ends it and closes its pipes."""
-        self.started.append(
-            subprocess.Popen(
-                command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-            )
-        )
+        (temporary := self.folder.parent / "tmp").mkdir(exist_ok=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        options["env"] = {**options.get("env", os.environ), "TMPDIR": str(temporary)}
+        self.started.append(subprocess.Popen(command, cwd=self.folder, **pipes, **options))
         return self.started[-1]
 
     def run(self, *arguments: str) -> Finished:
@@ -181,7 +179,7 @@ class Toy:
         """Where the step's log is while it runs."""
         return [
             folder
-            for pipeline in Path(tempfile.gettempdir()).glob("pipeline-*")
+            for pipeline in (self.folder.parent / "tmp").glob("pipeline-*")
             for folder in pipeline.glob(f"{step}-*")
         ]
 

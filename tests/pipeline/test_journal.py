@@ -11,7 +11,7 @@ import mlflow
 import pytest
 
 from pipeline import journal
-from tests.pipeline.conftest import Toy
+from tests.pipeline.conftest import HANG, Toy
 
 pytestmark = pytest.mark.integration
 
@@ -176,4 +176,54 @@ def test_a_read_only_project_goes_without(done):
     assert is_quick(done)
     for file in (done.folder / ".pipeline" / "journal").iterdir():
         file.write_text("{not json")
+    assert not is_quick(done)
+
+
+def test_what_changes_while_it_runs_is_not_what_was_run(done):
+    """config.yaml and a new file in a step's folder, both changed during the run."""
+    done.step("b", reads="a", parameters={"do": "sleep:2"})
+    process = done.start()
+    done.wait_until_at_work("b")
+    (done.folder / "a" / "new.py").touch()
+    assert process.wait(timeout=HANG) == 0
+    assert not is_quick(done)
+    done.step("b", reads="a", parameters={"do": "sleep:2.1"})
+    process = done.start()
+    done.wait_until_at_work("b")
+    done.config["pipeline"]["a"]["parameters"]["text"] = "changed"
+    done.save()
+    assert process.wait(timeout=HANG) == 0
+    assert not is_quick(done)
+    assert done.states()["a"] == "executed"
+
+
+@pytest.mark.parametrize("text", ["${now:%S}", "${oc.env: GREETING}", "${oc.env:${oc.env:WHICH}}"])
+def test_a_configuration_that_may_vary_by_itself_is_composed_each_time(text, done, monkeypatch):
+    monkeypatch.setenv("GREETING", "hello")
+    monkeypatch.setenv("WHICH", "GREETING")
+    done.config["pipeline"]["b"]["parameters"]["text"] = text
+    done.save()
+    done.run()
+    monkeypatch.setenv("GREETING", "goodbye")
+    done.run()
+    assert "${" not in str(done.manifest())
+    if "now" not in text:
+        assert done.states()["b"] == "executed"
+
+
+def test_a_configuration_of_further_files_is_composed_each_time(done):
+    (done.folder / "exp").mkdir()
+    for text in ("one", "two"):
+        (done.folder / "exp" / "big.yaml").write_text(
+            f"# @package _global_\npipeline: {{b: {{parameters: {{text: {text}}}}}}}\n"
+        )
+        assert not is_quick(done, "+exp=big")
+    assert done.states()["b"] == "executed"
+
+
+def test_a_store_named_with_a_query_is_looked_at(done, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", done.uri + "?timeout=20")
+    assert not is_quick(done)
+    assert is_quick(done)
+    alias(done)
     assert not is_quick(done)

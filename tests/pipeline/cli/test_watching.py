@@ -117,3 +117,29 @@ def test_what_differs_is_said_step_by_step():
     now = {"a": {"accuracy": 0.8213, "rows": 9}, "b": {"x": "nan"}, "c": {"new": 1}}
     assert differences(before, now) == ["a: accuracy 0.814 → 0.8213", "b: x 1 → nan"]
     assert named([f"/r/{n}.py" for n in "abcd"], Path("/r")) == "a.py, b.py, c.py …"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_watching_process_ends_its_round(number, toy, watched):
+    toy.step("b", reads="a", parameters={"do": "sleep:600"})
+    output = watched()
+    output.wait_for("b  started")
+    toy.wait_until_at_work("b")
+    output.process.send_signal(number)
+    output.process.wait(timeout=HANG)
+    toy.wait_until_gone()
+
+
+@pytest.mark.integration
+def test_a_bug_in_a_round_is_shown_and_watching_goes_on(toy, watched):
+    output = watched()
+    output.wait_for("watching:")
+    (toy.folder / "outputs" / "manifest.json").unlink()
+    (toy.folder / "outputs" / "manifest.json").mkdir()
+    (toy.folder / "b" / "run.py").write_text((toy.folder / "b" / "run.py").read_text() + "\n")
+    output.wait_for("watching:", times=2)
+    (toy.folder / "outputs" / "manifest.json").rmdir()
+    (toy.folder / "b" / "run.py").write_text((toy.folder / "b" / "run.py").read_text() + "\n")
+    output.wait_for("watching:", times=3)
+    assert toy.states() == {"a": "reused", "b": "executed"}

@@ -307,3 +307,65 @@ def test_what_was_read_is_an_artifact_of_the_run(reader):
     run_id = reader.manifest()["steps"]["reader"]["run_id"]
     read = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/pipeline/reads.json"))
     assert list(read) == [os.path.relpath(outside / "x", reader.folder)]
+
+
+def test_a_file_that_was_looked_for_in_vain_counts_when_it_appears(reader):
+    body = "try: made = open('../../outside/opt.txt').read()\n    except FileNotFoundError: made = 'none'"
+    reader.reads(body)
+    assert [reader.state(), reader.state()] == ["executed", "reused"]
+    (reader.folder.parent / "outside" / "opt.txt").write_text("there")
+    assert (reader.state(), reader.made()) == ("executed", "there")
+
+
+def test_another_pythonpath_is_another_environment(reader, monkeypatch):
+    for name in ("one", "two"):
+        (reader.folder.parent / name).mkdir()
+        (reader.folder.parent / name / "rates.py").write_text(f"made = {name!r}")
+    reader.reads("from rates import made")
+    for name in ("one", "two"):
+        monkeypatch.setenv("PYTHONPATH", str(reader.folder.parent / name))
+        assert (reader.state(), reader.made()) == ("executed", name)
+
+
+def test_what_comes_and_goes_with_the_step_does_not_count(reader):
+    body = (
+        "open('../../outside/part', 'w').write('x'); os.replace('../../outside/part', '../../outside/whole')\n"
+        "    made = open('../../outside/whole').read(); os.remove('../../outside/whole')"
+    )
+    reader.reads(body)
+    assert [reader.state(), reader.state()] == ["executed", "reused"]
+
+
+def test_a_read_file_whose_name_is_not_utf_8_changes_and_is_named(reader):
+    file = Path(os.fsdecode(os.fsencode(reader.folder.parent / "outside") + b"/caf\xe9.txt"))
+    file.write_text("one")
+    reader.reads("made = open(os.fsencode('../../outside/') + b'caf\\xe9.txt').read()")
+    assert [reader.state(), reader.state()] == ["executed", "reused"]
+    file.write_text("two")
+    assert (reader.state(), reader.made()) == ("executed", "two")
+
+
+def test_an_output_may_have_any_name(reader):
+    reader.reads("made = mlflow.log_text('x', 'a(b).txt')")
+    assert [reader.state(), reader.state("journal=false")] == ["executed", "reused"]
+    assert set(reader.manifest()["steps"]["reader"]["outputs"]) == {"a(b).txt", "out.txt"}
+
+
+def test_a_variable_of_a_step_is_there_when_libraries_are_imported(reader, tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "rates.py").write_text("made = 'from lib'")
+    reader.reads("from rates import made", env={"PYTHONPATH": str(tmp_path / "lib")})
+    assert (reader.state(), reader.made()) == ("executed", "from lib")
+    reader.reads("import matplotlib; made = matplotlib.get_backend()", env={"MPLBACKEND": "svg"})
+    assert (reader.state(), reader.made()) == ("executed", "svg")
+
+
+def test_a_folder_in_an_input_that_held_only_folders_counts(reader):
+    given = reader.folder.parent / "given"
+    (given / "x" / "y").mkdir(parents=True)
+    (given / "x" / "y" / "f").write_text("f")
+    reader.reads("made = sorted(p.name for p in Path(sys.argv[2]).rglob('*'))", folder=str(given))
+    assert [reader.state(), reader.state()] == ["executed", "reused"]
+    (given / "x" / "g").write_text("g")
+    assert reader.state() == "executed"
+    assert "g" in reader.made()
