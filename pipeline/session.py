@@ -169,6 +169,7 @@ class Session(contextlib.ExitStack):
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
         plan.launcher.call_once(open_store, recorder.store.uri)
+        executor.start_early_server(plan.order)
         with contextlib.closing(executor), recorder.failed_on_error():
             if any(executor.is_managed(request.steps[name]) for name in plan.order):
                 planned = dry_run(request, plan.planner, plan.order)

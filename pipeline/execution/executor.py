@@ -62,6 +62,7 @@ class ProcessExecutor:
         self.cores = os.cpu_count() or 1
         self.to_prewarm: list[str] = []  # steps that will probably be started, in this order
         self.prewarmed: dict[str, Prewarmed] = {}
+        self.early: set[str] = set()  # the steps before the one with the most to import
 
     # Starting and ending a step ----------------------------------------------------------------------------------
 
@@ -78,7 +79,7 @@ class ProcessExecutor:
             # The process has its environment variables already, and they may be secret.
             write_atomically(Path(prewarmed.ahead.task_file), json.dumps(asdict(replace(task, environ={}))))
         else:
-            process = self.launcher.start(run_step, task, self.modules([step.name]))
+            process = self.launcher.start(run_step, task, self.modules([step.name]), early=step.name in self.early)
         return run_id, Path(task.log), process
 
     def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
@@ -167,6 +168,13 @@ class ProcessExecutor:
         steps = [self.request.steps[name] for name in names]
         here = [step for step in steps if self.planner.env_manager_of(step) == "local" and step.backend == "local"]
         return tuple(modules_of_scripts(self.planner.projects[step.name] for step in here))
+
+    def start_early_server(self, order: list[str]) -> None:
+        """Let the steps that come before the one with the most to import not wait for that."""
+        needed = [self.modules([name]) for name in order]
+        longest = max(range(len(needed)), key=lambda place: len(needed[place]), default=0)
+        self.early = set(order[:longest])
+        self.launcher.start_early_server(module for modules in needed[:longest] for module in modules)
 
     def expect(self, names: Iterable[str]) -> None:
         """These steps will probably be started, in this order: have the interpreters of their environments ready."""

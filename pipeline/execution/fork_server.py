@@ -6,7 +6,8 @@
                             a step has ended        say its exit code
                             nothing to do           import the next of the modules that steps will need
 
-MLflow is imported once, by the orchestrator, since every fork has what its parent had. `start_method: spawn` in
+MLflow is imported once, by the orchestrator, since every fork has what its parent had. There are two servers: one is
+for the steps before the one with the most to import, which need not wait until that is done. `start_method: spawn` in
 config.yaml does without all of this.
 """
 

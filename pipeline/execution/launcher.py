@@ -18,6 +18,7 @@ class Launcher:
     def __init__(self, start_method: str = "forkserver"):
         self.forks = start_method == "forkserver" and "fork" in multiprocessing.get_all_start_methods()
         self.server: ForkServer | None = None
+        self.early: ForkServer | None = None  # serves the steps that come before the one with the most to import
         self.called: set[tuple[Target, Any]] = set()
 
     def import_base_modules(self) -> None:
@@ -34,23 +35,35 @@ class Launcher:
         if self.forks and not self.server:
             self.server = ForkServer(modules)
 
+    def start_early_server(self, modules: Iterable[str]) -> None:
+        """Start a second one, for steps that need no more than `modules`: they do not wait for what others import.
+
+        To be called when the store has been opened here, so that it is open there; see `start_server` for the rest.
+        """
+        if self.forks and not self.early:
+            self.early = ForkServer(modules)
+
     def call_once(self, function: Target, argument: Any) -> None:
         """Have the fork server call `function(argument)` before it forks again, unless it did."""
         if self.server and (function, argument) not in self.called:
             self.called.add((function, argument))
             self.server.call(function, argument)
 
-    def start(self, target: Target, task: Any, modules: tuple[str, ...] = ()) -> "Process":
-        """Run `target(task)` in a process of its own; in a fork, `modules` are imported by then."""
+    def start(self, target: Target, task: Any, modules: tuple[str, ...] = (), early: bool = False) -> "Process":
+        """Run `target(task)` in a process of its own; in a fork, `modules` are imported by then.
+
+        `early`: whether the second server is to fork it.
+        """
         if not self.server:
             return Spawned(target, task)
-        return Forked(self.server, target, task, modules)
+        return Forked((self.early if early else None) or self.server, target, task, modules)
 
     def close(self) -> None:
         """End the fork server."""
-        if self.server:
-            self.server.close()
-            self.server = None
+        for server in (self.early, self.server):
+            if server:
+                server.close()
+        self.early = self.server = None
 
 
 class Process:
