@@ -75,15 +75,26 @@ class PipelineRun:
 class Session(contextlib.ExitStack):
     """What the pipeline runs of one command share: the project, a scratch folder, the fork server, the sweep."""
 
-    def __init__(self, root: Path, arguments: Sequence[str], rerun_command: RerunCommand, started: float, sweep: bool):
-        """`started` is when the command was, in seconds since 1970; `sweep`: whether --multirun was asked for."""
+    def __init__(
+        self,
+        root: Path,
+        arguments: Sequence[str],
+        rerun_command: RerunCommand,
+        started: float,
+        sweep: bool,
+        launcher: Launcher | None = None,
+    ):
+        """`started` is when the command was, in seconds since 1970; `sweep`: whether --multirun was asked for.
+
+        `launcher` is one that has begun already, if there is one.
+        """
         super().__init__()
         self.root, self.arguments, self.rerun_command, self.started = root, list(arguments), rerun_command, started
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
         self.scratch = Path(tempfile.mkdtemp(prefix="pipeline-"))
         self.callback(shutil.rmtree, self.scratch, ignore_errors=True)
-        self.launchers: dict[str, Launcher] = {}  # by start method
+        self.launchers = {"forkserver": launcher} if launcher else {}  # by start method
         self.sweep: Sweep | None = self.open_sweep() if sweep else None
 
     def open_sweep(self) -> "Sweep":

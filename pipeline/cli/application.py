@@ -57,6 +57,7 @@ def watch(main: Main, root: Path, arguments: list[str]) -> NoReturn:
 
 def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int:
     """Compose, run `main` for each configuration, and say what was refused; the exit code."""
+    from pipeline.cli.ahead import import_ahead
     from pipeline.cli.arguments import MULTIRUN, rerun_command
     from pipeline.cli.composing import compose
     from pipeline.errors import RequestError
@@ -67,10 +68,12 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     codes: list[int] = []
     refused: list[RequestError] = []
+    launcher = import_ahead(root, arguments)
     try:
         configurations = compose(root, arguments)
         rerun = functools.partial(rerun_command, tuple(arguments))
-        with Session(root, arguments, rerun, started, sweep=bool(MULTIRUN & set(arguments))) as session:
+        sweep = bool(MULTIRUN & set(arguments))
+        with Session(root, arguments, rerun, started, sweep, launcher) as session:
             for composed in configurations:
                 try:
                     codes.append(main(composed, session))
@@ -78,6 +81,9 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
                     refused.append(error)
     except RequestError as error:
         refused.append(error)
+    finally:
+        if launcher:
+            launcher.close()
     for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
         print(f"error: {problem}", file=sys.stderr)
     return max([*codes, *[ExitCode.REFUSED] * bool(refused)], default=ExitCode.DONE)

@@ -77,8 +77,8 @@ def locate(step: Step, root: Path, clones: Path) -> Path:
     return inside
 
 
-def load(step: Step, folder: Path) -> Project:
-    """Read the MLproject in `folder` and check the step's entry point and parameters against it."""
+def load(step: Step, folder: Path, check: bool = True) -> Project:
+    """Read the MLproject in `folder` and `check` the step's parameters against it."""
     file = folder / "MLproject"
     if not file.is_file():
         raise RequestError(f"step {step.name}: {folder.name}/ has no MLproject file; every step is an MLflow project")
@@ -107,7 +107,7 @@ def load(step: Step, folder: Path) -> Project:
     ]
     if environment not in ("", "docker") and not (folder / environment).is_file():
         problems.append(f"step {step.name}: {where} names the environment file {environment}, which is not there")
-    if problems:
+    if problems and check:
         raise RequestError(problems)
     return Project(folder, parameters, environment, str((entry_points[step.entry_point] or {}).get("command") or ""))
 
