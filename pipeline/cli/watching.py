@@ -27,7 +27,6 @@ from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import is_installed, script_of
 from pipeline.files import names_digest, read_yaml
 
-WATCH = "--watch"
 # Folders and files that a round writes itself, or that nothing depends on.
 IGNORED = {"outputs", "mlruns", ".git", ".venv", ".pipeline", "__pycache__", ".hypothesis", ".pytest_cache"}
 IGNORED_FILES = (".pyc", ".db", ".db-wal", ".db-shm", ".db-journal", ".db.lock", "~", ".swp", ".swx")

@@ -62,6 +62,7 @@ class ProcessExecutor:
         self.cores = os.cpu_count() or 1
         self.to_prewarm: list[str] = []  # steps that will probably be started, in this order
         self.prewarmed: dict[str, Prewarmed] = {}
+        self.known_modules: dict[str, list[str]] = {}  # step -> what its script imports and this process has not
         self.early: set[str] = set()  # the steps before the one with the most to import
 
     # Starting and ending a step ----------------------------------------------------------------------------------
@@ -165,9 +166,14 @@ class ProcessExecutor:
 
     def modules(self, names: Iterable[str]) -> tuple[str, ...]:
         """The modules that the scripts of these steps import, of those steps that run in this environment."""
-        steps = [self.request.steps[name] for name in names]
-        here = [step for step in steps if self.planner.env_manager_of(step) == "local" and step.backend == "local"]
-        return tuple(modules_of_scripts(self.planner.projects[step.name] for step in here))
+        found: dict[str, None] = {}
+        for name in names:
+            if name not in self.known_modules:  # their scripts are read once, not at each start
+                step = self.request.steps[name]
+                here = self.planner.env_manager_of(step) == "local" and step.backend == "local"
+                self.known_modules[name] = modules_of_scripts([self.planner.projects[name]] if here else [])
+            found |= dict.fromkeys(self.known_modules[name])
+        return tuple(found)
 
     def start_early_server(self, order: list[str]) -> None:
         """Let the steps that come before the one with the most to import not wait for that."""

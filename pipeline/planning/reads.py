@@ -13,9 +13,8 @@ from pathlib import Path
 from pipeline.files import content_digest, files_below, folders_below, names_digest, printable
 
 GONE = "gone"  # the digest of what is not there
-Look = tuple[
-    int, int, int, int
-]  # size, time of change, time of change of the entry, inode: what moves when a file does
+# Size, time of the last change to the content and to the entry (ns), inode: one of them moves when a file does.
+Look = tuple[int, int, int, int]
 
 
 def look(path: str | Path) -> Look | None:
