@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: kit help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
@@ -86,6 +86,10 @@ bench-scale: .venv/ready
 	python benchmarks/scale.py $(ARGUMENTS)
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
+# What steps share is edited in kit/, and copied to those that use it.
+kit: .venv/ready
+	python kit/vendor.py
+
 lock: .venv/ready
 	$(DECLARED) | $(PIN) - --output-file requirements.lock
 	for step in $(STEPS); do \

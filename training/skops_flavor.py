@@ -18,10 +18,9 @@ import skops.io
 import yaml
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
+from saved_model import DECLARATION, TRUSTED_TYPES
 from skops_private import TRUSTED_BY_SKOPS, model_state
 
-# All that a model file may hold beyond what skops trusts by itself: plain data types and pure functions.
-TRUSTED_TYPES = ["numpy.dtype", "numpy.ravel", "numpy.sum", "sklearn.tree._tree.Tree"]
 KNOWN_TYPES = TRUSTED_BY_SKOPS.union(TRUSTED_TYPES)  # a model of these alone passes the audit
 DROPPED_ATTRIBUTES = [
     "_stop_words_id",  # CountVectorizer: the memory address of its stop words; without it, it looks again
@@ -32,6 +31,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 def save_model(
     sk_model: object,
+    declaration: str,
     path: str,
     mlflow_model: Model,
     signature: ModelSignature,
@@ -40,7 +40,7 @@ def save_model(
     python_version: str,
     **_: object,
 ) -> None:
-    """Write the model folder: MLmodel, model.skops, input_example.json, requirements.txt, conda.yaml, python_env.yaml.
+    """Write the model folder: MLmodel, model.skops, dataset.json (the declaration), input_example.json, environment.
 
     Raises:
         ValueError: the model holds types beyond TRUSTED_TYPES.
@@ -52,6 +52,7 @@ def save_model(
     if types - KNOWN_TYPES and (unknown := set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES)):
         raise ValueError(f"the model holds types that are not trusted: {', '.join(sorted(unknown))}")
     (folder / "model.skops").write_bytes(data)
+    (folder / DECLARATION).write_text(declaration, encoding="utf-8")
     _save_example(mlflow_model, input_example, path)
     mlflow_model.signature = signature
     mlflow.pyfunc.add_to_model(
@@ -68,7 +69,7 @@ def save_model(
         sklearn_version=sklearn.__version__,
         serialization_format="skops",
         code=None,
-        skops_trusted_types=TRUSTED_TYPES,
+        skops_trusted_types=list(TRUSTED_TYPES),
     )
     mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.iterdir())
     mlflow_model.save(str(folder / "MLmodel"))

@@ -1,0 +1,216 @@
+"""Judge raw rows by the declaration: the one place where text becomes values, and where it is said what is wrong.
+
+A row's fate depends on that row alone: nothing is learned from others. No files, no MLflow here.
+
+This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from declaration import Field, Table, broken_values
+from pandas.api.extensions import ExtensionArray
+
+TEXT = pd.StringDtype("pyarrow")
+NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
+IRREGULAR_SPACES = r"[\t\n\v\f\r\x{00a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{3000}]|  "
+MAX_EXACT_INTEGER = 2**53  # whole numbers up to here are exact as float64
+TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+
+Findings = dict[tuple[str, str], np.ndarray]  # (column, rule) -> booleans, the rows that break it
+
+
+@dataclass
+class Judged:
+    """What came of some rows.
+
+    frame: the declared columns that are there (and others, as text), typed; what could not be read is empty.
+    findings: for each rule that was broken, which rows broke it.
+    missing: for each column, how many cells were empty.
+    """
+
+    frame: pd.DataFrame
+    findings: Findings
+    missing: dict[str, int]
+
+    def reasons(self) -> np.ndarray:
+        """For each row why it is refused, such as `Age_out_of_range; Sex_not_allowed`; "" where it is not."""
+        texts = np.full(len(self.frame), "", object)
+        for (name, broken), mask in self.findings.items():
+            texts[mask & (texts != "")] += "; "
+            texts[mask] += f"{name}_{broken}"
+        return texts
+
+
+def judge(cells: Mapping[str, pd.Series], table: Table, *, target: str = "required") -> Judged:
+    """Columns of text, by the declaration's names, in its types and against its rules.
+
+    `target`: required, or optional: then it may be absent or empty. Columns that are not declared stay text.
+    """
+    texts = {name: clean_text(table.by_name.get(name), values, table) for name, values in cells.items()}
+    order = [one.name for one in table.fields if one.name in texts]
+    order += [name for name in texts if name not in table.by_name]
+    findings: Findings = {}
+    frame = pd.DataFrame({name: convert(name, table.by_name.get(name), texts[name], findings) for name in order})
+    unreadable = {name: mask for (name, _), mask in findings.items()}
+    for name in order:
+        if one := table.by_name.get(name):
+            needed = target == "required" if one.role == "target" else one.required
+            check_values(one, frame[name], needed, unreadable.get(name), findings)
+    return Judged(frame, findings, {name: int(texts[name].null_count) for name in order})
+
+
+def clean_text(one: Field | None, values: pd.Series, table: Table) -> pa.Array:
+    """Trimmed, text with single spaces, and null for everything that stands for a missing value."""
+    cells = pa.array(values.astype(TEXT), pa.large_string(), from_pandas=True)
+    if isinstance(cells, pa.ChunkedArray):
+        cells = cells.combine_chunks()
+    is_text = one is None or one.type == "string"
+    if is_text and pc.any(pc.match_substring_regex(cells, IRREGULAR_SPACES)).as_py():
+        cells = pc.replace_substring_regex(cells, r"[\s\p{Z}]+", " ")
+    cells = pc.utf8_trim_whitespace(cells)
+    longest = max(len(word.encode()) for word in table.missing_values)
+    short = pc.if_else(pc.less_equal(pc.binary_length(cells), longest), cells, "x" * (longest + 1))  # no look at others
+    gaps = pc.is_in(pc.utf8_lower(short), pa.array(table.missing_values, pa.large_string()))
+    return pc.if_else(gaps, pa.scalar(None, pa.large_string()), cells)
+
+
+def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -> np.ndarray | ExtensionArray:
+    """The column in its declared type; what cannot be converted becomes a gap and a finding."""
+    if one is None or one.type == "string":
+        return pd.array(canonical_spelling(one, cells), dtype=TEXT)
+    if one.type == "number":
+        return convert_numbers(name, cells, findings)
+    if one.type == "integer":
+        return convert_whole_numbers(name, cells, findings)
+    if one.type == "boolean":
+        return pd.array(convert_booleans(name, cells, findings), dtype=TEXT)
+    return pd.array(convert_dates(one, cells, findings), dtype=TEXT)
+
+
+def convert_numbers(name: str, cells: pa.Array, findings: Findings) -> np.ndarray:
+    """The column as float64."""
+    numbers, wrong = parse_numbers(cells)
+    if wrong.any():
+        findings[name, "not_a_number"] = wrong
+    return numbers
+
+
+def convert_whole_numbers(name: str, cells: pa.Array, findings: Findings) -> pd.arrays.IntegerArray:
+    """The column as Int64."""
+    numbers = convert_numbers(name, cells, findings)
+    gaps = np.isnan(numbers)
+    broken = ~gaps & ((numbers != np.floor(numbers)) | (np.abs(numbers) > MAX_EXACT_INTEGER))
+    if broken.any():
+        findings[name, "not_a_whole_number"] = broken
+    whole = np.where(gaps | broken, 0, numbers).astype(np.int64)
+    return pd.arrays.IntegerArray(whole, gaps | broken)
+
+
+def convert_booleans(name: str, cells: pa.Array, findings: Findings) -> pa.Array:
+    """`true` and `false`, in whichever of the usual ways they were written."""
+    lower, kind = pc.utf8_lower(cells), pa.large_string()
+    yes, no = (pc.is_in(lower, pa.array(words, kind)) for words in (TRUE, FALSE))
+    wrong = pc.and_(pc.is_valid(cells), pc.invert(pc.or_(yes, no))).to_numpy(zero_copy_only=False)
+    if wrong.any():
+        findings[name, "not_true_or_false"] = wrong
+    return pc.if_else(yes, pa.scalar("true", kind), pc.if_else(no, pa.scalar("false", kind), pa.scalar(None, kind)))
+
+
+def convert_dates(one: Field, cells: pa.Array, findings: Findings) -> pd.Series:
+    """Dates as ISO text: 2024-12-31, or 2024-12-31T23:59:59."""
+    texts = pd.Series(cells.to_pandas(), dtype=object)
+    parsed = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[ns]")
+    # Times with an offset become UTC, each by itself: pandas reads those without by the offset of the one before.
+    with_offset = texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$", na=False) if one.type == "datetime" else texts.isna()
+    if one.format == "default":  # ISO 8601, but not a year alone for its first of January
+        readable, pattern = texts.str.match(r"\d{4}-?\d\d-?\d\d", na=False), "ISO8601"
+    else:
+        readable, pattern = texts.notna(), one.format
+    naive, aware = readable & ~with_offset, readable & with_offset
+    parsed[naive] = pd.to_datetime(texts[naive], format=pattern, errors="coerce")
+    parsed[aware] = pd.to_datetime(texts[aware], format=pattern, errors="coerce", utc=True).dt.tz_localize(None)
+    wrong = (texts.notna() & parsed.isna()).to_numpy()
+    if wrong.any():
+        findings[one.name, "not_a_date"] = wrong
+    return parsed.dt.strftime("%Y-%m-%d" if one.type == "date" else "%Y-%m-%dT%H:%M:%S")
+
+
+def canonical_spelling(one: Field | None, cells: pa.Array) -> pa.Array:
+    """Where only some values are allowed, these in their own spelling: `Male` is `male`, `s` is `S`."""
+    values = one.enum if one else ()
+    lower = pc.utf8_lower(cells) if values else cells
+    folded = [value.lower() for value in values]
+    for value in values:
+        if folded.count(value.lower()) > 1:
+            continue  # two values that only their case tells apart
+        differs = pc.and_(pc.equal(lower, value.lower()), pc.not_equal(cells, value))
+        if pc.any(differs).as_py():
+            cells = pc.if_else(differs, pa.scalar(value, cells.type), cells)
+    return cells
+
+
+def parse_numbers(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers (NaN for gaps and for what is none), and where a cell is no number. `7,25` is 7.25."""
+    none = np.zeros(len(cells), bool)
+    try:
+        numbers = as_float(cells)
+        if not np.isinf(numbers).any() and np.isnan(numbers).sum() == cells.null_count:
+            return numbers, none
+    except pa.ArrowInvalid:
+        pass
+    matching = pc.match_substring_regex(cells, NUMBER)
+    plain = pc.if_else(matching, pc.replace_substring(pc.utf8_ltrim(cells, "+"), ",", "."), None)
+    numbers = as_float(plain)
+    numbers[np.isinf(numbers)] = np.nan
+    wrong = pc.is_valid(cells).to_numpy(zero_copy_only=False) & np.isnan(numbers)
+    return numbers, wrong
+
+
+def as_float(cells: pa.Array) -> np.ndarray:
+    numbers: np.ndarray = pc.cast(cells, pa.float64()).to_numpy(zero_copy_only=False).copy()
+    return numbers
+
+
+def check_values(
+    one: Field, values: pd.Series, needed: bool, unreadable: np.ndarray | None, findings: Findings
+) -> None:
+    """The declaration's own rules for a column, as masks of the rows that break them."""
+    present = values.notna().to_numpy()
+    if needed:
+        gaps = ~present & (True if unreadable is None else ~unreadable)
+        if gaps.any():
+            findings[one.name, "missing"] = gaps
+    if one.enum or one.minimum is not None or one.maximum is not None:
+        broken = broken_values(one, values)
+        if broken.any():
+            findings[one.name, "not_allowed" if one.enum else "out_of_range"] = broken
+    if one.pattern:
+        whole = pc.match_substring_regex(pa.array(values, from_pandas=True), f"^(?:{one.pattern})$")
+        broken = ~pc.fill_null(whole, True).to_numpy(zero_copy_only=False)
+        if broken.any():
+            findings[one.name, "not_of_the_form"] = broken
+
+
+def rules(one: Field, *, needed: bool) -> dict[str, str]:
+    """The rules that a column's cells can break, each with its meaning in words."""
+    found = {"missing": "must be given"} if needed else {}
+    if one.type in ("integer", "number"):
+        found["not_a_number"] = "must be a number"
+    if one.type == "integer":
+        found["not_a_whole_number"] = "must be a whole number"
+    if one.type == "boolean":
+        found["not_true_or_false"] = "must be true or false"
+    if one.type in ("date", "datetime"):
+        found["not_a_date"] = "must be a date such as " + ("2024-12-31" if one.format == "default" else one.format)
+    if one.enum:
+        found["not_allowed"] = f"must be: {one.allowed()}"
+    elif one.minimum is not None or one.maximum is not None:
+        found["out_of_range"] = f"must be: {one.allowed()}"
+    if one.pattern:
+        found["not_of_the_form"] = f"must be: text of the form {one.pattern}"
+    return found
