@@ -1,146 +1,212 @@
-"""data_cleaning -e append: the clean list so far and newly labelled passengers in, one clean_data.csv out."""
+"""data_cleaning -e append: the clean table so far and new rows whose outcome is known in, one clean_data.csv out."""
 
-import hashlib
 import re
 import shlex
 import sys
-import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
-from clean_file import Result, clean_file
-from cleaning_arguments import Parser, boolean
-from csv_reading import CleaningError, Source, inspect
-from file_dataset import FileDataset
-from labelling import read_labels
+import numpy as np
+import pandas as pd
+from clean_file import CLEAN_DATA, Writer, rejected_rows, write_package
+from cleaning import DUPLICATE, INCOMPLETE, clean
+from csv_reading import Chunk, Source, inspect, read_chunks
+from csv_writing import csv_lines, text_of
+from data_profile import Profile
+from declaration import Table, read_declaration
+from duplicates import DuplicateDetector
+from file_dataset import FileDataset, log_source
 from mlflow.exceptions import MlflowException
+from step import (
+    boolean,
+    choice,
+    fetch,
+    file_digest,
+    first_line,
+    number,
+    parse_parameters,
+    requested_uri,
+    run_step,
+    whole,
+)
+from step_error import StepError
 
 STEP = "data_cleaning"
 MODEL_URI = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 
 
+@dataclass
+class Appended:
+    """How many rows came from where, and which keys belong to other rows of the old table."""
+
+    old: int = 0
+    new: int = 0
+    unlabelled: int = 0
+    duplicates: int = 0
+    incomplete: int = 0
+    rejected: int = 0
+    bytes: int = 0
+    sha256: str = ""
+
+    def metrics(self) -> dict[str, float]:
+        """rows_in are those of `current`; rows_out are the old ones and the new ones."""
+        rows_in = self.new + self.unlabelled + self.duplicates + self.incomplete + self.rejected
+        figures: dict[str, float] = {
+            "rows_in": rows_in,
+            "rows_old": self.old,
+            "rows_new": self.new,
+            "rows_out": self.old + self.new,
+        }
+        figures |= {"rows_unlabelled": self.unlabelled, "duplicates": self.duplicates, "incomplete": self.incomplete}
+        return figures | {"rejected": self.rejected, "bytes": self.bytes}
+
+
 def main() -> int:
-    try:
-        arguments = parse_arguments()
-        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-            result = append(run, Path(folder), **arguments)
-    except CleaningError as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
-    added = result.checks.rows_out
-    print(
-        f"{STEP}: {added} labelled passengers added to {result.rows_old} ({result.unlabelled} have no label yet, "
-        f"{result.checks.duplicates} were there already, {result.checks.rejected} rejected)"
+    return run_step(STEP, append)
+
+
+def append(run: mlflow.ActiveRun, folder: Path) -> None:
+    """Read, check, write and log."""
+    given = parse_parameters(
+        STEP,
+        current=Path,
+        dataset=Path,
+        old=str.strip,
+        missing=choice("keep", "drop"),
+        max_rejected=number(0, 1),
+        chunk_rows=whole(1, 10_000_000),
+        profile=boolean,
     )
-    return 0
-
-
-def parse_arguments() -> dict[str, Any]:
-    parser = Parser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--current", required=True)
-    parser.add_argument("--labels", required=True)
-    parser.add_argument("--old", required=True)
-    parser.add_argument("--missing", required=True)
-    parser.add_argument("--max_rejected", type=float, required=True)
-    parser.add_argument("--chunk_rows", type=int, required=True)
-    parser.add_argument("--profile", type=boolean, required=True)
-    return vars(parser.parse_args())
-
-
-def append(run: mlflow.ActiveRun, folder: Path, current: str, labels: str, old: str, **options: Any) -> Result:
-    """Read, check, write and log.
-
-    Raises:
-        CleaningError: no labels, or something is wrong with one of the files.
-    """
-    if not labels.strip():
-        raise CleaningError(
-            "the labels of the new passengers have not arrived; give labels=FILE, a CSV with PassengerId and Survived"
-        )
+    table = read_declaration(given.dataset)
+    old = given.old or f"models:/{table.name}@champion"
+    old_path, origin = fetch_old_table(old, folder)
     output = folder / "output"
     output.mkdir()
-    old_path, origin = fetch_old_list(old, folder) if old.strip() else (None, "")
-    labels_path = fetch(labels, "labels", folder)
-    result = clean_file(Path(current), output, old=old_path, labels=read_labels(labels_path), **options)
-    print(result.checks.table())
+    profile = Profile(table) if given.profile else None
+    found = append_file(given.current, old_path, output, table, given.missing, given.chunk_rows, profile)
+    labelled = found.new + found.duplicates + found.incomplete + found.rejected
+    too_many = found.rejected > given.max_rejected * labelled
+    if too_many or not labelled:
+        (output / CLEAN_DATA).unlink()
     mlflow.log_artifacts(str(output))
-    mlflow.log_metrics(metrics(result))
-    requested = shlex.split(run.data.params.get("current", "")) or [current]
-    sources = [(requested[0], result.source), (labels, inspect(labels_path))]
-    if old_path:
-        sources.append((origin, inspect(old_path)))
-    for uri, source in sources:
-        log_source(uri, source)
-    if result.conflicts():
-        print(f"{STEP}: {result.conflicts()}: the list has other passengers of these numbers; see rejected.csv")
-    if result.checks.failures:
-        raise CleaningError("; and ".join(result.checks.failures))
-    rows, uri = result.rows_old + result.checks.rows_out, f"runs:/{run.info.run_id}/clean_data.csv"
-    output_dataset = FileDataset(uri, "clean_data.csv", result.sha256, result.columns, rows, result.bytes)
-    mlflow.log_input(output_dataset, context="output")
-    mlflow.set_tag("data.sha256", result.sha256)
-    return result
+    mlflow.log_metrics(found.metrics())
+    log_source(requested_uri(run, "current", given.current), given.current, table)
+    log_source(origin, old_path, table)
+    if not labelled:
+        raise StepError(
+            f"none of the {found.unlabelled} new {table.rows} has an outcome yet; give labels=FILE, a CSV with "
+            f"{table.key.name} and {table.target.name}"
+        )
+    if found.rejected:
+        print(f"{STEP}: {found.rejected} {table.rows} have the {table.key.name} of another one; see rejected.csv")
+    if too_many:
+        raise StepError(
+            f"{found.rejected} of {labelled} {table.rows} have the {table.key.name} of another one, more than "
+            f"max_rejected={given.max_rejected:g}; correct the input (see rejected.csv), or raise max_rejected"
+        )
+    columns = [one.name for one in table.clean_fields]
+    uri, rows = f"runs:/{run.info.run_id}/{CLEAN_DATA}", found.old + found.new
+    mlflow.log_input(FileDataset(uri, CLEAN_DATA, found.sha256, columns, table, rows, found.bytes), context="output")
+    mlflow.set_tag("data.sha256", found.sha256)
+    print(
+        f"{STEP}: {found.new} labelled {table.rows} added to {found.old} ({found.unlabelled} have no label yet, "
+        f"{found.duplicates} were there already, {found.rejected} rejected)"
+    )
 
 
-def fetch_old_list(old: str, folder: Path) -> tuple[Path, str]:
+def append_file(
+    current: Path, old: Path, folder: Path, table: Table, missing: str, chunk_rows: int, profile: Profile | None
+) -> Appended:
+    """Write clean_data.csv, datapackage.json, rejected.csv and profile.html to `folder`.
+
+    Both tables are clean. Rows of `current` without an outcome wait; those that were there already are left out, and
+    so are those whose key is another row's. Rows of a table without a key go on counting.
+
+    Raises:
+        StepError: one of the tables is not clean.
+    """
+    names = [one.name for one in table.clean_fields]
+    found, detector, highest = Appended(), DuplicateDetector(), 0
+    target = Writer(folder / CLEAN_DATA, names)
+    source = inspect(current, names)
+    rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *source.columns])
+    with target, rejections:
+        for chunk in read_chunks(inspect(old, names), chunk_rows):
+            cleaned = clean(chunk.cells, table, detector=detector)
+            refuse_unclean(old, chunk, cleaned.reasons)
+            found.old += len(cleaned.rows)
+            if not table.has_key and len(cleaned.rows):
+                highest = max(highest, int(cleaned.rows[table.key.name].max()))
+            target.write(text_of(cleaned.lines))
+            if profile:
+                profile.add(cleaned.rows)
+        for chunk in with_outcome(current, source, table, chunk_rows, found):
+            shifted = chunk.cells
+            if not table.has_key:
+                shifted = shifted.assign(**{table.key.name: shifted[table.key.name].astype("int64") + highest})
+            cleaned = clean(shifted.reindex(columns=names), table, missing=missing, detector=detector)
+            alike = cleaned.reasons.isin([DUPLICATE, INCOMPLETE, f"{table.key.name}_{DUPLICATE}"])
+            refuse_unclean(current, chunk, cleaned.reasons[~alike])
+            found.new += len(cleaned.rows)
+            found.duplicates += int((cleaned.reasons == DUPLICATE).sum())
+            found.incomplete += int((cleaned.reasons == INCOMPLETE).sum())
+            found.rejected += int((cleaned.reasons == f"{table.key.name}_{DUPLICATE}").sum())
+            target.write(text_of(cleaned.lines))
+            rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, source))))
+            if profile:
+                profile.add(cleaned.rows)
+    found.bytes, found.sha256 = target.bytes, target.digest.hexdigest()
+    write_package(folder, table, found.sha256, found.bytes)
+    if profile:
+        (folder / "profile.html").write_text(profile.html(), encoding="utf-8")
+    return found
+
+
+def with_outcome(path: Path, source: Source, table: Table, rows: int, found: Appended) -> Iterator[Chunk]:
+    """The rows whose target is known, chunk by chunk; the others are counted."""
+    for chunk in read_chunks(source, rows):
+        refuse_unclean(path, chunk, pd.Series(dtype=object))
+        target = chunk.cells.get(table.target.name)
+        known = np.zeros(len(chunk.lines), bool) if target is None else (target != "").to_numpy(bool)
+        found.unlabelled += int((~known).sum())
+        yield Chunk(chunk.cells[known].reset_index(drop=True), chunk.lines[known], [], chunk.start)
+
+
+def refuse_unclean(path: Path, chunk: Chunk, reasons: pd.Series) -> None:
+    """Raises StepError that names the first row that data_cleaning would not have let through."""
+    problems = [*zip(chunk.lines[reasons.index.to_numpy(int)], reasons, strict=True)]
+    problems += [(row.line, "ragged") for row in chunk.ragged]
+    if problems:
+        line, reason = min(problems)
+        raise StepError(
+            f"{path.name} is not clean (line {line}: {reason}); run data_cleaning on it, and give its clean_data.csv"
+        )
+
+
+def fetch_old_table(old: str, folder: Path) -> tuple[Path, str]:
     """The file that `old` means, and its own URI: for a model, what its training run read.
 
     Raises:
-        CleaningError: it could not be downloaded, or is not what the model was trained on any more.
+        StepError: it could not be downloaded, or is not what the model was trained on any more.
     """
     match = MODEL_URI.fullmatch(old)
     if not match:
-        return fetch(old, "old", folder), old
+        return fetch(old, "old"), old
     client, (name, alias, number) = mlflow.MlflowClient(), match.groups()
     try:
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
         uri = shlex.split(client.get_run(str(version.run_id)).data.params["input"])[0]
     except (MlflowException, KeyError, IndexError) as error:
-        raise CleaningError(
+        raise StepError(
             f"what {old} was trained on cannot be found ({first_line(error)}); train a model first, or give "
             "old=runs:/RUN_ID/clean_data.csv"
         ) from None
-    path = fetch(uri, f"what {old} was trained on,", folder)
-    with path.open("rb") as file:
-        unchanged = hashlib.file_digest(file, "sha256").hexdigest() == version.tags.get("data.sha256")
-    if not unchanged:
-        raise CleaningError(f"{uri} is not what {old} was trained on any more; give old=runs:/RUN_ID/clean_data.csv")
+    path = fetch(uri, f"what {old} was trained on,")
+    if file_digest(path) != version.tags.get("data.sha256"):
+        raise StepError(f"{uri} is not what {old} was trained on any more; give old=runs:/RUN_ID/clean_data.csv")
     return path, uri
-
-
-def fetch(uri: str, what: str, folder: Path) -> Path:
-    """A local path, or a copy of what an artifact URI names."""
-    if Path(uri).is_file():
-        return Path(uri)
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        raise CleaningError(
-            f"{what} {uri!r} could not be downloaded ({first_line(error)}); give a path or an artifact URI"
-        ) from None
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def metrics(result: Result) -> dict[str, float]:
-    """Of the new rows what data_cleaning tells of any; rows_out are the old ones and the new ones."""
-    checks, old = result.checks, result.rows_old
-    return checks.metrics() | {
-        "rows_old": old,
-        "rows_new": checks.rows_out,
-        "rows_unlabelled": result.unlabelled,
-        "rows_out": old + checks.rows_out,
-        "bytes": result.bytes,
-    }
-
-
-def log_source(uri: str, source: Source) -> None:
-    """Log a file that was read as an input of the run; `uri` is the address it was asked for by."""
-    name = source.path.name
-    mlflow.log_input(FileDataset(uri, name, source.sha256, source.columns, None, source.bytes), context="input")
 
 
 if __name__ == "__main__":

@@ -7,20 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from cleaning import DUPLICATE, INCOMPLETE, Cleaned
+from cleaning import DUPLICATE, INCOMPLETE, ROW, Cleaned
 from csv_reading import RaggedRow
-from schema import KEY, SCHEMA, TARGET, allowed, kind, rule
+from declaration import Table
+from row_checks import rules
 
 MAX_EXAMPLES = 5  # first lines and values shown of each check
 MIN_PROBABILITY = 0.001  # an empty column that is less likely than this by chance is a failure
-ROW = "(row)"
-MEANING = {
-    "missing": "must be given",
-    "not_a_number": "must be a number",
-    "not_a_whole_number": "must be a whole number",
-    "duplicate": "occurs once; a second row with the same value but other cells is rejected",
-    "ragged": "has as many cells as the header",
-}
 
 
 @dataclass
@@ -44,10 +37,10 @@ class Check:
 class Checks:
     """Counts over all chunks: rows in and out, every declared check with its first examples, gaps by column."""
 
-    def __init__(self, columns: list[str], *, require_target: bool) -> None:
+    def __init__(self, columns: list[str], table: Table, *, require_target: bool) -> None:
         self.rows_in = self.rows_out = self.rejected = self.parsed = 0
-        self.require_target = require_target
-        self.checks = {(check.column, check.rule): check for check in declared_checks(columns, require_target)}
+        self.table, self.require_target = table, require_target
+        self.checks = {(check.column, check.rule): check for check in declared_checks(columns, table, require_target)}
         self.missing: dict[str, int] = {}
         self.failures: list[str] = []
 
@@ -55,7 +48,7 @@ class Checks:
         """Count one chunk: its cells as they were, the line of each, and what became of them."""
         self.rows_in += len(cells) + len(ragged)
         self.parsed += len(cells)
-        self.rows_out += len(cleaned.passengers)
+        self.rows_out += len(cleaned.rows)
         for (column, broken), positions in cleaned.findings.items():
             first = positions[:MAX_EXAMPLES]
             values = (
@@ -83,16 +76,18 @@ class Checks:
     def share_rejected(self) -> float:
         return self.rejected / self.rows_in if self.rows_in else 0.0
 
-    def find_failures(self, max_rejected: float, *, whole_list: bool = True) -> None:
+    def find_failures(self, max_rejected: float) -> None:
         """Add to `failures` what makes the whole file unusable.
 
-        An empty column does; among rows that are only appended, it does not where so few may all lack it by chance.
+        An empty column does; among rows to be scored, it does not where so few may all lack it by chance.
         """
+        roles = ("feature", "key", "target") if self.require_target else ("feature", "key")
+        expected = {one.name: one.max_missing for one in self.table.clean_fields if one.role in roles}
         empty = [
             name
             for name, gaps in self.missing.items()
-            if name in SCHEMA.columns and gaps == self.parsed > 0 and (self.require_target or name != TARGET)
-            if whole_list or SCHEMA.columns[name].metadata["max_missing"] ** self.parsed < MIN_PROBABILITY
+            if name in expected and gaps == self.parsed > 0
+            if self.require_target or expected[name] ** self.parsed < MIN_PROBABILITY
         ]
         if self.rows_in == 0:
             self.failures.append("the input has a header but no rows; check that it is the whole file")
@@ -118,11 +113,11 @@ class Checks:
         return [check for check in self.checks.values() if check.rows]
 
     def warnings(self) -> list[str]:
-        """Columns with more gaps than the schema expects: reported, but no failure."""
+        """Columns with more gaps than were declared: reported, but no failure."""
         texts = []
         for name, gaps in self.missing.items():
-            limit = SCHEMA.columns[name].metadata["max_missing"] if name in SCHEMA.columns else 1.0
-            if name != TARGET and self.parsed and gaps / self.parsed > limit:
+            limit = self.table.by_name[name].max_missing if name in self.table.by_name else 1.0
+            if name != self.table.target.name and self.parsed and gaps / self.parsed > limit:
                 texts.append(f"{name}: {gaps / self.parsed:.1%} of the cells are empty; up to {limit:.0%} are expected")
         return texts
 
@@ -142,7 +137,7 @@ class Checks:
                 figures[f"rejected_{reason(check)}"] = check.rows
         return figures
 
-    def table(self) -> str:
+    def as_text(self) -> str:
         """The broken checks as a table for the log."""
         rows = [("check", "rows", "share", "first lines", "first values")]
         for check in sorted(self.failed_checks(), key=by_row_count):
@@ -191,25 +186,21 @@ class Checks:
             for c in sorted(self.checks.values(), key=by_row_count)
         ]
         texts.append(html_table(("column", "rule", "meaning", "rows", "first lines", "first values"), rows))
-        return page("Checks of the passenger list", "\n".join(texts))
+        return page(f"Checks: {self.table.title or self.table.name}", "\n".join(texts))
 
 
-def declared_checks(columns: list[str], require_target: bool) -> list[Check]:
-    """Every check there is for these columns, in the schema's order; none has been broken yet."""
+def declared_checks(columns: list[str], table: Table, require_target: bool) -> list[Check]:
+    """Every check there is for these columns, in the declaration's order; none has been broken yet."""
     checks = [
-        Check(ROW, "ragged", MEANING["ragged"]),
+        Check(ROW, "ragged", "has as many cells as the header"),
         Check(ROW, DUPLICATE, "repeats no earlier row; the first one is kept"),
         Check(ROW, INCOMPLETE, "with missing=drop: has no gap"),
     ]
-    for name in [name for name in SCHEMA.columns if name in columns]:
-        rules = [] if SCHEMA.columns[name].nullable or (name == TARGET and not require_target) else ["missing"]
-        if kind(name) != "text":
-            rules.append("not_a_number")
-        if kind(name) == "whole number":
-            rules.append("not_a_whole_number")
-        checks += [Check(name, text, MEANING[text]) for text in rules]
-        checks += [Check(name, rule(check), f"must be: {allowed(name)}") for check in SCHEMA.columns[name].checks]
-    return [*checks, Check(KEY, "duplicate", MEANING["duplicate"])]
+    for one in [one for one in table.clean_fields if one.name in columns]:
+        needed = require_target if one.role == "target" else one.required
+        checks += [Check(one.name, name, meaning) for name, meaning in rules(one, needed=needed).items()]
+    again = "occurs once; a second row with the same value but other cells is rejected"
+    return [*checks, Check(table.key.name, DUPLICATE, again)]
 
 
 def reason(check: Check) -> str:

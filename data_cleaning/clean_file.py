@@ -4,21 +4,26 @@ inspect -> for each chunk: read, (label,) clean, count, write -> find failures -
 """
 
 import hashlib
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from checks import Checks
-from cleaning import Cleaned, check_choice, clean
-from csv_reading import Chunk, CleaningError, Source, inspect, read_chunks, refuse_duplicate_columns, require_columns
+from cleaning import clean
+from csv_reading import Chunk, Source, inspect, read_chunks, refuse_duplicate_columns, require_columns
 from csv_writing import csv_lines, header_line, text_of
 from data_profile import Profile
+from declaration import Table
 from duplicates import DuplicateDetector
 from labelling import Labels, join_labels
-from schema import KEY, SCHEMA, TARGET, TEXT
+from row_checks import TEXT
+from step_error import StepError
 from tqdm import tqdm
+
+CLEAN_DATA = "clean_data.csv"
 
 
 @dataclass(frozen=True)
@@ -30,117 +35,86 @@ class Result:
     columns: list[str]  # of clean_data.csv
     bytes: int
     sha256: str
-    rows_old: int = 0  # of the list that was there before
-    unlabelled: int = 0  # rows left out because their outcome is not known yet
-
-    def conflicts(self) -> str:
-        """Passengers left out because their PassengerId is another passenger's, in words; "" where there are none."""
-        check = self.checks.checks[KEY, "duplicate"]
-        more = ", …" if check.rows > len(check.values) else ""
-        return f"{KEY} {', '.join(check.values)}{more} ({check.rows} rows)" if check.rows else ""
 
 
 def clean_file(
     path: Path,
     folder: Path,
+    table: Table,
     *,
+    labels: Labels | None = None,
     missing: str = "keep",
     max_rejected: float = 0.05,
     extra_columns: str = "drop",
     require_target: bool = True,
     chunk_rows: int = 50_000,
     profile: bool = True,
-    old: Path | None = None,
-    labels: Labels | None = None,
 ) -> Result:
-    """Write clean_data.csv, rejected.csv, checks.json, checks.html and profile.html to `folder`.
+    """Write clean_data.csv, datapackage.json, rejected.csv, checks.json, checks.html and profile.html to `folder`.
 
-    `old` is a clean list that comes first in clean_data.csv, and whose passengers the others may not repeat; what is
-    checked and counted is `path` alone. With `labels`, these are the outcomes, and rows without one are left out.
+    `labels` are outcomes that are known by now; where there are none, a row keeps its own.
 
     Raises:
-        CleaningError: a parameter is not valid, or the file cannot be read as a passenger list at all.
+        StepError: the file cannot be read as such a table at all, or none of its rows has a label.
     """
-    check_choice("missing", missing, ("keep", "drop"))
-    check_choice("extra_columns", extra_columns, ("drop", "keep"))
-    if not 0 <= max_rejected <= 1:
-        raise CleaningError(f"max_rejected={max_rejected:g} is not a share from 0 to 1")
-    if chunk_rows < 1:
-        raise CleaningError(f"chunk_rows={chunk_rows} is not at least 1")
-    source = inspect(path)
-    require_columns(source.columns, require_target=require_target and labels is None)
-    refuse_duplicate_columns(source.columns)
+    source = inspect(path, [one.name for one in table.clean_fields])
     chunks = read_chunks(source, chunk_rows)
-    if labels:
-        chunks = (join_labels(chunk, labels) for chunk in chunks)
-        if TARGET not in source.columns:
-            source = replace(source, header=[*source.header, TARGET], columns=[*source.columns, TARGET])
-    columns = [name for name in SCHEMA.columns if name in source.columns]
+    if labels and table.target.name not in source.columns:
+        columns = [*source.columns, table.target.name]
+        source = replace(source, columns=columns, header=[*source.header, table.target.name])
+    require_columns(source.columns, table, require_target=require_target)
+    refuse_duplicate_columns(source.columns)
+    columns = [one.name for one in table.clean_fields if one.name in source.columns or one is table.key]
     if extra_columns == "keep":
-        columns += [name for name in source.columns if name not in SCHEMA.columns]
-    checks, detector, profiler = (
-        Checks(columns, require_target=require_target),
-        DuplicateDetector(),
-        Profile() if profile else None,
-    )
-    target = Writer(folder / "clean_data.csv", columns)
-    rejections = Writer(folder / "rejected.csv", ["line", "reason", *source.header])
-    rows_old = 0
+        columns += [name for name in source.columns if name not in columns]
+    checks = Checks(columns, table, require_target=require_target)
+    detector, profiler = DuplicateDetector(), Profile(table) if profile else None
+    target = Writer(folder / CLEAN_DATA, columns)
+    rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *source.columns])
     try:
         with target, rejections, tqdm(unit=" rows", desc="data_cleaning", disable=None) as progress:
-            for cleaned in read_clean_list(old, chunk_rows, detector) if old else ():
-                rows_old += len(cleaned.passengers)
-                target.write(text_of(cleaned.lines))
-                if profiler:
-                    profiler.add(cleaned.passengers)
             for chunk in chunks:
+                chunk = join_labels(chunk, labels, table) if labels else chunk
                 cleaned = clean(
                     chunk.cells,
+                    table,
                     missing=missing,
                     require_target=require_target,
                     extra_columns=extra_columns,
                     detector=detector,
+                    numbers=chunk.numbers(chunk.lines),
                 )
                 checks.add(chunk.cells, chunk.lines, chunk.ragged, cleaned)
                 target.write(text_of(cleaned.lines))
-                rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, source.separator))))
+                rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, source))))
                 if profiler:
-                    profiler.add(cleaned.passengers)
-                progress.update(len(chunk.lines))
+                    profiler.add(cleaned.rows)
+                progress.update(len(chunk))
     except UnicodeError as error:
-        raise CleaningError(f"{path.name} is not valid {source.encoding} ({error}); save it as UTF-8") from error
-    if labels and not checks.rows_in:
-        raise CleaningError(f"none of the passengers of {path.name} has a label; give the labels of these")
-    checks.find_failures(max_rejected, whole_list=old is None)
+        raise StepError(f"{path.name} is not valid {source.encoding} ({error}); save it as UTF-8") from error
+    if labels and not labels.joined:
+        raise StepError(f"none of the {table.rows} of {path.name} has a label; give the labels of these")
+    checks.find_failures(max_rejected)
     (folder / "checks.json").write_text(checks.json(), encoding="utf-8")
     (folder / "checks.html").write_text(checks.html(), encoding="utf-8")
+    result = Result(source, checks, columns, target.bytes, target.digest.hexdigest())
     if checks.failures:
-        (folder / "clean_data.csv").unlink()
-    elif profiler:
-        (folder / "profile.html").write_text(profiler.html(), encoding="utf-8")
-    unlabelled = labels.unlabelled if labels else 0
-    return Result(source, checks, columns, target.bytes, target.digest.hexdigest(), rows_old, unlabelled)
+        (folder / CLEAN_DATA).unlink()
+    else:
+        write_package(folder, table, result.sha256, result.bytes)
+        if profiler:
+            (folder / "profile.html").write_text(profiler.html(), encoding="utf-8")
+    return result
 
 
-def read_clean_list(old: Path, chunk_rows: int, detector: DuplicateDetector) -> Iterator[Cleaned]:
-    """The rows of a list that is clean already, chunk by chunk.
-
-    Raises:
-        CleaningError: it is not.
-    """
-    source = inspect(old)
-    require_columns(source.columns, require_target=True)
-    for chunk in read_chunks(source, chunk_rows):
-        cleaned = clean(chunk.cells, detector=detector)
-        problems = [*zip(chunk.lines[cleaned.reasons.index], cleaned.reasons, strict=True)]
-        problems += [(row.line, "ragged") for row in chunk.ragged]
-        if problems:
-            line, reason = min(problems)
-            raise CleaningError(
-                f"the old list {old.name} is not clean (line {line}: {reason}); run data_cleaning on it, and give "
-                "old=runs:/RUN_ID/clean_data.csv of that run"
-            )
-        yield cleaned
+def write_package(folder: Path, table: Table, sha256: str, size: int) -> None:
+    """Write datapackage.json, which says what clean_data.csv is (https://specs.frictionlessdata.io/data-package/)."""
+    resource: dict[str, Any] = {"name": "clean_data", "path": CLEAN_DATA, "profile": "tabular-data-resource"}
+    resource |= {"format": "csv", "mediatype": "text/csv", "encoding": "utf-8", "bytes": size}
+    resource |= {"hash": f"sha256:{sha256}", "schema": table.schema()}
+    package: dict[str, Any] = {"profile": "tabular-data-package", "name": table.name.lower(), "resources": [resource]}
+    text = json.dumps(package, indent=1, ensure_ascii=False) + "\n"
+    (folder / "datapackage.json").write_text(text, encoding="utf-8")
 
 
 class Writer:
@@ -165,24 +139,25 @@ class Writer:
         self.bytes += len(data)
 
 
-def rejected_rows(chunk: Chunk, reasons: pd.Series, separator: str) -> pd.DataFrame:
-    """The dropped rows as they came: line, reason, then the original cells; in the order of the file.
+def rejected_rows(chunk: Chunk, reasons: pd.Series, source: Source) -> pd.DataFrame:
+    """The dropped rows as they came: row, line, reason, then the original cells; in the order of the file.
 
     A ragged row is filled up with empty cells, or its surplus is joined into the last one: no cell is lost.
     """
-    rows: pd.DataFrame = chunk.cells.loc[reasons.index].apply(lambda cells: cells.str.lstrip(" "))  # both readers alike
-    rows.columns = pd.RangeIndex(len(rows.columns))
+    rows: pd.DataFrame = chunk.cells.loc[reasons.index, source.columns]
+    rows = rows.apply(lambda cells: cells.str.lstrip(" "))  # both readers alike
+    width = len(source.columns)
+    rows.columns = pd.RangeIndex(width)
     rows.insert(0, "reason", reasons.astype(TEXT))
     rows.insert(0, "line", chunk.lines[reasons.index])
-    if not chunk.ragged:
-        return rows
-    width = len(chunk.cells.columns)
-    ragged = pd.DataFrame(
-        [fit_to_width(row.cells, width, separator) for row in chunk.ragged], columns=range(width), dtype=TEXT
-    )
-    ragged.insert(0, "reason", pd.Series(["ragged"] * len(ragged), dtype=TEXT))
-    ragged.insert(0, "line", np.array([row.line for row in chunk.ragged], dtype=np.int64))
-    return pd.concat([rows, ragged]).sort_values("line", kind="stable") if len(rows) else ragged
+    if chunk.ragged:
+        cells = [fit_to_width(row.cells, width, source.separator) for row in chunk.ragged]
+        ragged = pd.DataFrame(cells, columns=range(width), dtype=TEXT)
+        ragged.insert(0, "reason", pd.Series(["ragged"] * len(ragged), dtype=TEXT))
+        ragged.insert(0, "line", np.array([row.line for row in chunk.ragged], dtype=np.int64))
+        rows = pd.concat([rows, ragged]).sort_values("line", kind="stable") if len(rows) else ragged
+    rows.insert(0, "row", chunk.numbers(rows["line"].to_numpy(np.int64)))
+    return rows
 
 
 def fit_to_width(cells: list[str], width: int, separator: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read any CSV that people send as passenger lists, in chunks, each row with its line number. No MLflow here.
+"""Read any CSV that people send, in chunks, each row with its line number. No MLflow here.
 
 A chunk goes through Arrow's reader. Where that could differ from Python's own `csv` in the least (a ragged
 row, a blank line, a space before a quote), the chunk goes through `csv`, which is slower and knows each line.
@@ -9,7 +9,7 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -20,20 +20,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from schema import SCHEMA, TARGET, TEXT
+from declaration import Table
+from row_checks import TEXT
+from step_error import StepError
 
 SEPARATORS = ",;\t|"
 BLOCK_BYTES = 1 << 20
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-class CleaningError(Exception):
-    """The file, or a parameter, is not one that can be worked with; the text is meant for the user."""
-
-
 @dataclass(frozen=True)
 class Source:
-    """A CSV file as found: `columns` are its columns in order, those of the schema by the schema's own names."""
+    """A CSV file as found: `columns` are its columns in order, declared ones by the declaration's own names."""
 
     path: Path
     bytes: int
@@ -54,38 +52,52 @@ class RaggedRow:
 
 @dataclass
 class Chunk:
-    """Rows of text: `cells` has the source's columns, `lines` the line in the file on which each row begins."""
+    """Rows of text: `cells` has the source's columns, `lines` the line in the file on which each row begins.
+
+    `start` is the number of rows that came before in the file, ragged ones included.
+    """
 
     cells: pd.DataFrame
     lines: np.ndarray
     ragged: list[RaggedRow] = field(default_factory=list)
+    start: int = 0
+
+    def __len__(self) -> int:
+        return len(self.lines) + len(self.ragged)
+
+    def numbers(self, lines: np.ndarray) -> np.ndarray:
+        """The number in the file, from 1, of the rows that begin on `lines`; int64, of the same length."""
+        every = np.sort(np.concatenate([self.lines, np.array([row.line for row in self.ragged], np.int64)]))
+        found: np.ndarray = self.start + 1 + np.searchsorted(every, lines)
+        return found
 
 
-def inspect(path: Path) -> Source:
-    """Find out how the file is written, and which column is which.
+def inspect(path: Path, names: Iterable[str] = ()) -> Source:
+    """Find out how the file is written, and which column is which of those that have `names`.
 
     Raises:
-        CleaningError: not a text file, or empty.
+        StepError: not a text file, or empty.
     """
     if not path.is_file():
-        raise CleaningError(f"input {str(path)!r} names no file; give the path of a CSV file")
+        raise StepError(f"input {str(path)!r} names no file; give the path of a CSV file")
     encoding, digest = detect_encoding(path)
+    names = list(names)
     candidates = []
     for separator in SEPARATORS:
         with open_text(path, encoding) as file:
             header, _ = read_header(file, separator)
-        score = (len(set(name_columns(header)) & set(SCHEMA.columns)), len(header))
+        score = (len(set(name_columns(header, names)) & set(names)), len(header))
         candidates.append((score, separator, header))
     _, separator, header = max(candidates, key=lambda candidate: candidate[0])  # of equal ones the first
     if not header:
-        raise CleaningError(f"{path.name} is empty; a CSV file with a header and rows is needed")
-    return Source(path, path.stat().st_size, digest, encoding, separator, header, name_columns(header))
+        raise StepError(f"{path.name} is empty; a CSV file with a header and rows is needed")
+    return Source(path, path.stat().st_size, digest, encoding, separator, header, name_columns(header, names))
 
 
 def refuse_duplicate_columns(columns: list[str]) -> None:
     """A column that is there twice is an error: which one is meant?"""
     if duplicates := sorted({name for name in columns if columns.count(name) > 1}):
-        raise CleaningError(f"the input has the column {', '.join(duplicates)} more than once; rename or remove one")
+        raise StepError(f"the input has the column {', '.join(duplicates)} more than once; rename or remove one")
 
 
 def detect_encoding(path: Path) -> tuple[str, str]:
@@ -100,7 +112,7 @@ def detect_encoding(path: Path) -> tuple[str, str]:
         if start.startswith(bom):
             return encoding, digest.hexdigest()
     if b"\0" in start or start.startswith(b"\x1f\x8b"):
-        raise CleaningError(f"{path.name} is a binary or packed file, not a CSV file; unpack or export it first")
+        raise StepError(f"{path.name} is a binary or packed file, not a CSV file; unpack or export it first")
     encoding = next((name for name in ("utf-8", "cp1252") if is_encoded_in(path, name)), "latin-1")
     return encoding, digest.hexdigest()
 
@@ -131,45 +143,52 @@ def read_header(file: TextIO, separator: str) -> tuple[list[str], int]:
             if any(cell.strip() for cell in cells):
                 return cells, reader.line_num
     except csv.Error as error:
-        raise CleaningError(f"the header cannot be read ({error}); is this a CSV file?") from error
+        raise StepError(f"the header cannot be read ({error}); is this a CSV file?") from error
     return [], reader.line_num
 
 
-def name_columns(header: list[str]) -> list[str]:
-    """The schema's names for its columns, whatever their case, spaces or underscores; other names only trimmed."""
-    known = {normalise_name(name): name for name in SCHEMA.columns}
-    names = [" ".join(name.split()) for name in header]
-    return [known.get(normalise_name(name), name or f"column_{index}") for index, name in enumerate(names, start=1)]
+def name_columns(header: list[str], known: Iterable[str]) -> list[str]:
+    """The `known` names for their columns, whatever their case, spaces or underscores; other names only trimmed."""
+    exact = set(known)
+    alike: dict[str, list[str]] = {}
+    for name in exact:
+        alike.setdefault(normalise_name(name), []).append(name)
+    found = []
+    for index, name in enumerate([" ".join(name.split()) for name in header], start=1):
+        same = alike.get(normalise_name(name), [])
+        found.append(name if name in exact else same[0] if len(same) == 1 else name or f"column_{index}")
+    return found
 
 
 def normalise_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-def require_columns(columns: list[str], *, require_target: bool) -> None:
-    """Name every column that is missing, at once.
+def require_columns(columns: list[str], table: Table, *, require_target: bool) -> None:
+    """Name every column that is missing, at once. What models may not read need not be there to be scored.
 
     Raises:
-        CleaningError: a column of the schema is not there.
+        StepError: a declared column is not there.
     """
-    needed = [name for name in SCHEMA.columns if require_target or name != TARGET]
-    missing = [name for name in needed if name not in columns]
+    roles = {"key", "feature"} | ({"target", "ignored"} if require_target else set())
+    missing = [one.name for one in table.fields if one.role in roles and one.name not in columns]
     if not missing:
         return
     noun = "column" if len(missing) == 1 else "columns"
     found = ", ".join(repr(name[:40]) for name in columns[:15])
-    hint = "; without the target, use require_target=false" if missing == [TARGET] else "; add or rename it"
-    raise CleaningError(f"missing {noun} {', '.join(missing)}; the input has {found}{hint}")
+    hint = "; without the target, use require_target=false" if missing == [table.target.name] else "; add or rename it"
+    raise StepError(f"missing {noun} {', '.join(missing)}; the input has {found}{hint}")
 
 
 def read_chunks(source: Source, rows: int) -> Iterator[Chunk]:
     """The rows of the file, about `rows` at a time.
 
     Raises:
-        CleaningError: a quote is opened and never closed.
+        StepError: a quote is opened and never closed.
     """
     with open_text(source.path, source.encoding) as file:
         _, line = read_header(file, source.separator)
+        start = 0
         while lines := list(islice(file, rows)):
             chunk = read_with_arrow(source, lines, line)
             if chunk is None:
@@ -177,6 +196,8 @@ def read_chunks(source: Source, rows: int) -> Iterator[Chunk]:
             else:
                 used = len(lines)
             line += used
+            chunk.start = start
+            start += len(chunk)
             yield chunk
 
 
@@ -230,7 +251,7 @@ def read_with_csv(source: Source, lines: list[str], file: TextIO, line: int) -> 
         try:
             cells = next(reader)
         except csv.Error as error:  # a cell beyond 131072 characters
-            raise CleaningError(unclosed_quote(source, first_line)) from error
+            raise StepError(unclosed_quote(source, first_line)) from error
         if not any(cell.strip() for cell in cells[1:]) and not "".join(cells[:1]).strip() and len(cells) < 2:
             continue  # a blank line
         if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
@@ -241,7 +262,7 @@ def read_with_csv(source: Source, lines: list[str], file: TextIO, line: int) -> 
         else:
             ragged.append(RaggedRow(first_line, cells))
     if ends_within_quotes(record, source.separator):
-        raise CleaningError(unclosed_quote(source, first_line))
+        raise StepError(unclosed_quote(source, first_line))
     columns = zip(*rows, strict=True) if rows else [()] * width
     frame = pd.DataFrame(
         {name: pd.array(values, dtype=TEXT) for name, values in zip(source.columns, columns, strict=True)}

@@ -199,7 +199,7 @@ class Table:
 
     def write(self, rows: pd.DataFrame, path: Path) -> None:
         """Write rows, as `read` gives them, as a clean table: what was read is written as it was."""
-        columns = {}
+        columns: dict[str, Any] = {}
         for name in rows.columns:
             one = self.by_name.get(name, self.key)
             if one.role == "target" and self.task != REGRESSION:
@@ -232,15 +232,16 @@ class Table:
         names = [one.name for one in self.clean_fields if one.role != "target" or target != "none"]
         if columns is not None:
             names = [name for name in names if name in {*columns, self.key.name, self.target.name}]
-        if target == "optional" and self.target.name not in header:
-            names.remove(self.target.name)
+        may_lack = {one.name for one in self.fields if one.role == "ignored"}
+        may_lack |= {self.target.name} if target == "optional" else set()
+        names = [name for name in names if name in header or name not in may_lack]
         if missing := [name for name in names if name not in header]:
             raise StepError(
                 f"{path.name} has no column {', '.join(missing)} (it has: {shown(header)}); run data_cleaning on it "
                 "first, and give its clean_data.csv"
             )
         fields = {one.name: one for one in self.clean_fields}
-        kinds = {
+        kinds: dict[Any, Any] = {
             name: "float64" if fields[name].numeric and fields[name].role not in ("key", "target") else str
             for name in names
         }
@@ -268,6 +269,7 @@ class Table:
         fields = {one.name: one for one in self.clean_fields}
         for name in chunk.columns:
             one, cells = fields[name], chunk[name]
+            values: Any = cells
             try:
                 if one.role == "target":
                     chunk[name] = values = self.parse_target(cells)
@@ -277,8 +279,6 @@ class Table:
                     )
                 elif one.role == "key" and one.type == "integer":
                     chunk[name] = values = cells.astype("int64")
-                else:
-                    values = cells
                 needed = one.role == "key" or (one.role == "target" and target == "required")
                 broken = (
                     broken_values(one, values)
@@ -377,6 +377,8 @@ def parse_declaration(content: Any, name: str) -> Table:
     names = [one.name for one in fields]
     if twice := sorted({one for one in names if names.count(one) > 1}):
         problems.append(f"the field {', '.join(twice)} is there more than once")
+    if key is None and ROW_NUMBER in names:
+        problems.append(f"the field {ROW_NUMBER} has the name of the rows' numbers; rename it, or give a primaryKey")
     if key is not None and key not in names:
         problems.append(f"primaryKey {key!r} is no field{nearest(str(key), names)}")
     if len(keys := [one.name for one in fields if one.role == "key"]) > 1:
@@ -456,7 +458,7 @@ def parse_field(content: Any, key: Any, problems: list[str]) -> Field:
         problems.append(f"{where}unique is for the primary key alone")
     enum = values_of(kind, rules.get("enum") or [], where, problems)
     low, high = (bound(kind, rules.get(side), f"{where}{side} ", problems) for side in ("minimum", "maximum"))
-    if low is not None and high is not None and not problems and low > high:  # type: ignore[operator]
+    if low is not None and high is not None and not problems and low > high:  # type: ignore[operator]  # of one type
         problems.append(f"{where}minimum {low} is over maximum {high}")
     pattern = rules.get("pattern") or ""
     if pattern and kind != "string":
@@ -603,7 +605,7 @@ def text_of(value: object) -> str:
     """A value as it is written in a file: whole numbers without a point."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
-    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(value) < 2**53:
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < 2**53:
         return str(int(value))
     return str(value)
 

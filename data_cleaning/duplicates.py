@@ -1,4 +1,4 @@
-"""Passengers that were seen before, over any number of chunks, in 16 bytes a passenger."""
+"""Rows whose key was seen before, over any number of chunks, in 16 bytes a row."""
 
 import numpy as np
 

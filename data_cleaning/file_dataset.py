@@ -1,21 +1,26 @@
 """A CSV file as an MLflow dataset, described without being held in memory."""
 
 import json
+from pathlib import Path
 
+import mlflow
+from csv_reading import inspect
+from declaration import Table
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
 from mlflow.types import ColSpec, DataType, Schema
-from schema import SCHEMA, kind
 
-TYPES = {"whole number": DataType.long, "number": DataType.double, "text": DataType.string}
+TYPES = {"integer": DataType.long, "number": DataType.double, "boolean": DataType.boolean}  # anything else is text
 
 
 class FileDataset(MetaDataset):
     """Where a file is (path or URI), the digest of its content, its columns and its size."""
 
-    def __init__(self, uri: str, name: str, sha256: str, columns: list[str], rows: int | None, size: int) -> None:
-        kinds = [(name, kind(name) if name in SCHEMA.columns else "text") for name in columns]
-        schema = Schema([ColSpec(TYPES[held], name, required=False) for name, held in kinds])
+    def __init__(
+        self, uri: str, name: str, sha256: str, columns: list[str], table: Table, rows: int | None, size: int
+    ) -> None:
+        types = {one.name: TYPES.get(one.type, DataType.string) for one in table.clean_fields}
+        schema = Schema([ColSpec(types.get(name, DataType.string), name, required=False) for name in columns])
         self.figures: dict[str, int | str] = {"bytes": size, "sha256": sha256}
         if rows is not None:  # of a file that was only looked into
             self.figures |= {"num_rows": rows, "num_elements": rows * len(columns)}
@@ -29,3 +34,10 @@ class FileDataset(MetaDataset):
 
     def to_dict(self) -> dict[str, str]:
         return super().to_dict() | {"profile": json.dumps(self.profile)}
+
+
+def log_source(uri: str, path: Path, table: Table) -> None:
+    """Log a file that was read as an input of the run; `uri` is the address it was asked for by."""
+    found = inspect(path, [one.name for one in table.clean_fields])
+    dataset = FileDataset(uri, path.name, found.sha256, found.columns, table, None, found.bytes)
+    mlflow.log_input(dataset, context="input")

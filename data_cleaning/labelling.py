@@ -1,75 +1,80 @@
-"""Outcomes that became known later than the passengers themselves. No MLflow here."""
+"""The outcomes that have become known since: a CSV with the key and the target, joined to the rows. No MLflow here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cleaning import clean_text, convert_whole_numbers
-from csv_reading import Chunk, CleaningError, inspect, read_chunks, refuse_duplicate_columns
-from schema import KEY, TARGET, TEXT
+from csv_reading import Chunk, inspect, read_chunks, refuse_duplicate_columns
+from csv_writing import csv_lines
+from declaration import Table
+from row_checks import TEXT, judge
+from step_error import StepError
 
 MAX_SHOWN = 5  # values that a message names
 
 
 @dataclass
 class Labels:
-    """The known outcomes: int64 `ids`, sorted and each once, and `survived`, 0 or 1, of the same length."""
+    """The known outcomes as text, by key (int or text), and how many rows they were joined to so far."""
 
-    ids: np.ndarray
-    survived: np.ndarray
-    unlabelled: int = 0  # rows that were left out by `join_labels` for want of a label
-
-    def look_up(self, ids: pd.arrays.IntegerArray) -> pd.arrays.IntegerArray:
-        """The outcome of each passenger, missing where it is not known."""
-        passenger_ids = ids.to_numpy(np.int64, na_value=-1)
-        place = np.minimum(np.searchsorted(self.ids, passenger_ids), len(self.ids) - 1)
-        return pd.arrays.IntegerArray(self.survived[place], self.ids[place] != passenger_ids)
+    outcomes: dict[int | str, str]
+    joined: int = 0
 
 
-def read_labels(path: Path, chunk_rows: int = 50_000) -> Labels:
-    """The labels in a CSV file with PassengerId and Survived; rows with an empty Survived are not known yet.
+def read_labels(path: Path, table: Table, chunk_rows: int = 50_000) -> Labels:
+    """The labels in a CSV file with the key and the target; rows with an empty target are not known yet.
 
     Raises:
-        CleaningError: a column is missing, a cell is no such value, a passenger has two outcomes, or nobody has one.
+        StepError: a column is missing, a cell is no such value, a row has two outcomes, or nobody has one.
     """
-    source = inspect(path)
+    key, target = table.key.name, table.target.name
+    source = inspect(path, [key, target])
     refuse_duplicate_columns(source.columns)
-    if missing := [column for column in (KEY, TARGET) if column not in source.columns]:
-        raise CleaningError(
-            f"labels {path.name} has no column {', '.join(missing)}; give a CSV with {KEY} and {TARGET}"
-        )
-    parts = [pd.DataFrame({KEY: [], TARGET: []}, dtype="Int64")]
+    if missing := [column for column in (key, target) if column not in source.columns]:
+        raise StepError(f"labels {path.name} has no column {', '.join(missing)}; give a CSV with {key} and {target}")
+    parts = []
     for chunk in read_chunks(source, chunk_rows):
         if chunk.ragged:
-            raise CleaningError(f"labels {path.name}, line {chunk.ragged[0].line}: more or fewer cells than the header")
-        values = pd.DataFrame(
-            {name: convert_whole_numbers(name, clean_text(name, chunk.cells[name]), {}) for name in (KEY, TARGET)}
+            raise StepError(f"labels {path.name}, line {chunk.ragged[0].line}: more or fewer cells than the header")
+        judged = judge({key: chunk.cells[key], target: chunk.cells[target]}, table, target="optional")
+        values = pd.DataFrame({key: judged.frame[key], target: target_text(judged.frame[[target]])})
+        known = values[target].notna().to_numpy() | np.logical_or.reduce(
+            [mask for (name, _), mask in judged.findings.items() if name == target] or [np.zeros(len(values), bool)]
         )
-        empty = clean_text(TARGET, chunk.cells[TARGET]).is_null().to_numpy(zero_copy_only=False)
-        wrong = ~empty & ~(values[KEY].notna() & values[TARGET].isin([0, 1])).to_numpy()
+        wrong = known & (judged.reasons() != "")
         if wrong.any():
             line, row = chunk.lines[wrong][0], chunk.cells[wrong].iloc[0]
-            raise CleaningError(
-                f"labels {path.name}, line {line}: {KEY} {row[KEY]!r} and {TARGET} {row[TARGET]!r} are not a number "
-                "and 0 or 1; correct that line"
+            raise StepError(
+                f"labels {path.name}, line {line}: {key} {row[key]!r} and {target} {row[target]!r} cannot be "
+                f"({judged.reasons()[wrong][0]}); correct that line"
             )
-        parts.append(values[~empty])
-    known = pd.concat(parts).drop_duplicates().sort_values(KEY)
-    conflicting = known[KEY][known[KEY].duplicated()].unique()
-    if len(conflicting):
-        names = ", ".join(map(str, conflicting[:MAX_SHOWN])) + (", …" if len(conflicting) > MAX_SHOWN else "")
-        raise CleaningError(f"labels {path.name} has {KEY} {names} both with 0 and with 1; keep the right one")
-    if known.empty:
-        raise CleaningError(f"labels {path.name} has no {TARGET} in any row; wait until outcomes are known")
-    return Labels(known[KEY].to_numpy(np.int64), known[TARGET].to_numpy(np.int64))
+        parts.append(values[known])
+    known_rows = pd.concat(parts).drop_duplicates() if parts else pd.DataFrame({key: [], target: []})
+    twice = known_rows[key][known_rows[key].duplicated()].unique()
+    if len(twice):
+        names = ", ".join(map(str, twice[:MAX_SHOWN])) + (", …" if len(twice) > MAX_SHOWN else "")
+        raise StepError(f"labels {path.name} has {key} {names} with more than one {target}; keep the right one")
+    if known_rows.empty:
+        raise StepError(f"labels {path.name} has no {target} in any row; wait until outcomes are known")
+    return Labels(dict(zip(known_rows[key].tolist(), known_rows[target].tolist(), strict=True)))
 
 
-def join_labels(chunk: Chunk, labels: Labels) -> Chunk:
-    """The chunk's rows that have a label, with it; those whose PassengerId cannot be read stay, to be rejected."""
-    ids = convert_whole_numbers(KEY, clean_text(KEY, chunk.cells[KEY]), {})
-    outcome = labels.look_up(ids)
-    known = ~outcome.isna() | ids.isna()
-    labels.unlabelled += int((~known).sum())
-    cells = chunk.cells.assign(**{TARGET: pd.Series(outcome, dtype=object).astype(TEXT).array})
-    return Chunk(cells[known].reset_index(drop=True), chunk.lines[known], chunk.ragged)
+def target_text(column: pd.DataFrame) -> pd.Series:
+    """The one column as it is written in a file; missing where it is empty."""
+    written = pd.Series(csv_lines(column).to_pylist(), index=column.index, dtype=object)
+    return written.where(column.iloc[:, 0].notna())
+
+
+def join_labels(chunk: Chunk, labels: Labels, table: Table) -> Chunk:
+    """The chunk with the outcomes that are known; its own stay where none is."""
+    key, target = table.key.name, table.target.name
+    if key in chunk.cells:
+        keys = judge({key: chunk.cells[key]}, table).frame[key]
+    else:
+        keys = pd.Series(chunk.numbers(chunk.lines), dtype="Int64")
+    outcome = keys.astype(object).map(labels.outcomes)
+    labels.joined += int(outcome.notna().sum())
+    own = chunk.cells[target] if target in chunk.cells else pd.Series("", index=chunk.cells.index)
+    joined = outcome.set_axis(chunk.cells.index).fillna(own).astype(TEXT)
+    return replace(chunk, cells=chunk.cells.assign(**{target: joined}))

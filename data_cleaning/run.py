@@ -1,67 +1,70 @@
-"""data_cleaning: data.csv in, clean_data.csv out, with what was wrong and what the data look like."""
+"""data_cleaning: a table as it came in, clean_data.csv out, with what was wrong and what the data look like."""
 
-import shlex
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import mlflow
-from clean_file import Result, clean_file
-from cleaning_arguments import Parser, boolean
-from csv_reading import CleaningError
-from file_dataset import FileDataset
+from clean_file import CLEAN_DATA, Result, clean_file
+from declaration import Table, read_declaration
+from file_dataset import FileDataset, log_source
+from labelling import read_labels
+from step import boolean, choice, fetch, number, parse_parameters, requested_uri, run_step, whole
+from step_error import StepError
 
 STEP = "data_cleaning"
 
 
 def main() -> int:
-    try:
-        arguments = parse_arguments()
-        path = Path(arguments.pop("input"))
-        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-            result = clean_file(path, Path(folder), **arguments)
-            print(result.checks.table())
-            mlflow.log_artifacts(folder)
-            mlflow.log_metrics(result.checks.metrics() | {"bytes": result.bytes})
-            log_datasets(run, path, result)
-            if result.checks.failures:
-                raise CleaningError("; and ".join(result.checks.failures))
-    except CleaningError as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
+    return run_step(STEP, clean_input)
+
+
+def clean_input(run: mlflow.ActiveRun, folder: Path) -> None:
+    """Read, check, write and log."""
+    given = parse_parameters(
+        STEP,
+        input=Path,
+        dataset=Path,
+        labels=str.strip,
+        missing=choice("keep", "drop"),
+        max_rejected=number(0, 1),
+        extra_columns=choice("drop", "keep"),
+        require_target=boolean,
+        chunk_rows=whole(1, 10_000_000),
+        profile=boolean,
+    )
+    path, uri, options = given.input, given.labels, vars(given)
+    table = read_declaration(options.pop("dataset"))
+    del options["input"], options["labels"]
+    output = folder / "output"
+    output.mkdir()
+    labels_file = fetch(uri, "labels") if uri else None
+    labels = read_labels(labels_file, table) if labels_file else None
+    result = clean_file(path, output, table, labels=labels, **options)
     checks = result.checks
+    print(checks.as_text())
+    mlflow.log_artifacts(str(output))
+    known = {"rows_labelled": labels.joined} if labels else {}
+    mlflow.log_metrics(checks.metrics() | known | {"bytes": result.bytes})
+    if labels_file:
+        log_source(uri, labels_file, table)
+    log_datasets(run, path, table, result)
+    if checks.failures:
+        raise StepError("; and ".join(checks.failures))
     print(
         f"{STEP}: {checks.rows_out} of {checks.rows_in} rows are clean "
         f"({checks.rejected} rejected, {checks.duplicates} duplicates, {checks.incomplete} incomplete)"
     )
-    return 0
 
 
-def parse_arguments() -> dict[str, Any]:
-    parser = Parser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--input", required=True)
-    parser.add_argument("--missing", required=True)
-    parser.add_argument("--max_rejected", type=float, required=True)
-    parser.add_argument("--extra_columns", required=True)
-    parser.add_argument("--require_target", type=boolean, required=True)
-    parser.add_argument("--chunk_rows", type=int, required=True)
-    parser.add_argument("--profile", type=boolean, required=True)
-    return vars(parser.parse_args())
-
-
-def log_datasets(run: mlflow.ActiveRun, path: Path, result: Result) -> None:
+def log_datasets(run: mlflow.ActiveRun, path: Path, table: Table, result: Result) -> None:
     """What was read and what was written; the first with the URI that was asked for, where MLflow has it."""
-    source, checks = result.source, result.checks
-    requested = shlex.split(run.data.params.get("input", "")) or [str(path)]  # MLflow stores parameters shell-quoted
-    input_dataset = FileDataset(requested[0], path.name, source.sha256, source.columns, checks.rows_in, source.bytes)
-    mlflow.log_input(input_dataset, context="input")
+    source, checks, uri = result.source, result.checks, requested_uri(run, "input", path)
+    read = FileDataset(uri, path.name, source.sha256, source.columns, table, checks.rows_in, source.bytes)
+    mlflow.log_input(read, context="input")
     if not checks.failures:
-        uri = f"runs:/{run.info.run_id}/clean_data.csv"
-        output_dataset = FileDataset(
-            uri, "clean_data.csv", result.sha256, result.columns, checks.rows_out, result.bytes
-        )
-        mlflow.log_input(output_dataset, context="output")
+        uri = f"runs:/{run.info.run_id}/{CLEAN_DATA}"
+        made = FileDataset(uri, CLEAN_DATA, result.sha256, result.columns, table, checks.rows_out, result.bytes)
+        mlflow.log_input(made, context="output")
         mlflow.set_tag("data.sha256", result.sha256)
 
 

@@ -7,13 +7,13 @@ This file is of kit/, which `make kit` copies to the steps that use it: edit it 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from declaration import Field, Table, broken_values
-from pandas.api.extensions import ExtensionArray
 
 TEXT = pd.StringDtype("pyarrow")
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
@@ -51,14 +51,14 @@ def judge(cells: Mapping[str, pd.Series], table: Table, *, target: str = "requir
 
     `target`: required, or optional: then it may be absent or empty. Columns that are not declared stay text.
     """
-    texts = {name: clean_text(table.by_name.get(name), values, table) for name, values in cells.items()}
-    order = [one.name for one in table.fields if one.name in texts]
-    order += [name for name in texts if name not in table.by_name]
+    fields = {one.name: one for one in table.clean_fields}
+    texts = {name: clean_text(fields.get(name), values, table) for name, values in cells.items()}
+    order = [name for name in fields if name in texts] + [name for name in texts if name not in fields]
     findings: Findings = {}
-    frame = pd.DataFrame({name: convert(name, table.by_name.get(name), texts[name], findings) for name in order})
+    frame = pd.DataFrame({name: convert(name, fields.get(name), texts[name], findings) for name in order})
     unreadable = {name: mask for (name, _), mask in findings.items()}
     for name in order:
-        if one := table.by_name.get(name):
+        if one := fields.get(name):
             needed = target == "required" if one.role == "target" else one.required
             check_values(one, frame[name], needed, unreadable.get(name), findings)
     return Judged(frame, findings, {name: int(texts[name].null_count) for name in order})
@@ -79,7 +79,7 @@ def clean_text(one: Field | None, values: pd.Series, table: Table) -> pa.Array:
     return pc.if_else(gaps, pa.scalar(None, pa.large_string()), cells)
 
 
-def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -> np.ndarray | ExtensionArray:
+def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -> Any:
     """The column in its declared type; what cannot be converted becomes a gap and a finding."""
     if one is None or one.type == "string":
         return pd.array(canonical_spelling(one, cells), dtype=TEXT)
@@ -89,7 +89,7 @@ def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -
         return convert_whole_numbers(name, cells, findings)
     if one.type == "boolean":
         return pd.array(convert_booleans(name, cells, findings), dtype=TEXT)
-    return pd.array(convert_dates(one, cells, findings), dtype=TEXT)
+    return convert_dates(one, cells, findings).astype(TEXT).array
 
 
 def convert_numbers(name: str, cells: pa.Array, findings: Findings) -> np.ndarray:
@@ -121,7 +121,7 @@ def convert_booleans(name: str, cells: pa.Array, findings: Findings) -> pa.Array
     return pc.if_else(yes, pa.scalar("true", kind), pc.if_else(no, pa.scalar("false", kind), pa.scalar(None, kind)))
 
 
-def convert_dates(one: Field, cells: pa.Array, findings: Findings) -> pd.Series:
+def convert_dates(one: Field, cells: pa.Array, findings: Findings) -> Any:
     """Dates as ISO text: 2024-12-31, or 2024-12-31T23:59:59."""
     texts = pd.Series(cells.to_pandas(), dtype=object)
     parsed = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[ns]")

@@ -1,13 +1,17 @@
-"""Newly labelled passengers behind the list so far: same rules, old rows untouched, nobody lost without a word."""
+"""Outcomes that become known, and the rows that have one behind the table so far: old rows untouched, none lost."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from append import append_file
 from clean_file import clean_file
-from csv_reading import CleaningError
+from declaration import BINARY, parse_declaration
 from labelling import read_labels
+from step_error import StepError
+
+from tests.example_tables import TITANIC, rows, table
 
 COLUMNS = "PassengerId,Pclass,Name,Sex,Age,SibSp,Parch,Ticket,Fare,Cabin,Embarked"
 STEP = Path(__file__).resolve().parents[2] / "data_cleaning"
@@ -30,123 +34,152 @@ def old(tmp_path: Path) -> Path:
         tmp_path / "list.csv", *(row(n, cabin="E1").replace(",3,", ",1,3,", 1) for n in (1, 2, 3)), header=with_target
     )
     (tmp_path / "old").mkdir()
-    clean_file(source, tmp_path / "old", profile=False)
+    clean_file(source, tmp_path / "old", TITANIC, profile=False)
     return tmp_path / "old" / "clean_data.csv"
 
 
 @pytest.fixture
-def append(tmp_path: Path, old: Path):
-    """Put `rows` behind the old list; the result, and the list as a frame."""
+def label(tmp_path: Path):
+    """Clean `rows` as those that are to be scored, with what the labels say of them; the result, and a frame."""
 
-    def append(*rows: str, labels: str, max_rejected: float = 1, **options: object):
-        current = lines(tmp_path / "current.csv", *rows, header=str(options.pop("header", COLUMNS)))
-        known = tmp_path / "labels.csv"
+    def label(*rows: str, labels: str, header: str = COLUMNS, chunk_rows: int = 50_000):
+        current, known = lines(tmp_path / "current.csv", *rows, header=header), tmp_path / "labels.csv"
         known.write_text(labels, encoding="utf-8")
-        output = tmp_path / "output"
+        output = tmp_path / "scoring"
         output.mkdir(exist_ok=True)
         result = clean_file(
-            current, output, old=old, labels=read_labels(known), max_rejected=max_rejected, profile=False, **options
+            current,
+            output,
+            TITANIC,
+            labels=read_labels(known, TITANIC),
+            require_target=False,
+            max_rejected=1,
+            chunk_rows=chunk_rows,
+            profile=False,
         )
-        made = output / "clean_data.csv"
-        return result, pd.read_csv(made) if made.is_file() else None
+        return result, pd.read_csv(output / "clean_data.csv")
+
+    return label
+
+
+@pytest.fixture
+def append(tmp_path: Path, old: Path, label):
+    """Put labelled `rows` behind the old list; what was counted, and the list as a frame."""
+
+    def append(*rows: str, labels: str, chunk_rows: int = 50_000, missing: str = "keep"):
+        label(*rows, labels=labels)
+        output = tmp_path / "output"
+        output.mkdir(exist_ok=True)
+        found = append_file(tmp_path / "scoring" / "clean_data.csv", old, output, TITANIC, missing, chunk_rows, None)
+        return found, pd.read_csv(output / "clean_data.csv")
 
     return append
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 50_000])
 def test_labelled_passengers_come_behind_the_old_list_and_the_others_wait(append, old, chunk_rows):
-    result, made = append(row(11), row(12), row(13), labels="PassengerId,Survived\n13,0\n11,1\n", chunk_rows=chunk_rows)
+    found, made = append(row(11), row(12), row(13), labels="PassengerId,Survived\n13,0\n11,1\n", chunk_rows=chunk_rows)
     assert made["PassengerId"].tolist() == [1, 2, 3, 11, 13]
     assert made["Survived"].tolist() == [1, 1, 1, 1, 0]
-    assert (result.rows_old, result.checks.rows_out, result.unlabelled) == (3, 2, 1)
+    assert (found.old, found.new, found.unlabelled) == (3, 2, 1)
     assert (old.parent.parent / "output" / "clean_data.csv").read_bytes().startswith(old.read_bytes())
 
 
 def test_the_old_list_is_the_same_when_everybody_new_was_there_already(append, old):
     _, first = append(row(11), labels="PassengerId,Survived\n11,1\n")
-    grown = (old.parent.parent / "output" / "clean_data.csv").read_bytes()
-    old.write_bytes(grown)
-    result, again = append(row(11), labels="PassengerId,Survived\n11,1\n")
-    assert again.equals(first) and result.checks.duplicates == 1 and not result.checks.failures
+    old.write_bytes((old.parent.parent / "output" / "clean_data.csv").read_bytes())
+    found, again = append(row(11), labels="PassengerId,Survived\n11,1\n")
+    assert again.equals(first) and (found.duplicates, found.new, found.rejected) == (1, 0, 0)
 
 
 def test_a_number_that_another_passenger_has_is_named_with_its_line_and_rejected(append, old):
-    result, made = append(row(11), row(2, age=40), row(3, age=50), labels="PassengerId,Survived\n2,0\n3,0\n11,1\n")
+    found, made = append(row(11), row(2, age=40), row(3, age=50), labels="PassengerId,Survived\n2,0\n3,0\n11,1\n")
     assert made["PassengerId"].tolist() == [1, 2, 3, 11]
     assert made["Age"].tolist() == [30] * 4, "the old passenger stays"
-    assert result.conflicts() == "PassengerId 2, 3 (2 rows)"
+    assert found.rejected == 2
     rejected = pd.read_csv(old.parent.parent / "output" / "rejected.csv")
     assert rejected[["line", "reason"]].values.tolist() == [[3, "PassengerId_duplicate"], [4, "PassengerId_duplicate"]]
 
 
-def test_more_conflicts_than_max_rejected_fail_the_file(append):
-    result, made = append(
-        row(11), row(2, age=40), labels="PassengerId,Survived\n2,0\n11,1\n", max_rejected=0.05, chunk_rows=1
-    )
-    assert made is None
-    assert "PassengerId_duplicate 1, first in line 3" in result.checks.failures[0]
-
-
-def test_new_rows_go_through_the_same_rules_and_keep_their_line_numbers(append, old):
-    result, made = append(
-        row(10),
-        row(11, sex="mail"),
-        row("x"),
-        row(12, age=300),
-        row(13),
-        labels="PassengerId,Survived\n11,1\n12,0\n13,0\n",
-    )
-    assert made["PassengerId"].tolist() == [1, 2, 3, 13]
-    rejected = pd.read_csv(old.parent.parent / "output" / "rejected.csv")
-    assert rejected["line"].tolist() == [3, 4, 5]
-    assert rejected["reason"].tolist() == [
-        "Sex_not_allowed", "PassengerId_not_a_number; Survived_missing", "Age_out_of_range",
-    ]  # fmt: skip
-    assert rejected["Survived"].dropna().tolist() == [1, 0]
-    assert result.unlabelled == 1
-
-
-def test_the_labels_count_where_the_new_list_has_a_column_of_its_own(append):
-    header = f"{COLUMNS},Survived"
-    _, made = append(row(11) + ",", row(12) + ",0", labels="PassengerId,Survived\n11,1\n12,1\n", header=header)
-    assert made["Survived"].tolist()[3:] == [1, 1]
-
-
-def test_a_column_that_all_new_rows_lack_fails_them_unless_that_may_be_chance(append):
-    few, _ = append(*(row(n) for n in range(11, 61)), labels="PassengerId,Survived\n11,1\n12,0\n")
-    assert not few.checks.failures, "two cabins are easily not known"
-    known = "PassengerId,Survived\n" + "".join(f"{n},1\n" for n in range(11, 61))
-    many, _ = append(*(row(n, sex="") for n in range(11, 61)), labels=known)
-    assert many.checks.failures == ["column Sex: empty in every row; fill or correct the input"]
-
-
-def test_labels_are_read_as_leniently_as_lists(append):
-    _, made = append(row(11), row(12), labels="\ufeffpassenger id;SURVIVED;note\r\n11; 1;a\r\n12;NA;b\r\n11;1;a\r\n")
+def test_rows_with_gaps_are_left_out_where_that_is_asked_for(append):
+    found, made = append(row(11, cabin="E2"), row(12), labels="PassengerId,Survived\n11,1\n12,0\n", missing="drop")
     assert made["PassengerId"].tolist() == [1, 2, 3, 11]
+    assert found.incomplete == 1
+
+
+def test_a_label_does_not_save_a_row_that_cannot_be(label, tmp_path):
+    known = "PassengerId,Survived\n11,1\n12,0\n13,0\n"
+    _, made = label(row(10), row(11, sex="mail"), row("x"), row(12, age=300), row(13), labels=known)
+    assert made["PassengerId"].tolist() == [10, 13]
+    assert made["Survived"].fillna(-1).tolist() == [-1, 0]
+    rejected = pd.read_csv(tmp_path / "scoring" / "rejected.csv")
+    assert rejected[["row", "line"]].values.tolist() == [[2, 3], [3, 4], [4, 5]]
+    assert rejected["reason"].tolist() == ["Sex_not_allowed", "PassengerId_not_a_number", "Age_out_of_range"]
+
+
+def test_the_labels_count_where_the_new_list_has_a_column_of_its_own(label):
+    header = f"{COLUMNS},Survived"
+    labels = "PassengerId,Survived\n11,1\n12,1\n"
+    _, made = label(row(11) + ",", row(12) + ",0", row(13) + ",0", labels=labels, header=header)
+    assert made["Survived"].tolist() == [1, 1, 0]
+
+
+def test_a_column_that_all_lack_fails_a_list_to_be_scored_unless_that_may_be_chance(label):
+    few, _ = label(*(row(n) for n in range(11, 61)), labels="PassengerId,Survived\n11,1\n12,0\n")
+    assert not few.checks.failures, "two cabins are easily not known"
+    with pytest.raises(FileNotFoundError):
+        label(*(row(n, sex="") for n in range(11, 61)), labels="PassengerId,Survived\n11,1\n")
+
+
+def test_labels_are_read_as_leniently_as_lists(label):
+    _, made = label(row(11), row(12), labels="\ufeffpassenger id;SURVIVED;note\r\n11; 1;a\r\n12;NA;b\r\n11;1;a\r\n")
+    assert made["Survived"].fillna(-1).tolist() == [1, -1]
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("PassengerId,Survived\n11,1\n11,0\n", "PassengerId 11 both with 0 and with 1"),
-        ("PassengerId,Survived\n11,2\n", "line 2: PassengerId '11' and Survived '2' are not a number and 0 or 1"),
-        ("PassengerId,Survived\n,1\n", "line 2: PassengerId '' and Survived '1'"),
+        ("PassengerId,Survived\n11,1\n11,0\n", "PassengerId 11 with more than one Survived"),
+        ("PassengerId,Survived\n11,2\n", "line 2: PassengerId '11' and Survived '2' cannot be (Survived_not_allowed)"),
+        ("PassengerId,Survived\n,1\n", "line 2: PassengerId '' and Survived '1' cannot be (PassengerId_missing)"),
         ("PassengerId,Survived\n11,\n", "has no Survived in any row"),
         ("PassengerId,Survived\n11,1,5\n", "line 2: more or fewer cells"),
         ("PassengerId,Saved\n11,1\n", "has no column Survived"),
         ("PassengerId,Survived\n99,1\n", "none of the passengers of current.csv has a label"),
     ],
 )
-def test_labels_that_cannot_be_used_are_refused_in_one_sentence(append, labels, message):
-    with pytest.raises(CleaningError) as error:
-        append(row(11), labels=labels)
+def test_labels_that_cannot_be_used_are_refused_in_one_sentence(label, labels, message):
+    with pytest.raises(StepError) as error:
+        label(row(11), labels=labels)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_an_old_list_that_is_not_clean_is_refused_not_shortened(append, old):
     old.write_text(old.read_text() + old.read_text().splitlines()[1].replace("30", "300") + "\n")
-    with pytest.raises(CleaningError, match=r"not clean \(line 5: Age_out_of_range\); run data_cleaning on it"):
+    with pytest.raises(StepError, match=r"not clean \(line 5: Age_out_of_range\); run data_cleaning on it"):
         append(row(11), labels="PassengerId,Survived\n11,1\n")
+
+
+def test_new_rows_that_are_not_clean_are_refused(old, tmp_path):
+    raw = lines(tmp_path / "raw.csv", row(11, sex="ship") + ",1", header=f"{COLUMNS},Survived")
+    with pytest.raises(StepError, match=r"raw.csv is not clean \(line 2: Sex_not_allowed\)"):
+        append_file(raw, old, tmp_path, TITANIC, "keep", 10, None)
+
+
+def test_rows_of_a_table_without_a_key_go_on_counting(tmp_path):
+    content = dict(table(BINARY).content)
+    del content["primaryKey"]
+    content["fields"] = [one for one in content["fields"] if one["name"] != "order"]
+    keyless = parse_declaration(content, "x.yaml")
+    for name, seed in (("old", 1), ("new", 2)):
+        (tmp_path / name).mkdir()
+        raw = tmp_path / f"{name}.csv"
+        table(BINARY).write(rows(BINARY, 30, seed).drop(columns="order"), raw)
+        clean_file(raw, tmp_path / name, keyless, require_target=name == "old", profile=False)
+    old, new = (tmp_path / name / "clean_data.csv" for name in ("old", "new"))
+    found = append_file(new, old, tmp_path, keyless, "keep", 7, None)
+    made = keyless.read(tmp_path / "clean_data.csv")
+    assert made["row"].tolist() == list(range(1, 61)) and found.new == 30
 
 
 @pytest.mark.integration
@@ -155,8 +188,9 @@ def test_the_old_list_is_what_the_champion_was_trained_on(mlflow_run, tmp_path, 
 
     import mlflow
 
-    sample = STEP.parent / "data" / "titanic_sample.csv"
-    current = STEP.parent / "data" / "passengers_to_score.csv"
+    root = STEP.parent
+    sample = root / "data" / "titanic_sample.csv"
+    given = {"dataset": root / "dataset.yaml"}
     labels = tmp_path / "labels.csv"
     labels.write_text("PassengerId,Survived\n901,1\n902,0\n")
     client = mlflow.MlflowClient()
@@ -165,21 +199,28 @@ def test_the_old_list_is_what_the_champion_was_trained_on(mlflow_run, tmp_path, 
         mlflow.log_param("input", f"runs:/{run.info.run_id}/titanic_sample.csv")
     client.create_registered_model("titanic")
 
-    done = mlflow_run("data_cleaning", "-e", "append", current=current, labels=labels)
+    scoring = {"input": root / "data" / "passengers_to_score.csv", "require_target": "false", **given}
+    done = mlflow_run("data_cleaning", labels=labels, **scoring)
+    assert done.code == 0 and done.run.data.metrics["rows_labelled"] == 2
+    read = {item.dataset.name: json.loads(item.dataset.source)["uri"] for item in done.run.inputs.dataset_inputs}
+    assert read["passengers_to_score.csv"] == str(scoring["input"]) and read["labels.csv"] == str(labels)
+    labelled = done.artifact("clean_data.csv")
+
+    done = mlflow_run("data_cleaning", "-e", "append", current=labelled, **given)
     assert done.code != 0
     assert "data_cleaning: what models:/titanic@champion was trained on cannot be found" in done.err
 
     tags = {"data.sha256": hashlib.sha256(sample.read_bytes()).hexdigest()}
     client.create_model_version("titanic", f"{run.info.artifact_uri}/model", run.info.run_id, tags=tags)
     client.set_registered_model_alias("titanic", "champion", "1")
-    done = mlflow_run("data_cleaning", "-e", "append", current=current, labels=labels)
+    done = mlflow_run("data_cleaning", "-e", "append", current=labelled, **given)
     assert done.code == 0
     assert "data_cleaning: 2 labelled passengers added to 900 (198 have no label yet" in done.out
     assert done.run.data.metrics["rows_out"] == 902
     assert len(pd.read_csv(done.artifact("clean_data.csv"))) == 902
     read = {item.dataset.name: json.loads(item.dataset.source)["uri"] for item in done.run.inputs.dataset_inputs}
     assert read["titanic_sample.csv"] == f"runs:/{run.info.run_id}/titanic_sample.csv"
-    assert read[current.name] == str(current) and read["labels.csv"] == str(labels)
 
-    done = mlflow_run("data_cleaning", "-e", "append", current=current)
-    assert done.code != 0 and "data_cleaning: the labels of the new passengers have not arrived" in done.err
+    unlabelled = mlflow_run("data_cleaning", **scoring).artifact("clean_data.csv")
+    done = mlflow_run("data_cleaning", "-e", "append", current=unlabelled, **given)
+    assert done.code != 0 and "data_cleaning: none of the 200 new passengers has an outcome yet" in done.err

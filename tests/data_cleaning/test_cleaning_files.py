@@ -6,13 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import clean_file as cleaning
 import numpy as np
 import pandas as pd
 import pytest
-from clean_file import Result, clean_file
-from csv_reading import CleaningError, inspect, open_text, read_chunks, read_header, read_with_arrow, read_with_csv
-from schema import SCHEMA
+from clean_file import Result
+from csv_reading import inspect, open_text, read_chunks, read_header, read_with_arrow, read_with_csv
+from declaration import read_declaration
+from step_error import StepError
 
+from tests.example_tables import TITANIC
+
+COLUMNS = [one.name for one in TITANIC.fields]
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "titanic_sample.csv"
 
 
@@ -21,6 +26,10 @@ def untouched(request: pytest.FixtureRequest) -> str:
     """The text of a good list."""
     path = SAMPLE if request.param == "sample" else request.getfixturevalue("real_list")
     return path.read_text(encoding="utf-8")
+
+
+def clean_file(path: Path, folder: Path, **arguments: object) -> Result:
+    return cleaning.clean_file(path, folder, TITANIC, **arguments)
 
 
 def cleaned(content: str | bytes, folder: Path, **arguments: object) -> Result:
@@ -152,13 +161,13 @@ def test_windows_and_latin_encodings_give_the_same_as_utf_8(encoding: str, tmp_p
 )
 def test_a_file_that_cannot_be_read_is_refused(oddity: Callable, refusal: str, tmp_path: Path) -> None:
     text = SAMPLE.read_text(encoding="utf-8")
-    with pytest.raises(CleaningError, match=refusal):
+    with pytest.raises(StepError, match=refusal):
         cleaned(oddity(text), tmp_path)
 
 
 def test_an_unclosed_quote_is_named_with_its_line_in_a_large_file_too(tmp_path: Path) -> None:
     text = with_line(SAMPLE.read_text(encoding="utf-8").replace('"', ""), '9000,1,1,"open', 700)
-    with pytest.raises(CleaningError, match="line 700: a quote"):
+    with pytest.raises(StepError, match="line 700: a quote"):
         cleaned(text, tmp_path, chunk_rows=100)
 
 
@@ -178,7 +187,7 @@ def test_an_empty_target_breaks_the_file_only_where_training_follows(tmp_path: P
 
 
 def test_a_header_without_rows_breaks_the_file(tmp_path: Path) -> None:
-    result = cleaned(",".join(SCHEMA.columns) + "\n", tmp_path)
+    result = cleaned(",".join(COLUMNS) + "\n", tmp_path)
     assert result.checks.failures == ["the input has a header but no rows; check that it is the whole file"]
 
 
@@ -189,12 +198,6 @@ def test_more_than_max_rejected_breaks_the_file_and_exactly_that_many_do_not(tmp
     assert not cleaned(text, tmp_path).checks.failures
     failure = cleaned(text, tmp_path, max_rejected=0.049).checks.failures[0]
     assert failure.startswith("10 of 200 rows were rejected (Pclass_not_allowed 10, first in line 192), more than")
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_max_rejected_is_a_share(share: float, tmp_path: Path) -> None:
-    with pytest.raises(CleaningError, match="share from 0 to 1"):
-        cleaned("a", tmp_path, max_rejected=share)
 
 
 def spoiled() -> str:
@@ -210,18 +213,19 @@ def spoiled() -> str:
 def test_rejected_rows_are_kept_with_line_reason_and_their_own_cells(tmp_path: Path) -> None:
     cleaned(spoiled(), tmp_path)
     rows = table((tmp_path / "out" / "rejected.csv").read_text(encoding="utf-8"))
-    assert rows[0] == ["line", "reason", *SCHEMA.columns]
-    assert [row[:2] for row in rows[1:]] == [
+    assert rows[0] == ["row", "line", "reason", *COLUMNS]
+    assert [row[0] for row in rows[1:]] == ["9", "18", "28", "38", "48"], "the first row stands in line 2"
+    assert [row[1:3] for row in rows[1:]] == [
         ["10", "Pclass_not_allowed; Age_out_of_range"],
         ["20", "ragged"],
         ["30", "ragged"],
         ["40", "PassengerId_duplicate"],
         ["50", "duplicate"],
     ]
-    assert rows[1][5] == 'Doe, Mr. "J"\n second line'
-    assert rows[2][2:7] == ["9002", "1", "2", "too", "short"]
+    assert rows[1][6] == 'Doe, Mr. "J"\n second line'
+    assert rows[2][3:8] == ["9002", "1", "2", "too", "short"]
     assert rows[3][-1] == "S,and,more"
-    assert {len(row) for row in rows} == {14}
+    assert {len(row) for row in rows} == {15}
 
 
 def test_the_checks_tell_everything_at_once(tmp_path: Path) -> None:
@@ -243,7 +247,7 @@ def test_the_checks_tell_everything_at_once(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out" / "checks.json").read_text(encoding="utf-8"))
     age = next(check for check in report["checks"] if (check["column"], check["rule"]) == ("Age", "out_of_range"))
     assert (age["rows"], age["first_lines"], age["first_values"]) == (1, [10], ["-3"])
-    log = result.checks.table()
+    log = result.checks.as_text()
     assert "Age_out_of_range" in log and "'-3'" in log and "checks, 5 broken" not in log.split("\n")[0]
     page = (tmp_path / "out" / "checks.html").read_text(encoding="utf-8")
     assert "out_of_range" in page and "20, 30" in page
@@ -253,7 +257,7 @@ def test_the_checks_tell_everything_at_once(tmp_path: Path) -> None:
 def test_the_outputs_do_not_depend_on_the_size_of_the_chunks(chunk_rows: int, tmp_path: Path) -> None:
     for folder, rows in (("whole", 100_000), ("read_chunks", chunk_rows)):
         cleaned(spoiled(), tmp_path / folder, chunk_rows=rows)
-    for name in ("clean_data.csv", "rejected.csv", "checks.json", "checks.html", "profile.html"):
+    for name in ("clean_data.csv", "datapackage.json", "rejected.csv", "checks.json", "checks.html", "profile.html"):
         assert (tmp_path / "whole" / "out" / name).read_bytes() == (
             tmp_path / "read_chunks" / "out" / name
         ).read_bytes(), name
@@ -264,10 +268,17 @@ def test_clean_data_cleaned_again_is_the_same(tmp_path: Path) -> None:
     assert clean_bytes(once, tmp_path / "twice") == once
 
 
-def test_clean_data_are_valid_by_the_schema(tmp_path: Path) -> None:
-    frame = pd.read_csv(io.BytesIO(clean_bytes(spoiled(), tmp_path)))
-    types = {name: column.dtype.type for name, column in SCHEMA.columns.items()}
-    SCHEMA.validate(frame.astype(types), lazy=True)
+def test_clean_data_are_read_by_the_reader_of_the_other_steps(tmp_path: Path) -> None:
+    clean_bytes(spoiled(), tmp_path)
+    package = read_declaration(tmp_path / "out" / "datapackage.json")
+    assert len(package.read(tmp_path / "out" / "clean_data.csv")) == 900
+    assert package.json() == TITANIC.json()
+
+
+def test_the_list_as_it_came_in_is_refused_by_that_reader(tmp_path: Path) -> None:
+    (tmp_path / "raw.csv").write_text(spoiled(), encoding="utf-8")
+    with pytest.raises(StepError, match="run data_cleaning on it first"):
+        TITANIC.read(tmp_path / "raw.csv")
 
 
 def test_markup_in_the_data_stays_text_in_the_reports(tmp_path: Path) -> None:
@@ -282,7 +293,7 @@ def test_markup_in_the_data_stays_text_in_the_reports(tmp_path: Path) -> None:
 def test_extra_columns_can_be_kept(tmp_path: Path) -> None:
     text = ODDITIES["extra columns"](SAMPLE.read_text(encoding="utf-8"))
     head = clean_bytes(text, tmp_path, extra_columns="keep").decode().splitlines()[0]
-    assert head == ",".join([*SCHEMA.columns, "0", "x0"])
+    assert head == ",".join([*COLUMNS, "0", "x0"])
 
 
 def test_the_real_list_keeps_891_rows_or_drops_to_183(real_list: Path, tmp_path: Path) -> None:
@@ -315,7 +326,7 @@ def test_the_fast_reader_gives_what_the_exact_one_does(tmp_path: Path) -> None:
             cells = ["".join(generator.choice(marks, generator.integers(0, 3))) for _ in range(6)]
             body = "\n".join(",".join(cell.replace("\n", "") for cell in cells[at : at + 3]) for at in (0, 3))
         path.write_text(f"PassengerId,Survived,Age\n1,2,3\n{body}", encoding="utf-8")
-        source = inspect(path)
+        source = inspect(path, COLUMNS)
         with open_text(path, source.encoding) as file:
             _, line = read_header(file, source.separator)
             lines = list(file)
@@ -334,7 +345,7 @@ def unpadded(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_the_plain_list_goes_through_the_fast_reader(tmp_path: Path) -> None:
-    source = inspect(SAMPLE)
+    source = inspect(SAMPLE, COLUMNS)
     with open_text(SAMPLE, source.encoding) as file:
         read_header(file, source.separator)
         assert read_with_arrow(source, list(file), 1) is not None
@@ -344,5 +355,5 @@ def test_lines_are_those_of_the_file_after_quoted_line_ends_and_blank_lines(tmp_
     path = tmp_path / "x.csv"
     path.write_text('PassengerId,Name\n1,"a\nb"\n\n2,c\n3,"d\n\n"\n4,e\n', encoding="utf-8")
     for rows in (1, 2, 100):
-        lines = [line for chunk in read_chunks(inspect(path), rows) for line in chunk.lines.tolist()]
+        lines = [line for chunk in read_chunks(inspect(path, COLUMNS), rows) for line in chunk.lines.tolist()]
         assert lines == [2, 5, 6, 9]

@@ -8,18 +8,19 @@ import pandas as pd
 import pytest
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "titanic_sample.csv"
+DATASET = SAMPLE.parent.parent / "dataset.yaml"
 pytestmark = pytest.mark.integration
 
 
 def test_alone_it_leaves_its_artifacts_metrics_and_datasets_in_its_run(mlflow_run) -> None:
-    done = mlflow_run("data_cleaning", input=SAMPLE, missing="drop")
+    done = mlflow_run("data_cleaning", dataset=DATASET, input=SAMPLE, missing="drop")
     assert done.code == 0, done.err
     kept = len(pd.read_csv(SAMPLE).dropna())
     assert f"data_cleaning: {kept} of 900 rows are clean" in done.out
     metrics = done.run.data.metrics
     assert (metrics["rows_in"], metrics["rows_out"], metrics["incomplete"]) == (900, kept, 900 - kept)
     files = {item.path for item in mlflow.MlflowClient().list_artifacts(done.run.info.run_id)}
-    assert files == {"clean_data.csv", "rejected.csv", "checks.json", "checks.html", "profile.html"}
+    assert files == {"clean_data.csv", "datapackage.json", "rejected.csv", "checks.json", "checks.html", "profile.html"}
     assert len(pd.read_csv(done.artifact("clean_data.csv"))) == kept
     read, made = sorted(
         (item.dataset for item in done.run.inputs.dataset_inputs), key=lambda item: item.name != SAMPLE.name
@@ -33,7 +34,7 @@ def test_alone_it_leaves_its_artifacts_metrics_and_datasets_in_its_run(mlflow_ru
 def test_a_broken_file_fails_in_one_sentence_and_leaves_its_reports(mlflow_run, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(SAMPLE.read_text(encoding="utf-8").replace(",male,", ",mail,"), encoding="utf-8")
-    done = mlflow_run("data_cleaning", input=bad)
+    done = mlflow_run("data_cleaning", dataset=DATASET, input=bad)
     assert done.code != 0
     said = [line for line in done.err.splitlines() if line.startswith("data_cleaning:")]
     assert len(said) == 1 and "Sex_not_allowed" in said[0] and "Traceback" not in done.err
@@ -43,7 +44,7 @@ def test_a_broken_file_fails_in_one_sentence_and_leaves_its_reports(mlflow_run, 
 
 
 def test_a_parameter_that_makes_no_sense_fails_in_one_sentence(mlflow_run) -> None:
-    done = mlflow_run("data_cleaning", input=SAMPLE, max_rejected="many")
+    done = mlflow_run("data_cleaning", dataset=DATASET, input=SAMPLE, max_rejected="many")
     assert done.code != 0
-    assert "data_cleaning: argument --max_rejected: invalid float value: 'many'" in done.err
+    assert "data_cleaning: max_rejected='many' is not a number from 0 to 1" in done.err
     assert "Traceback" not in done.err and done.run.info.status == "FAILED"
