@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipeline.cli.arguments import HELP, hydra_arguments, raw_config
 from pipeline.config import KINDS, SETTINGS, Request, parse
 from pipeline.errors import RequestError, unknown
+from pipeline.files import read_yaml
 
 HELP_TEXT = """\
 The pipeline: compose the configuration, plan, run each step with mlflow.run, report.
@@ -82,7 +85,7 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
         except OmegaConfBaseException as error:  # kept from Hydra, which would add lines of its own
             problems.append(in_a_sentence(error, root))
 
-    with unresolved_references():
+    with resolvers(root):
         try:
             hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
         except (HydraException, OmegaConfBaseException) as error:
@@ -95,17 +98,17 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
 def is_simple(hydra: Any, root: Path, overrides: tuple[str, ...]) -> bool:
     """Whether config.yaml and the overrides alone make the configuration, without files or resolvers that vary.
 
-    References are no resolvers, and the journal looks at the environment's variables that are named.
+    References are no resolvers, and the journal looks at the environment's variables and the files that are named.
     """
     text = " ".join([(root / "config.yaml").read_text(encoding="utf-8"), *overrides])
     resolvers = re.findall(r"\$\{\s*([\w.]+)\s*:\s*(\w*)", text)
-    known = all(name in KINDS or (name == "oc.env" and variable) for name, variable in resolvers)
+    known = all(name in KINDS or (name in ("oc.env", "yaml") and argument) for name, argument in resolvers)
     return known and all(choice.startswith("hydra/") for choice in hydra.runtime.choices)
 
 
 @contextmanager
-def unresolved_references() -> Iterator[None]:
-    """References stay as they are written until a step starts.
+def resolvers(root: Path) -> Iterator[None]:
+    """References stay as they are written until a step starts; `${yaml:FILE,KEY}` is what a file says of itself.
 
     The resolvers are taken away again: a step is a fork of this process, and may have resolvers of these names.
     """
@@ -113,11 +116,29 @@ def unresolved_references() -> Iterator[None]:
 
     for name in KINDS:
         OmegaConf.register_new_resolver(name, lambda *a, name=name: f"${{{name}:{','.join(a)}}}", replace=True)
+    OmegaConf.register_new_resolver("yaml", lambda file, key: value_in(root / file, key), replace=True)
     try:
         yield
     finally:
-        for name in KINDS:
+        for name in (*KINDS, "yaml"):
             OmegaConf.clear_resolver(name)
+
+
+def value_in(file: Path, key: str) -> str | int | float:
+    """The value of a key at the top of a YAML file.
+
+    Raises:
+        RequestError: the file cannot be read, or has no such key, or no text or number there.
+    """
+    try:
+        written = read_yaml(file.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise RequestError(f"config.yaml takes {key!r} from {file.name}, which cannot be read ({reason})") from None
+    value = written.get(key) if isinstance(written, dict) else None
+    if not isinstance(value, str | int | float):
+        raise RequestError(f"config.yaml takes {key!r} from {file.name}, which has no text or number of that name")
+    return value
 
 
 def in_a_sentence(error: BaseException, root: Path) -> str:

@@ -38,6 +38,7 @@ def keep_journal(
     so quickly. What changed since the process `started` (seconds since 1970) may not be what was run: no journal then.
     """
     config = planner.root / "config.yaml"
+    text = " ".join([config.read_text(encoding="utf-8"), *arguments])
     steps = request.steps.values()
     if (
         database is None
@@ -47,7 +48,8 @@ def keep_journal(
     ):
         return
     state = journal.database_state(database)
-    own = {config, *project_files(planner.root), *step_files(request, planner), *literal_files(request, planner)}
+    named = {planner.root / name for name in re.findall(r"\$\{\s*yaml\s*:\s*([^,}]+)", text)}
+    own = {config, *named, *project_files(planner.root), *step_files(request, planner), *literal_files(request, planner)}
     if any(path.is_file() and path.stat().st_ctime > started for path in own):
         return
     warnings = planner.check()
@@ -71,7 +73,7 @@ def keep_journal(
         | {path for result in made for path in (*artifacts[result.run_id], *read(result, planner.root))}
         | {path for uri in versioned for path in artifacts[uri]}
         | {planner.root / "outputs" / Path(reference.name).name for reference in request.outputs},
-        variables=re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", " ".join([config.read_text(encoding="utf-8"), *arguments])),
+        variables=re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", text),
         database=database,
         state=state,
         said={
