@@ -8,10 +8,11 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: kit help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: kit dataset help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
+	@echo "make dataset CSV=sales.csv TARGET=churned   another table: its declaration, from a look at it"
 	@echo "make test   the tests"
 	@echo "make ui     look at what ran, in a browser"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
@@ -36,6 +37,10 @@ mlflow.db: | .venv/ready
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER)
+
+# A declaration for a table of one's own, and the two lines of config.yaml that name it.
+dataset: .venv/ready
+	@.venv/bin/python -m scaffold.new_dataset "$(CSV)" "$(TARGET)"
 
 watch: .venv/ready | mlflow.db
 	python main.py --watch $(ARGS)

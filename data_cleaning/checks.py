@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -134,7 +135,7 @@ class Checks:
         }
         for check in self.failed_checks():
             if check.rule not in (DUPLICATE, INCOMPLETE) or check.column != ROW:
-                figures[f"rejected_{reason(check)}"] = check.rows
+                figures[f"rejected_{metric_name(reason(check))}"] = check.rows
         return figures
 
     def as_text(self) -> str:
@@ -206,6 +207,11 @@ def declared_checks(columns: list[str], table: Table, require_target: bool) -> l
 def reason(check: Check) -> str:
     """The check's name in metrics and messages, such as Age_out_of_range."""
     return check.rule if check.column == ROW else f"{check.column}_{check.rule}"
+
+
+def metric_name(text: str) -> str:
+    """The text with what MLflow does not take in a metric's name as underscores."""
+    return re.sub(r"[^\w.:/ -]", "_", text)
 
 
 def by_row_count(check: Check) -> int:
