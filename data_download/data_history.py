@@ -1,10 +1,8 @@
 """data_download -e history: each version of the data, where it came from, and which models were trained on it."""
 
-import argparse
 import csv
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import mlflow
 from data_versions import COLUMNS, ProducingRun, TrainedModel, format_table, versions
 from mlflow.entities import Run
+from step import parse_parameters, run_step
 
 STEP = "history"
 DIGEST = "data.sha256"  # the tag of runs that produced data, and of model versions trained on them
@@ -19,22 +18,23 @@ CONTEXT = "mlflow.data.context"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model_name", required=True)
-    arguments = parser.parse_args()
-    with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
-        models = [model for model in trained_models() if arguments.model_name in ("", model.name)]
-        rows = versions(producing_runs(), models)
-        if arguments.model_name:
-            rows = [row for row in rows if row["models"]]
-        path = Path(folder) / "data_history.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        mlflow.log_artifact(str(path))
+    return run_step(STEP, show_history)
+
+
+def show_history(run: mlflow.ActiveRun, folder: Path) -> None:
+    """Print the versions of the data, and log them as data_history.csv."""
+    model_name = parse_parameters(STEP, model_name=str.strip).model_name
+    models = [model for model in trained_models() if model_name in ("", model.name)]
+    rows = versions(producing_runs(), models)
+    if model_name:
+        rows = [row for row in rows if row["models"]]
+    path = folder / "data_history.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    mlflow.log_artifact(str(path))
     print(format_table(rows) if rows else f"{STEP}: no data yet; run data_download or data_cleaning")
-    return 0
 
 
 def producing_runs() -> Iterator[ProducingRun]:

@@ -1,7 +1,9 @@
 """What went wrong with a download, and how what others sent is shown in it."""
 
+from step_error import StepError
 
-class DownloadError(Exception):
+
+class DownloadError(StepError):
     """The file could not be downloaded, or is not what was asked for; the text is meant for the user."""
 
 

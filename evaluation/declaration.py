@@ -6,6 +6,7 @@ A declaration is a Table Schema (https://specs.frictionlessdata.io/table-schema/
 This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
 """
 
+import csv
 import difflib
 import functools
 import json
@@ -246,18 +247,25 @@ class Table:
             for name in names
         }
         kinds |= {name: str for name in names if fields[name].type == "boolean"}
-        options: dict[str, Any] = {"usecols": names, "keep_default_na": False, "na_values": [""], "encoding": "utf-8"}
+        kinds = dict.fromkeys(header, str) | kinds  # all are read: pandas drops surplus cells in silence otherwise
+        options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8"}
         options |= {"float_precision": "round_trip", "skip_blank_lines": True}
-        line = 0
+        line, whole = 0, False
         try:
             with pd.read_csv(path, dtype=kinds, chunksize=min(rows, 1 << 31), **options) as reader:
                 for chunk in reader:
+                    # pandas takes surplus cells for an index, and fills up short rows
+                    if not whole and (not isinstance(chunk.index, pd.RangeIndex) or chunk[header[-1]].isna().any()):
+                        refuse_ragged(path)
+                        whole = True
                     yield self.checked(chunk[names].reset_index(drop=True), path, line, target)
                     line += len(chunk)
         except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+            if not isinstance(error, UnicodeDecodeError):
+                refuse_ragged(path)
             raise StepError(self.first_fault(path, names, error)) from None
         if not line:
-            empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
+            empty = pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name in names})
             yield self.checked(empty, path, 0, target)
 
     def checked(self, chunk: pd.DataFrame, path: Path, start: int, target: str) -> pd.DataFrame:
@@ -323,6 +331,21 @@ def broken_values(one: Field, values: pd.Series) -> np.ndarray:
         wrong |= ~np.isfinite(known.to_numpy(float))
     broken[present] = wrong
     return broken
+
+
+def refuse_ragged(path: Path) -> None:
+    """Raises StepError that names the first row with more or fewer cells than the header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        number, width = 0, len(next(rows))
+        try:
+            for number, row in enumerate(rows, 1):
+                if row and len(row) != width:
+                    raise StepError(
+                        f"{path.name} is not clean: row {number} has {len(row)} cells, the header {width}; {CLEAN_FIRST}"
+                    )
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise StepError(f"{path.name} is not clean: after row {number}: {error}; {CLEAN_FIRST}") from None
 
 
 def read_header(path: Path) -> list[str]:
