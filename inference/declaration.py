@@ -341,9 +341,8 @@ def refuse_ragged(path: Path) -> None:
         try:
             for number, row in enumerate(rows, 1):
                 if row and len(row) != width:
-                    raise StepError(
-                        f"{path.name} is not clean: row {number} has {len(row)} cells, the header {width}; {CLEAN_FIRST}"
-                    )
+                    what = f"row {number} has {len(row)} cells, the header {width}"
+                    raise StepError(f"{path.name} is not clean: {what}; {CLEAN_FIRST}")
         except (csv.Error, UnicodeDecodeError) as error:
             raise StepError(f"{path.name} is not clean: after row {number}: {error}; {CLEAN_FIRST}") from None
 
