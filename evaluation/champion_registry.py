@@ -9,40 +9,56 @@ import json
 import re
 from datetime import UTC, datetime
 
-from evaluation_model import EvaluationError, SavedModel
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from saved_model import SavedModel
+from step_error import StepError
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 EVENT = re.compile(r"history\.\d{6}")
 MAX_TAG_LENGTH = 2000  # characters of a tag's value that every store accepts
 
 
-def check_name(name: str) -> str:
-    """The name of a registered model.
+def model_named(client: MlflowClient, name: str, with_history: bool = False) -> str:
+    """The name of a registered model; where it is empty, of the only one that has a champion.
+
+    With `with_history` those count, too, that have had one.
 
     Raises:
-        EvaluationError: it has other characters than training allows.
+        StepError: it is no name, or is empty where none or several come into question.
     """
-    if not re.fullmatch(r"[\w.-][\w .-]{0,99}", name):
-        raise EvaluationError(f"model_name={name!r} is not a name of letters, digits, spaces, dots, - and _")
-    return name
+    if name:
+        if not re.fullmatch(r"[\w.-][\w .-]{0,99}", name):
+            raise StepError(f"model_name={name!r} is not a name of letters, digits, spaces, dots, - and _")
+        return name
+    found = sorted(
+        model.name
+        for model in client.search_registered_models(max_results=1000)
+        if CHAMPION in model.aliases or (with_history and any(map(EVENT.fullmatch, model.tags)))
+    )
+    what = "a champion" if not with_history else "a champion or a history of one"
+    if not found:
+        raise StepError(f"no registered model has {what}; train and evaluate one first")
+    if len(found) > 1:
+        raise StepError(f"{', '.join(found[:10])} all have {what}; say which with model_name={found[0]}")
+    return str(found[0])
 
 
-def find_version(client: MlflowClient, model: SavedModel, name: str) -> ModelVersion:
+def find_version(client: MlflowClient, model: SavedModel) -> ModelVersion:
     """The registered version that the model folder belongs to, by the run and model id in its MLmodel file.
 
     Raises:
-        EvaluationError: the model is not registered under `name`.
+        StepError: the model is not registered under the name that its declaration gives.
     """
+    name = model.table.name
     sources = {f"models:/{model.model_id}"} if model.model_id else set()
     query = f"name = '{name}'" + (f" and run_id = '{model.run_id}'" if re.fullmatch(r"\w+", model.run_id) else "")
     found = [version for version in client.search_model_versions(query) if not sources or version.source in sources]
     if not found:
-        raise EvaluationError(
-            f"the model is not a version of the registered model {name!r}; train with model_name={name}, "
-            "or give the model_name under which it was trained"
+        raise StepError(
+            f"the model is not a version of the registered model {name!r}, the name in its declaration; train it with "
+            "the step training, which registers it"
         )
     return max(found, key=lambda version: int(version.version))
 
@@ -51,11 +67,11 @@ def find_champion(client: MlflowClient, uri: str) -> ModelVersion | None:
     """The version that models:/NAME@ALIAS or models:/NAME/VERSION means; None where the alias is not given to any.
 
     Raises:
-        EvaluationError: another kind of URI, or a version that is not there.
+        StepError: another kind of URI, or a version that is not there.
     """
     match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if not match:
-        raise EvaluationError(f"champion={uri!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise StepError(f"champion={uri!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, number = match.groups()
     try:
         if alias:
@@ -64,9 +80,7 @@ def find_champion(client: MlflowClient, uri: str) -> ModelVersion | None:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE") and alias:
             return None
-        raise EvaluationError(
-            f"champion={uri!r} is not in the registry; leave it at models:/{name}@champion"
-        ) from error
+        raise StepError(f"champion={uri!r} is not in the registry; leave it empty for the model's own") from error
 
 
 def split_of(version: ModelVersion) -> tuple[float, int] | None:
@@ -77,9 +91,13 @@ def split_of(version: ModelVersion) -> tuple[float, int] | None:
         return None
 
 
+def same_version(one: ModelVersion, other: ModelVersion | None) -> bool:
+    return other is not None and (one.name, str(one.version)) == (other.name, str(other.version))
+
+
 def promote(client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, run_id: str) -> None:
     """Make the version champion. Repeating it after an interruption completes it."""
-    predecessor = champion.version if champion else ""
+    predecessor = champion.version if champion and champion.name == version.name else ""
     set_tags(client, version, {"verdict": "promoted", "verdict.reasons": "", "predecessor": str(predecessor)})
     add_event(client, version, "promoted", predecessor, run_id, "passed the gate")
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
@@ -101,20 +119,20 @@ def roll_back(client: MlflowClient, name: str, reason: str, run_id: str) -> tupl
     """The champion's predecessor becomes champion again; returns the new champion and the old one.
 
     Raises:
-        EvaluationError: there is no champion, or it has no predecessor that still exists.
+        StepError: there is no champion, or it has no predecessor that still exists.
     """
     champion = find_champion(client, f"models:/{name}@{CHAMPION}")
     if champion is None:
-        raise EvaluationError(f"the registered model {name!r} has no champion, so there is nothing to roll back")
+        raise StepError(f"the registered model {name!r} has no champion, so there is nothing to roll back")
     previous = champion.tags.get("predecessor", "")
     if not previous:
-        raise EvaluationError(
+        raise StepError(
             f"version {champion.version} of {name!r} is champion and has no predecessor; nothing was changed"
         )
     try:
         predecessor = client.get_model_version(name, previous)
     except MlflowException as error:
-        raise EvaluationError(
+        raise StepError(
             f"version {previous} of {name!r}, the champion's predecessor, does not exist any more; nothing was changed"
         ) from error
     audit = {"who": user(), "when": now(), "why": reason, "run_id": run_id, "to": previous}
@@ -151,12 +169,12 @@ def read_history(client: MlflowClient, name: str) -> list[dict[str, str]]:
     """All events, oldest first.
 
     Raises:
-        EvaluationError: there is no such registered model.
+        StepError: there is no such registered model.
     """
     try:
         tags = client.get_registered_model(name).tags
     except MlflowException as error:
-        raise EvaluationError(f"there is no registered model {name!r}; train one first") from error
+        raise StepError(f"there is no registered model {name!r}; train one first") from error
     return [json.loads(tags[key]) for key in sorted(tags) if EVENT.fullmatch(key)]
 
 

@@ -1,157 +1,161 @@
-"""Metrics of predicted probabilities, and the comparison of two models. No MLflow here."""
+"""How good a model's predictions are, as a whole and by slices, and one model against another. No MLflow here."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+from declaration import BINARY, REGRESSION, Table
+from predictions import PROBABILITY, score
+from scipy.stats import binomtest, wilcoxon
 
-AGES = {"child": (0, 16), "adult": (16, 60), "older": (60, np.inf)}  # years, upper bound exclusive
-
-
-def score(survived: np.ndarray, probability: np.ndarray) -> dict[str, float]:
-    """Accuracy (at 0.5), ROC AUC (0.5 where undefined), log loss in nats, Brier score, calibration error."""
-    both = len(np.unique(survived)) == 2
-    return {
-        "accuracy": float(accuracy_score(survived, probability >= 0.5)),
-        "roc_auc": float(roc_auc_score(survived, probability)) if both else 0.5,
-        "log_loss": float(log_loss(survived, probability, labels=[0, 1])),
-        "brier": float(brier_score_loss(survived, probability, pos_label=1)),
-        "calibration_error": calibration_error(survived, probability),
-    }
+WORDS = {"roc_auc": "ROC AUC", "r2": "R²", "rmse": "RMSE", "mae": "MAE", "brier": "Brier score"}
+IN_UNITS = {"rmse", "mae", "mean", "mean_error"}  # of the target, whatever size that is
+GAPS = {"accuracy", "selected", "mae", "mean_error"}  # what slices are compared in
+Measure = Callable[[np.ndarray], dict[str, float]]  # places of rows -> metrics of these rows
 
 
-def calibration_error(survived: np.ndarray, probability: np.ndarray, groups: int = 5) -> float:
-    """Expected calibration error: passengers in order of probability in `groups` equal parts; the mean distance between
-    a part's mean probability and the share of it that survived."""
+def word(metric: str) -> str:
+    return WORDS.get(metric, metric.replace("_", " "))
+
+
+def figure(metric: str, value: float, sign: str = "") -> str:
+    """A metric's value as text, to three decimals or, in the target's unit, five digits."""
+    return format(value, f"{sign}.5g" if metric in IN_UNITS else f"{sign}.3f")
+
+
+def metrics_of(table: Table, truth: np.ndarray, predicted: pd.DataFrame) -> dict[str, float]:
+    """`predictions.score`, and for classes the calibration error: of the positive one of two, else of the one said."""
+    found = score(table, truth, predicted)
+    if table.task == BINARY:
+        found["calibration_error"] = calibration_error(truth == table.positive, predicted[PROBABILITY].to_numpy())
+    elif table.task != REGRESSION:
+        said = predicted[table.target.name].to_numpy()
+        places = {value: f"{PROBABILITY}_{table.class_text(value)}" for value in table.classes}
+        sure = np.select([said == value for value in places], [predicted[name] for name in places.values()])
+        found["calibration_error"] = calibration_error(truth == said, sure)
+    return found
+
+
+def calibration_error(outcome: np.ndarray, probability: np.ndarray, groups: int = 5) -> float:
+    """Expected calibration error: rows in order of probability in `groups` equal parts; the mean distance between a
+    part's mean probability and the share of it where the outcome (booleans) came about."""
     parts = np.array_split(np.argsort(probability, kind="stable"), groups)
-    gaps = [abs(survived[part].mean() - probability[part].mean()) * len(part) for part in parts if len(part)]
-    return float(sum(gaps) / len(survived))
+    gaps = [abs(outcome[part].mean() - probability[part].mean()) * len(part) for part in parts if len(part)]
+    return float(sum(gaps) / len(outcome))
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Challenger minus champion on `rows` passengers, with 95 % bootstrap intervals and McNemar's exact p-value."""
+def compare(
+    table: Table, truth: np.ndarray, challenger: pd.DataFrame, champion: pd.DataFrame, draws: int = 1000
+) -> dict[str, float]:
+    """Challenger minus champion, of predictions for the same rows.
 
-    rows: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    roc_auc: float
-    roc_auc_low: float
-    roc_auc_high: float
-    only_challenger_right: int
-    only_champion_right: int
-    mcnemar_p: float
-
-
-def compare(survived: np.ndarray, challenger: np.ndarray, champion: np.ndarray, draws: int = 1000) -> Difference:
-    """Both models' probabilities on the same passengers.
-
-    McNemar's exact test asks whether the passengers on whom only one model is right could be split so by a fair coin;
-    the bootstrap draws passengers, so that both models are always judged on the same ones.
+    `rows`; each metric compared, with `_low` and `_high`, the ends of its 95 % bootstrap interval (rows are drawn, so
+    that both models are always judged on the same ones); and the p-value of a test of the two on the same rows. Of
+    classes that is McNemar's exact one, which asks whether the rows on which only one model is right could be split so
+    by a fair coin; of numbers Wilcoxon's signed-rank test of the absolute errors.
     """
-    challenger_right, champion_right = (challenger >= 0.5) == survived, (champion >= 0.5) == survived
-    gained, lost = int((challenger_right & ~champion_right).sum()), int((champion_right & ~challenger_right).sum())
-    generator = np.random.default_rng(0)
-    samples = generator.integers(0, len(survived), (draws, len(survived)))
-    accuracy = (challenger_right.astype(float) - champion_right)[samples].mean(axis=1)
-    auc = rank_auc(survived[samples], challenger[samples]) - rank_auc(survived[samples], champion[samples])
-    whole = rank_auc(survived[None], challenger[None]) - rank_auc(survived[None], champion[None])
-    return Difference(
-        rows=len(survived),
-        accuracy=float(challenger_right.mean() - champion_right.mean()),
-        accuracy_low=float(np.quantile(accuracy, 0.025)),
-        accuracy_high=float(np.quantile(accuracy, 0.975)),
-        roc_auc=float(whole[0]),
-        roc_auc_low=float(np.quantile(auc, 0.025)),
-        roc_auc_high=float(np.quantile(auc, 0.975)),
-        only_challenger_right=gained,
-        only_champion_right=lost,
-        mcnemar_p=float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
-    )
+    target = table.target.name
+    said = [one[target].to_numpy() for one in (challenger, champion)]
+    if table.task == REGRESSION:
+        measures = [number_measure(truth, one) for one in said]
+    else:
+        areas = [one[PROBABILITY].to_numpy() if table.task == BINARY else None for one in (challenger, champion)]
+        measures = [
+            class_measure(truth == one, truth == table.positive, area) for one, area in zip(said, areas, strict=True)
+        ]
+
+    def difference(rows: np.ndarray) -> dict[str, float]:
+        ours, theirs = (measure(rows) for measure in measures)
+        return {name: value - theirs[name] for name, value in ours.items()}
+
+    generator, count = np.random.default_rng(0), len(truth)
+    drawn = pd.DataFrame([difference(generator.integers(0, count, count)) for _ in range(draws)])
+    found: dict[str, float] = {"rows": count}
+    for name, value in difference(np.arange(count)).items():
+        low, high = np.quantile(drawn[name], [0.025, 0.975])
+        found |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
+    if table.task == REGRESSION:
+        errors = [np.abs(one - truth) for one in said]
+        p = 1.0 if np.array_equal(*errors) else float(wilcoxon(*errors).pvalue)
+        return found | {"wilcoxon_p": p}
+    right = [one == truth for one in said]
+    gained, lost = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    p = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return found | {"only_challenger_right": gained, "only_champion_right": lost, "mcnemar_p": p}
 
 
-def rank_auc(survived: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """ROC AUC of each row of two arrays (draws, passengers), by ranks (Mann and Whitney 1947); 0.5 where undefined."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(probability, axis=1)
-    positives = survived.sum(axis=1)
-    pairs = positives * (survived.shape[1] - positives)
-    above = (ranks * survived).sum(axis=1) - positives * (positives + 1) / 2
-    areas: np.ndarray = np.divide(above, pairs, out=np.full(len(survived), 0.5), where=pairs > 0)
-    return areas
+def class_measure(right: np.ndarray, positive: np.ndarray, probability: np.ndarray | None) -> Measure:
+    """Accuracy, and with two classes' probability ROC AUC, of any rows."""
+    if probability is None:
+        return lambda rows: {"accuracy": float(right[rows].mean())}
+    rank = np.unique(probability, return_inverse=True)[1]
+    return lambda rows: {"accuracy": float(right[rows].mean()), "roc_auc": rank_auc(positive[rows], rank[rows])}
 
 
-def slices(holdout: pd.DataFrame, survived: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
-    """Metrics by sex, class, age group and all their combinations (fairlearn's MetricFrame).
+def number_measure(truth: np.ndarray, said: np.ndarray) -> Measure:
+    """R² (0 where the truth is all the same) and mean absolute error of any rows."""
+    errors = said - truth
 
-    One row for each slice that has passengers: `by` (its columns), `slice`, `count`, `survived` (share), `selected`
-    (share predicted to survive), `accuracy`.
+    def measure(rows: np.ndarray) -> dict[str, float]:
+        spread = float(((truth[rows] - truth[rows].mean()) ** 2).sum())
+        r2 = 1 - float((errors[rows] ** 2).sum()) / spread if spread else 0.0
+        return {"r2": r2, "mae": float(np.abs(errors[rows]).mean())}
+
+    return measure
+
+
+def rank_auc(positive: np.ndarray, rank: np.ndarray) -> float:
+    """ROC AUC of booleans and the ranks (0, 1, …; ties alike) of their probabilities; 0.5 where undefined."""
+    above = np.bincount(rank, weights=positive)
+    below = np.bincount(rank) - above
+    pairs = above.sum() * below.sum()
+    return float((above * (below.cumsum() - below / 2)).sum() / pairs) if pairs else 0.5
+
+
+def slices(table: Table, rows: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    """Metrics by the declaration's slices and their combinations, up to three (fairlearn's MetricFrame).
+
+    One row for each slice that has rows: `by` (its columns), `slice`, `count`; for classes `accuracy`, for two also
+    `positive` and `selected`, the shares that are and that are said to be positive; for a number the target's `mean`,
+    `mae` and `mean_error` (predicted minus true), in its unit. Empty where the declaration has no slices.
     """
+    if not table.slices:
+        return pd.DataFrame(columns=["by", "slice", "count"])
     from fairlearn.metrics import MetricFrame, count, mean_prediction, selection_rate
+    from sklearn.metrics import accuracy_score, mean_absolute_error
 
-    features = pd.DataFrame(
-        {
-            "sex": holdout["Sex"].fillna("unknown").astype(str).to_numpy(),
-            "class": holdout["Pclass"].map("{:.0f}".format).to_numpy(),
-            "age": age_groups(holdout["Age"]).to_numpy(),
+    truth, said = rows[table.target.name].to_numpy(), predicted[table.target.name].to_numpy()
+    metrics: dict[str, Any] = {"count": count}
+    if table.task == BINARY:
+        truth, said = (truth == table.positive).astype(int), (said == table.positive).astype(int)
+        metrics |= {"positive": lambda true, _: mean_prediction(true, true), "selected": selection_rate}
+    if table.task == REGRESSION:
+        metrics |= {
+            "mean": lambda true, _: mean_prediction(true, true),
+            "mae": mean_absolute_error,
+            "mean_error": lambda true, said: mean_prediction(true, said) - mean_prediction(true, true),
         }
-    )
-    metrics = {
-        "count": count,
-        "survived": lambda true, _: mean_prediction(true, true),
-        "selected": selection_rate,
-        "accuracy": accuracy_score,
-    }
-    rows = []
+    else:
+        metrics |= {"accuracy": accuracy_score}
+    groups = pd.DataFrame({one.name: one.groups(rows[one.name]) for one in table.slices})
+    found = []
     for size in (1, 2, 3):
-        for columns in combinations(features.columns, size):
+        for columns in combinations(groups.columns, size):
             frame = MetricFrame(
-                metrics=metrics,
-                y_true=survived,
-                y_pred=(probability >= 0.5).astype(int),
-                sensitive_features=features[list(columns)],
+                metrics=metrics, y_true=truth, y_pred=said, sensitive_features=groups[list(columns)]
             ).by_group
             for key, values in frame.dropna(subset=["count"]).iterrows():
                 name = ", ".join(map(str, key if isinstance(key, tuple) else (key,)))
-                rows.append({"by": " x ".join(columns), "slice": name, **values.astype(float)})
-    return pd.DataFrame(rows).astype({"count": int})
+                found.append({"by": " x ".join(columns), "slice": name, **values.astype(float)})
+    return pd.DataFrame(found).astype({"count": int})
 
 
-def age_groups(age: pd.Series) -> pd.Series:
-    """Each age's (years) group in AGES, or "unknown"."""
-    groups = pd.Series("unknown", index=age.index)
-    for name, (low, high) in AGES.items():
-        groups[(age >= low) & (age < high)] = name
-    return groups
-
-
-def largest_gaps(table: pd.DataFrame, min_count: int) -> dict[str, dict[str, float]]:
-    """By grouping, the largest difference in accuracy and selection rate among slices of `min_count` or more."""
-    large = table[table["count"] >= min_count]
+def largest_gaps(found: pd.DataFrame, min_count: int) -> dict[str, dict[str, float]]:
+    """By grouping, the largest difference in what slices of `min_count` rows or more are compared in."""
+    large = found[found["count"] >= min_count]
     return {
-        str(by): {metric: float(part[metric].max() - part[metric].min()) for metric in ("accuracy", "selected")}
+        str(by): {name: float(part[name].max() - part[name].min()) for name in found.columns if name in GAPS}
         for by, part in large.groupby("by", sort=False)
     }
-
-
-def in_holdout(passenger_ids: pd.Series, test_size: float, split_seed: int) -> np.ndarray:
-    """Which passengers a training with these settings held out, by the hash of training_data.py (a test compares)."""
-    with np.errstate(over="ignore"):
-        seed = splitmix64(np.array([split_seed], dtype=np.int64).astype(np.uint64))
-        mixed = splitmix64(passenger_ids.to_numpy().astype(np.int64).astype(np.uint64) ^ seed)
-    held: np.ndarray = (mixed >> np.uint64(11)) * 2.0**-53 < test_size
-    return held
-
-
-def splitmix64(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finalizer: uint64 to uint64, one to one."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values

@@ -1,98 +1,130 @@
 """Whether a challenger may become champion: every reason against it, together. No MLflow here."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
-from comparison import Difference
-from evaluation_model import EvaluationError
+from comparison import figure, word
+from declaration import REGRESSION, Table
+from predictions import HIGHER_IS_BETTER, METRICS
+from step_error import StepError
+
+MINIMUM = "minimum_"  # and a metric: the parameters that go before the declaration's `minimum`
+OF_CLASSES = {"max_calibration_error": 0.15, "min_slice_accuracy": 0.6}  # where nothing is said
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a model must reach; see MLproject for each."""
+    """What a model must reach; see MLproject for each. None: of no meaning for the task."""
 
-    min_accuracy: float
-    min_auc: float
-    max_calibration_error: float
-    min_slice_accuracy: float
+    minimum: Mapping[str, float]  # metric -> the least it may be; of a loss or an error the most
+    max_calibration_error: float | None
+    min_slice_accuracy: float | None
     min_slice_size: int
     tolerance: float
     min_compared: int
 
 
-RANGES = {  # inclusive
-    "min_accuracy": (float, 0, 1),
-    "min_auc": (float, 0, 1),
-    "max_calibration_error": (float, 0, 1),
-    "min_slice_accuracy": (float, 0, 1),
-    "min_slice_size": (int, 1, 10**9),
-    "tolerance": (float, 0, 1),
-    "min_compared": (int, 1, 10**9),
-}
-
-
-def parse_gate(texts: dict[str, str]) -> Gate:
-    """The gate that the parameters' texts mean.
+def make_gate(table: Table, given: Mapping[str, float | None]) -> Gate:
+    """The gate of the parameters `given` (by name, None: not given), and of the declaration for what they leave open.
 
     Raises:
-        EvaluationError: one or more are out of range; all of them are named.
+        StepError: something is asked for that the task does not have; all of it is named.
     """
-    values, problems = {}, []
-    for name, (kind, low, high) in RANGES.items():
-        try:
-            values[name] = kind(texts[name])
-            if not math.isfinite(values[name]) or not low <= values[name] <= high:
-                raise ValueError
-        except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            problems.append(f"{name}={texts[name]!r} is not {what} from {low} to {high:g}")
+    asked = {name.removeprefix(MINIMUM): value for name, value in given.items() if name.startswith(MINIMUM)}
+    minimum = {**table.minimum, **{metric: value for metric, value in asked.items() if value is not None}}
+    problems = []
+    for metric, value in minimum.items():
+        source = f"minimum: {metric} of the declaration" if asked.get(metric) is None else f"{MINIMUM}{metric}"
+        if metric not in METRICS[table.task]:
+            problems.append(f"{source} is not for the task {table.task}, which has {', '.join(METRICS[table.task])}")
+        elif metric in HIGHER_IS_BETTER and value > 1:
+            problems.append(f"{source} is {value:g}, and no model has more than 1")
+    limits = {name: given[name] for name in OF_CLASSES}
+    if table.task == REGRESSION:
+        problems += [
+            f"{name} is for classes, and not for the task {table.task}; leave it empty"
+            for name, value in limits.items()
+            if value is not None
+        ]
+    else:
+        limits = {name: OF_CLASSES[name] if value is None else value for name, value in limits.items()}
     if problems:
-        raise EvaluationError("; ".join(problems))
-    return Gate(**values)
+        raise StepError("; ".join(problems))
+    others = {name: given[name] for name in ("min_slice_size", "tolerance", "min_compared")}
+    return Gate(minimum, **limits, **others)  # type: ignore[arg-type]  # these are never None
 
 
 def reasons_against(
-    gate: Gate, metrics: dict[str, float], slices: pd.DataFrame, difference: Difference | None, compared: int | None
+    gate: Gate,
+    table: Table,
+    truth: np.ndarray,
+    metrics: Mapping[str, float],
+    slices: pd.DataFrame,
+    difference: Mapping[str, float] | None,
+    compared: int | None,
 ) -> list[str]:
     """Every reason why the model may not be released; none: it may.
 
-    `difference` is to the champion, None where there is none to compare with; `compared` is the number of passengers
-    that neither has seen, None without a champion.
+    `difference` (see `comparison.compare`) is to the champion, None where there is none to compare with; `compared` is
+    the number of rows that neither has seen, None without a champion.
     """
     reasons = []
-    if metrics["accuracy"] < gate.min_accuracy:
-        reasons.append(f"accuracy {metrics['accuracy']:.3f} is under min_accuracy {gate.min_accuracy:g}")
-    if metrics["roc_auc"] < gate.min_auc:
-        reasons.append(f"ROC AUC {metrics['roc_auc']:.3f} is under min_auc {gate.min_auc:g}")
-    if metrics["calibration_error"] > gate.max_calibration_error:
+    for metric, limit in gate.minimum.items():
+        value = f"{word(metric)} {figure(metric, metrics[metric])}"
+        if metric in HIGHER_IS_BETTER and metrics[metric] < limit:
+            reasons.append(f"{value} is under the minimum {limit:g}")
+        if metric not in HIGHER_IS_BETTER and metrics[metric] > limit:
+            reasons.append(f"{value} is over the most that it may be, {limit:g}")
+    metric, baseline, guess = baseline_of(table, truth)
+    if not gate.minimum and not metrics[metric] > baseline:
+        reasons.append(
+            f"{word(metric)} {metrics[metric]:.3f} is no more than the {baseline:.3f} of always saying {guess}"
+        )
+    if gate.max_calibration_error is not None and metrics["calibration_error"] > gate.max_calibration_error:
         reasons.append(
             f"calibration error {metrics['calibration_error']:.3f} is over "
             f"max_calibration_error {gate.max_calibration_error:g}"
         )
-    for row in slices.to_dict("records"):
-        highest = wilson_upper(row["accuracy"], row["count"])
-        if row["count"] >= gate.min_slice_size and highest < gate.min_slice_accuracy:
-            reasons.append(
-                f"accuracy {row['accuracy']:.3f} on the {row['count']} passengers of {row['by']} {row['slice']} "
-                f"(95 % interval up to {highest:.3f}) is under min_slice_accuracy {gate.min_slice_accuracy:g}"
-            )
+    if gate.min_slice_accuracy is not None:
+        for row in slices.to_dict("records"):
+            highest = wilson_upper(row["accuracy"], row["count"])
+            if row["count"] >= gate.min_slice_size and highest < gate.min_slice_accuracy:
+                reasons.append(
+                    f"accuracy {row['accuracy']:.3f} on the {row['count']} {table.rows} of {row['by']} {row['slice']} "
+                    f"(95 % interval up to {highest:.3f}) is under min_slice_accuracy {gate.min_slice_accuracy:g}"
+                )
     if compared is not None and compared < gate.min_compared:
         reasons.append(
-            f"only {compared} of the held-out passengers are unseen by the champion too, under min_compared "
+            f"only {compared} of the held-out {table.rows} are unseen by the champion too, under min_compared "
             f"{gate.min_compared}; train with the champion's split_seed and test_size"
         )
-    if difference:
-        for name, label in (("accuracy", "accuracy"), ("roc_auc", "ROC AUC")):
-            value = getattr(difference, name)
-            if value < -gate.tolerance:
-                reasons.append(
-                    f"{label} is {-value:.3f} under the champion's on the same {difference.rows} passengers "
-                    f"(95 % interval of the difference {getattr(difference, name + '_low'):+.3f} to "
-                    f"{getattr(difference, name + '_high'):+.3f}; McNemar p = {difference.mcnemar_p:.2g}), "
-                    f"more than tolerance {gate.tolerance:g}"
-                )
+    for name in METRICS[table.task]:
+        if difference and name in HIGHER_IS_BETTER and difference.get(name, 0) < -gate.tolerance:
+            reasons.append(
+                f"{word(name)} is {-difference[name]:.3f} under the champion's on the same {difference['rows']} "
+                f"{table.rows} (95 % interval of the difference {difference[f'{name}_low']:+.3f} to "
+                f"{difference[f'{name}_high']:+.3f}; {significance(difference)}), "
+                f"more than tolerance {gate.tolerance:g}"
+            )
     return reasons
+
+
+def baseline_of(table: Table, truth: np.ndarray) -> tuple[str, float, str]:
+    """The task's first metric, what saying the same of all rows gives, and what one would say."""
+    metric = METRICS[table.task][0]
+    if table.task == REGRESSION:
+        return metric, 0.0, "the mean"
+    shares = {value: float((truth == value).mean()) for value in table.classes}
+    most = max(shares, key=lambda value: shares[value])
+    return metric, shares[most], table.class_label(most)
+
+
+def significance(difference: Mapping[str, float]) -> str:
+    name = "mcnemar_p" if "mcnemar_p" in difference else "wilcoxon_p"
+    return f"{'McNemar' if name == 'mcnemar_p' else 'Wilcoxon'} p = {difference[name]:.2g}"
 
 
 def wilson_upper(share: float, count: int, z: float = 1.96) -> float:

@@ -1,39 +1,34 @@
 """history: which version was champion when, and trained on which data."""
 
-import argparse
 import csv
 import sys
-import tempfile
 from pathlib import Path
 
 import champion_registry as registry
 import mlflow
-from evaluation_model import EvaluationError
+from step import parse_parameters, run_step
 
 STEP = "history"
 COLUMNS = ["when", "event", "version", "before", "data_sha256", "model_run_id", "run_id", "who", "why"]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model_name", required=True)
-    arguments = parser.parse_args()
-    try:
-        with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
-            client = mlflow.MlflowClient()
-            events = registry.read_history(client, registry.check_name(arguments.model_name))
-            champion = registry.find_champion(client, f"models:/{arguments.model_name}@{registry.CHAMPION}")
-            path = Path(folder) / "history.csv"
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-                writer.writeheader()
-                writer.writerows(events)
-            mlflow.log_artifact(str(path))
-            print(format_history(arguments.model_name, events, str(champion.version) if champion else None))
-    except EvaluationError as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_step(STEP, tell_history)
+
+
+def tell_history(run: mlflow.ActiveRun, folder: Path) -> None:
+    given = parse_parameters(STEP, model_name=str)
+    client = mlflow.MlflowClient()
+    name = registry.model_named(client, given.model_name, with_history=True)
+    events = registry.read_history(client, name)
+    champion = registry.find_champion(client, f"models:/{name}@{registry.CHAMPION}")
+    path = folder / "history.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(events)
+    mlflow.log_artifact(str(path))
+    print(format_history(name, events, str(champion.version) if champion else None))
 
 
 def format_history(name: str, events: list[dict[str, str]], champion: str | None) -> str:

@@ -126,13 +126,19 @@ def champion_uri(alias: str = "champion") -> str:
 
 
 def read_mlmodel(folder: Path, uri: str) -> dict[str, Any]:
-    try:
-        meta = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        meta = None
-    if not isinstance(meta, dict) or not isinstance(meta.get("flavors"), dict):
+    meta = read_yaml(folder / "MLmodel")
+    if not isinstance(meta.get("flavors"), dict):
         raise StepError(f"model {uri} has no readable MLmodel file; give a model's folder or URI")
     return meta
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """What the file says, or nothing where it cannot be read."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def skops_file(folder: Path, meta: dict[str, Any], uri: str) -> Path:
@@ -143,7 +149,7 @@ def skops_file(folder: Path, meta: dict[str, Any], uri: str) -> Path:
     """
     flavors = meta["flavors"]
     sklearn, pyfunc = flavors.get("sklearn") or {}, flavors.get("python_function") or {}
-    if not sklearn:
+    if not (isinstance(sklearn, dict) and sklearn and isinstance(pyfunc, dict)):
         raise StepError(f"model {uri} is not a scikit-learn model (it has: {', '.join(map(str, flavors))})")
     saved_as = sklearn.get("serialization_format") or "pickle"  # MLflow's own reading of an absent one
     if saved_as != "skops":
@@ -158,6 +164,9 @@ def skops_file(folder: Path, meta: dict[str, Any], uri: str) -> Path:
     file = (folder / str(sklearn.get("pickled_model"))).resolve()  # MLflow's key, whatever the format
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
         raise StepError(f"model {uri} names no file of its own folder as the model; log it again")
+    # MLflow's own loader goes by these: what was looked at here must be what it opens.
+    if pyfunc.get("data") or pyfunc.get("model_path", sklearn["pickled_model"]) != sklearn["pickled_model"]:
+        raise StepError(f"model {uri} names another file as the model to MLflow than to scikit-learn; log it again")
     return file
 
 
@@ -238,11 +247,9 @@ def signature_columns(meta: dict[str, Any], table: Table, uri: str) -> tuple[str
 
 def registered_as(folder: Path, run_id: str, model_id: str) -> tuple[str, str]:
     """Name and version in the registry, "" where there is none: from the download's own note, else by the run."""
-    note = folder / "registered_model_meta"
-    if note.is_file():
-        meta = yaml.safe_load(note.read_text()) or {}
-        if meta.get("model_name") and meta.get("model_version"):
-            return str(meta["model_name"]), str(meta["model_version"])
+    note = read_yaml(folder / "registered_model_meta")
+    if note.get("model_name") and note.get("model_version"):
+        return str(note["model_name"]), str(note["model_version"])
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
         return "", ""
     import mlflow

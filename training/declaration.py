@@ -94,7 +94,10 @@ class Field:
             for name, (low, high) in self.slice.items():
                 found[(values >= low) & (values < high)] = name
             return found
-        return values.map(lambda value: "unknown" if pd.isna(value) else self.label(value)).astype(object)
+        words = {
+            value: self.label(bool(value) if self.type == "boolean" else value) for value in values.dropna().unique()
+        }
+        return values.map(words).astype(object).where(values.notna(), "unknown")
 
 
 @dataclass(frozen=True)
