@@ -1,196 +1,284 @@
 """Good, bad, better, rollback, history: what becomes of the alias champion, in a real store."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
 from make_sample import passengers
 
+from tests.example_tables import TITANIC, register_model, rows, table
 from tests.step_programs import run_program
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("store")]
+TASKS = [BINARY, MULTICLASS, REGRESSION]
 
 
-@dataclass
-class Steps:
-    """The steps' own functions, in this process."""
-
-    folder: Path
-
-    def train(self, passengers: pd.DataFrame, model: str = "logistic_regression", **parameters: object) -> str:
-        """Returns the run's ID."""
-        path = self.folder / "clean_data.csv"
-        passengers.to_csv(path, index=False)
-        assert run_program("training", input=path, model=model, plots="false", cv_repeats=0, **parameters) == 0
-        return latest().info.run_id
-
-    def evaluate(self, run_id: str, holdout: str = "", **parameters: object) -> int:
-        model = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model")
-        people = mlflow.artifacts.download_artifacts(f"runs:/{holdout or run_id}/holdout.csv")
-        return run_program("evaluation", model=model, holdout=people, report="false", **parameters)
-
-    def rollback(self, reason: str = "a test") -> int:
-        return run_program("evaluation", "rollback", reason=reason)
-
-    def history(self, **parameters: object) -> int:
-        return run_program("evaluation", "history", **parameters)
+def inputs(of: Table, version: int, holdout: int = 0) -> dict[str, str]:
+    """The model of a version, and the holdout of it or another one."""
+    client = mlflow.MlflowClient()
+    run_id, other = (client.get_model_version(of.name, str(one)).run_id for one in (version, holdout or version))
+    return {"model": f"runs:/{run_id}/model", "holdout": f"runs:/{other}/holdout.csv"}
 
 
-@pytest.fixture
-def steps(store: str, tmp_path: Path) -> Steps:
-    return Steps(tmp_path)
+def evaluate(of: Table, version: int, holdout: int = 0, **parameters: object) -> int:
+    local = {name: mlflow.artifacts.download_artifacts(uri) for name, uri in inputs(of, version, holdout).items()}
+    return run_program("evaluation", **({"report": "false"} | local | parameters))
 
 
-def with_random_outcome(people: pd.DataFrame) -> pd.DataFrame:
-    """Who survived has nothing to do with anything."""
-    return people.assign(Survived=np.random.default_rng(0).integers(0, 2, len(people)))
+def rollback(reason: str = "a test", **parameters: object) -> int:
+    return run_program("evaluation", "rollback", reason=reason, **parameters)
+
+
+def history(**parameters: object) -> int:
+    return run_program("evaluation", "history", **parameters)
+
+
+def shuffled(of: Table, frame: pd.DataFrame) -> pd.DataFrame:
+    """The target has nothing to do with anything."""
+    return frame.assign(**{of.target.name: np.random.default_rng(0).permutation(frame[of.target.name])})
 
 
 def latest() -> mlflow.entities.Run:
     return mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")[0]
 
 
-def alias(name: str = "champion") -> str:
-    return str(mlflow.MlflowClient().get_model_version_by_alias("titanic", name).version)
+def alias(of: Table, name: str = "champion") -> str:
+    return str(mlflow.MlflowClient().get_model_version_by_alias(of.name, name).version)
 
 
-def tags(version: int) -> dict[str, str]:
-    return mlflow.MlflowClient().get_model_version("titanic", str(version)).tags
+def tags(of: Table, version: int) -> dict[str, str]:
+    return mlflow.MlflowClient().get_model_version(of.name, str(version)).tags
 
 
 def verdict() -> dict:
     return json.loads(mlflow.artifacts.load_text(f"runs:/{latest().info.run_id}/verdict.json"))
 
 
+@pytest.mark.parametrize("task", TASKS)
 def test_a_bad_model_does_not_get_in_a_better_one_does_and_a_rollback_undoes_it(
-    steps: Steps, capsys: pytest.CaptureFixture[str]
+    task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    people = passengers(500, seed=1)
-    good = steps.train(people)
-    assert steps.evaluate(good) == 0
-    assert (alias(), alias("challenger")) == ("1", "1")
-    assert tags(1)["verdict"] == "promoted"
+    of = table(task)
+    register_model(of, rows(task, 300, seed=1))
+    assert evaluate(of, 1) == 0
+    assert (alias(of), alias(of, "challenger")) == ("1", "1")
+    assert tags(of, 1)["verdict"] == "promoted"
+    assert latest().data.metrics["promoted"] == 1
 
-    bad = steps.train(with_random_outcome(passengers(500, seed=9)))
-    assert steps.evaluate(bad, holdout=good) == 0
-    assert (alias(), alias("challenger")) == ("1", "2")
-    assert tags(2)["verdict"] == "rejected"
-    reasons = verdict()["reasons"]
-    assert len(reasons) >= 3
-    assert all(part in tags(2)["verdict.reasons"] for part in ("min_accuracy", "min_auc", "under the champion's"))
+    register_model(of, shuffled(of, rows(task, 600, seed=2)))
+    assert evaluate(of, 2, holdout=1) == 0
+    assert (alias(of), alias(of, "challenger")) == ("1", "2")
+    assert tags(of, 2)["verdict"] == "rejected"
+    assert "under the champion's" in tags(of, 2)["verdict.reasons"]
+    assert "of always saying" in tags(of, 2)["verdict.reasons"]
     assert latest().data.metrics["rejected"] == 1
 
-    better = steps.train(people, model="soft_vote")
-    assert steps.evaluate(better) == 0
-    assert (alias(), tags(3)["predecessor"]) == ("3", "1")
-    assert tags(3)["verdict.run_id"] == latest().info.run_id
+    register_model(of, rows(task, 3000, seed=3))
+    assert evaluate(of, 3) == 0
+    assert (alias(of), tags(of, 3)["predecessor"]) == ("3", "1")
+    assert tags(of, 3)["verdict.run_id"] == latest().info.run_id
     assert verdict()["difference"]["rows"] == verdict()["holdout"]["rows"]
+    assert verdict()["slices"]
 
-    assert steps.rollback("it was a Friday") == 0
-    assert alias() == "1"
-    audit = json.loads(tags(3)["rolled_back"])
+    assert rollback("it was a Friday") == 0
+    assert alias(of) == "1"
+    audit = json.loads(tags(of, 3)["rolled_back"])
     assert audit["why"] == "it was a Friday"
     assert {"who", "when", "run_id"} <= set(audit)
 
     capsys.readouterr()
-    assert steps.history() == 0
+    assert history() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[1] for line in lines[:3]] == [
         "promoted version 1", "promoted version 3 (after 1)", "rolled back to version 1 (after 3)",
     ]  # fmt: skip
-    assert tags(1)["data.sha256"][:12] in lines[0]
-    assert lines[3] == "history: version 1 of titanic is champion"
+    assert tags(of, 1)["data.sha256"][:12] in lines[0]
+    assert lines[3] == f"history: version 1 of {of.name} is champion"
     assert len(pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{latest().info.run_id}/history.csv"))) == 3
 
     # What was rolled back does not come back by being trained again.
-    again = steps.train(people, model="soft_vote")
-    assert steps.evaluate(again) == 0
-    assert alias() == "1"
+    register_model(of, rows(task, 3000, seed=3))
+    assert evaluate(of, 4) == 0
+    assert alias(of) == "1"
     assert "was rolled back (it was a Friday)" in verdict()["reasons"][0]
 
 
-def test_judging_the_champion_again_changes_nothing(steps: Steps) -> None:
-    run_id = steps.train(passengers(400))
-    assert steps.evaluate(run_id) == steps.evaluate(run_id) == 0
+def test_the_titanics_verdict_is_by_its_declaration(capsys: pytest.CaptureFixture[str]) -> None:
+    register_model(TITANIC, passengers(600, seed=1))
+    assert evaluate(TITANIC, 1) == 0
+    found = verdict()
+    assert list(found) == [
+        "verdict", "summary", "reasons", "notes", "challenger", "champion", "difference", "holdout", "gate",
+        "largest_gaps", "slices",
+    ]  # fmt: skip
+    assert found["gate"]["minimum"] == {"accuracy": 0.7, "roc_auc": 0.75}
+    assert "held-out passengers) passed" in found["summary"]
+    assert set(found["holdout"]["classes"]) == {"0", "1"}
+    metrics = {"accuracy", "roc_auc", "log_loss", "brier", "calibration_error"}
+    assert set(latest().data.metrics) == metrics | {"rows_holdout", "promoted", "rejected", "reasons"}
+    capsys.readouterr()
+    assert evaluate(TITANIC, 1, minimum_accuracy=1, min_slice_accuracy=0.99) == 0
+    assert "is champion already; today's gate would refuse it: accuracy" in capsys.readouterr().out
+    assert any("passengers of Sex" in reason for reason in verdict()["reasons"])
+
+
+def test_judging_the_champion_again_changes_nothing() -> None:
+    of = table(BINARY)
+    register_model(of, rows(BINARY))
+    assert evaluate(of, 1) == evaluate(of, 1) == 0
     assert verdict()["verdict"] == "kept"
     assert "is champion already" in verdict()["summary"]
-    registered = mlflow.MlflowClient().get_registered_model("titanic")
+    registered = mlflow.MlflowClient().get_registered_model(of.name)
     assert [key for key in registered.tags if key.startswith("history.")] == ["history.000001"]
-    assert tags(1)["verdict"] == "promoted"
+    assert tags(of, 1)["verdict"] == "promoted"
 
 
-def test_the_same_model_trained_again_does_not_replace_the_champion(steps: Steps) -> None:
-    steps.evaluate(steps.train(passengers(400)))
-    assert steps.evaluate(steps.train(passengers(400))) == 0
-    assert (alias(), verdict()["verdict"]) == ("1", "kept")
-    assert tags(2)["verdict"] == "same as version 1"
+def test_the_same_model_trained_again_does_not_replace_the_champion() -> None:
+    of = table(REGRESSION)
+    for _ in range(2):
+        register_model(of, rows(REGRESSION))
+    evaluate(of, 1)
+    assert evaluate(of, 2) == 0
+    assert (alias(of), verdict()["verdict"]) == ("1", "kept")
+    assert tags(of, 2)["verdict"] == "same as version 1"
 
 
 def test_without_a_champion_a_rejected_model_fails_the_run_and_says_all_reasons(
-    steps: Steps, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert steps.evaluate(steps.train(with_random_outcome(passengers(400)))) == 1
+    of = table(BINARY)
+    register_model(of, shuffled(of, rows(BINARY)))
+    assert evaluate(of, 1, minimum_accuracy=0.9, minimum_roc_auc=0.9) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("evaluation: version 1")
-    assert "min_accuracy" in error
-    assert "min_auc" in error
+    assert "is under the minimum 0.9; ROC AUC" in error
     assert latest().info.status == "FAILED"
-    assert tags(1)["verdict"] == "rejected"
+    assert tags(of, 1)["verdict"] == "rejected"
 
 
-def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw(steps: Steps) -> None:
-    people = passengers(900)
-    steps.evaluate(steps.train(people, split_seed=1))
-    run_id = steps.train(people, C=0.5)
-    assert steps.evaluate(run_id) == 0
+def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw() -> None:
+    of, client = table(BINARY), mlflow.MlflowClient()
+    register_model(of, rows(BINARY, 900), "champion")
+    client.set_model_version_tag(of.name, "1", "split_seed", "1")
+    register_model(of, rows(BINARY, 900), seed=1)
+    assert evaluate(of, 2) == 0
     found = verdict()
     assert found["difference"]["rows"] < found["holdout"]["rows"] / 3
-    assert (
-        f"{found['difference']['rows']} of {found['holdout']['rows']} passengers are unseen by both"
-        in found["notes"][0]
-    )
-    assert steps.evaluate(steps.train(people, C=0.6), min_compared=5000) == 0
+    assert f"{found['difference']['rows']} of {found['holdout']['rows']} orders are unseen by both" in found["notes"][0]
+    client.set_registered_model_alias(of.name, "champion", "1")
+    assert evaluate(of, 2, min_compared=5000) == 0
     assert "min_compared 5000" in verdict()["reasons"][0]
 
 
-def test_rolling_back_past_the_first_champion_is_refused_in_a_sentence(
-    steps: Steps, capsys: pytest.CaptureFixture[str]
+def test_a_champion_of_another_task_is_told_and_nothing_is_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    of, other = (
+        parse_declaration({**table(task).content, "name": "orders"}, "orders.yaml") for task in (BINARY, REGRESSION)
+    )
+    register_model(other, rows(REGRESSION), "champion")
+    register_model(of, rows(BINARY))
+    assert evaluate(of, 2) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "the champion, orders version 1, predicts price (regression), and this model paid (binary" in error
+    assert "give the declaration another name" in error
+    assert alias(of) == "1"
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "said"),
+    [
+        (BINARY, {"minimum_r2": 0.5}, "minimum_r2 is not for the task binary, which has accuracy"),
+        (REGRESSION, {"max_calibration_error": 0.1}, "max_calibration_error is for classes"),
+        (BINARY, {"tolerance": -1, "report": "yes", "min_slice_size": "x"}, "tolerance='-1' is not a number from 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(
+    task: str, parameters: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = steps.train(passengers(400))
-    assert steps.rollback() == 1
+    of = table(task)
+    register_model(of, rows(task, 100))
+    assert evaluate(of, 1, **parameters) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert said in error
+    assert all(name in error for name in parameters)
+    assert not mlflow.MlflowClient().get_registered_model(of.name).aliases
+
+
+def test_a_holdout_with_the_same_target_throughout_or_with_raw_rows_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = table(BINARY)
+    register_model(of, rows(BINARY, 100))
+    of.write(rows(BINARY, 50).assign(paid=1), tmp_path / "paid.csv")
+    model = mlflow.artifacts.download_artifacts(inputs(of, 1)["model"])
+    assert run_program("evaluation", model=model, holdout=tmp_path / "paid.csv") == 1
+    assert "needs orders with different values of paid" in capsys.readouterr().err
+    (tmp_path / "raw.csv").write_text((tmp_path / "paid.csv").read_text().replace("blue", "BLUE"))
+    assert run_program("evaluation", model=model, holdout=tmp_path / "raw.csv") == 1
+    assert "run data_cleaning on it first" in capsys.readouterr().err
+
+
+def test_rolling_back_past_the_first_champion_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    of = table(BINARY)
+    register_model(of, rows(BINARY))
+    assert rollback() == 1
+    assert "no registered model has a champion; train and evaluate one first" in capsys.readouterr().err
+    assert rollback(model_name=of.name) == 1
     assert "has no champion" in capsys.readouterr().err
-    steps.evaluate(run_id)
-    assert steps.rollback() == 1
+    evaluate(of, 1)
+    assert rollback() == 1
     assert "has no predecessor; nothing was changed" in capsys.readouterr().err
-    assert alias() == "1"
+    assert rollback("  ") == 1
+    assert "reason='  ' is not 1 to 1000 characters" in capsys.readouterr().err
+    assert alias(of) == "1"
+
+
+def test_of_several_registered_models_one_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    paid, price = table(BINARY), table(REGRESSION)
+    for of, task in ((paid, BINARY), (price, REGRESSION)):
+        register_model(of, rows(task, 200))
+        register_model(of, rows(task, 900, seed=1))
+        assert evaluate(of, 1) == 0
+    assert evaluate(price, 2) == 0
+    for ask in (rollback, history):
+        capsys.readouterr()
+        assert ask() == 1
+        assert f"{paid.name}, {price.name} all have a champion" in capsys.readouterr().err
+    assert rollback(model_name=price.name) == 0
+    assert (alias(paid), alias(price)) == ("1", "1")
+    mlflow.MlflowClient().delete_registered_model_alias(paid.name, "champion")
+    assert rollback() == 1  # the only one left with a champion is meant, and has nowhere to go back to
+    assert f"of '{price.name}' is champion and has no predecessor" in capsys.readouterr().err
+    assert history() == 1  # that had a champion, too
+    assert history(model_name=paid.name) == 0
+    assert f"{paid.name} has no champion" in capsys.readouterr().out
 
 
 def test_a_model_with_a_pickle_is_refused_and_nothing_is_moved(
-    steps: Steps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = steps.train(passengers(400))
-    model = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model", dst_path=str(tmp_path / "copy")))
+    of = table(BINARY)
+    register_model(of, rows(BINARY, 100))
+    local = {name: mlflow.artifacts.download_artifacts(uri) for name, uri in inputs(of, 1).items()}
+    model = Path(shutil.copytree(local["model"], tmp_path / "copy"))
     (model / "python_model.pkl").write_bytes(b"\x80\x04.")
-    holdout = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/holdout.csv")
-    assert run_program("evaluation", model=model, holdout=holdout) == 1
-    assert "refused" in capsys.readouterr().err
-    assert not mlflow.MlflowClient().get_registered_model("titanic").aliases
+    assert run_program("evaluation", model=model, holdout=local["holdout"]) == 1
+    assert "carries a pickle" in capsys.readouterr().err
+    assert not mlflow.MlflowClient().get_registered_model(of.name).aliases
 
 
-def test_mlflow_run_evaluates_with_its_report_and_tells_the_history(
-    mlflow_run: Callable[..., object], steps: Steps
-) -> None:
-    run_id = steps.train(passengers(400), model="random_forest")
-    inputs = {"model": f"runs:/{run_id}/model", "holdout": f"runs:/{run_id}/holdout.csv"}
-    done = mlflow_run("evaluation", **inputs)
+def test_mlflow_run_evaluates_with_its_report_and_tells_the_history(mlflow_run: Callable[..., object]) -> None:
+    of = table(BINARY)
+    register_model(of, rows(BINARY))
+    done = mlflow_run("evaluation", **inputs(of, 1))
     assert done.code == 0, done.err
     assert done.run.data.metrics["promoted"] == 1
-    assert done.run.data.params["model"] == inputs["model"]
+    assert done.run.data.params["model"] == inputs(of, 1)["model"]
     assert done.run.data.metrics["mlflow_challenger_accuracy_score"] == pytest.approx(done.run.data.metrics["accuracy"])
     assert "data:image/png" in done.artifact("evaluation.html").read_text()
     assert done.artifact("mlflow_challenger_roc_curve_plot.png").stat().st_size > 0
@@ -199,11 +287,20 @@ def test_mlflow_run_evaluates_with_its_report_and_tells_the_history(
     assert "promoted version 1" in listed.out
     back = mlflow_run("evaluation", "-e", "rollback")
     assert back.code == 1
-    assert "rollback: version 1 of 'titanic' is champion and has no predecessor; nothing was changed" in back.err
+    assert f"rollback: version 1 of '{of.name}' is champion and has no predecessor; nothing was changed" in back.err
     assert back.run.info.status == "FAILED"
 
 
-@pytest.mark.parametrize("name", ["a'b", "a/b", "", "a@b"])
-def test_a_name_that_is_none_is_refused(steps: Steps, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    assert steps.history(model_name=name) == 1
+@pytest.mark.parametrize(("task", "metric"), [(MULTICLASS, "accuracy_score"), (REGRESSION, "r2_score")])
+def test_mlflows_own_evaluation_is_there_for_every_task(task: str, metric: str) -> None:
+    of = table(task)
+    register_model(of, rows(task))
+    assert evaluate(of, 1, report="true") == 0
+    found = latest().data.metrics
+    assert found[f"mlflow_challenger_{metric}"] == pytest.approx(found[metric.removesuffix("_score")])
+
+
+@pytest.mark.parametrize("name", ["a'b", "a/b", "a@b"])
+def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert history(model_name=name) == 1
     assert f"model_name={name!r} is not a name" in capsys.readouterr().err

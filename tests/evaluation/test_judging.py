@@ -1,129 +1,288 @@
 """The figures a verdict rests on, and the gate that turns them into reasons."""
 
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
-import training_data
-from comparison import calibration_error, compare, in_holdout, largest_gaps, rank_auc, score, slices
-from evaluation_model import EvaluationError
+from comparison import calibration_error, compare, largest_gaps, metrics_of, rank_auc, slices
+from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
 from evaluation_report import draw, page
-from gate import RANGES, Gate, parse_gate, reasons_against
+from gate import Gate, make_gate, reasons_against
 from make_sample import passengers
-from sklearn.metrics import roc_auc_score
+from predictions import METRICS, probability_columns
+from scipy.stats import wilcoxon
+from sklearn.metrics import r2_score, roc_auc_score
+from step_error import StepError
+from verdict import refuse_other_table
 
-GATE = Gate(0.7, 0.75, 0.15, 0.55, 30, 0.02, 30)
+from tests.example_tables import TITANIC, rows, table
+
+TASKS = [BINARY, MULTICLASS, REGRESSION]
+GATE = Gate({"accuracy": 0.7, "roc_auc": 0.75}, 0.15, 0.55, 30, 0.02, 30)
 GOOD = {"accuracy": 0.8, "roc_auc": 0.85, "calibration_error": 0.05}
 NO_SLICES = pd.DataFrame(columns=["by", "slice", "count", "accuracy"])
+NOT_GIVEN = dict.fromkeys(["max_calibration_error", "min_slice_accuracy"])
+NOT_GIVEN |= dict.fromkeys(f"minimum_{metric}" for metric in ("accuracy", "balanced_accuracy", "roc_auc", "r2"))
+NOT_GIVEN |= {"min_slice_size": 30, "tolerance": 0.02, "min_compared": 30}
 
 
-def test_the_champions_holdout_is_found_by_the_hash_that_training_uses() -> None:
-    ids = pd.Series(range(1, 3000))
-    for test_size, seed in ((0.2, 0), (0.35, 12345), (0.5, 2**31 - 1)):
-        np.testing.assert_array_equal(in_holdout(ids, test_size, seed), training_data.in_holdout(ids, test_size, seed))
+def said(of: Table, values: Any, probability: Any = None) -> pd.DataFrame:
+    """Predictions as a model gives them, sure of themselves where nothing else is said."""
+    frame = pd.DataFrame({of.target.name: values})
+    for name, value in probability_columns(of).items():
+        frame[name] = (frame[of.target.name] == value).astype(float) if probability is None else probability
+    return frame
+
+
+def by_probability(of: Table, probability: np.ndarray) -> pd.DataFrame:
+    return said(of, np.where(probability >= 0.5, of.positive, of.negative), probability)
+
+
+def reasons(gate: Gate, metrics: dict[str, float], *rest: Any, of: Table = TITANIC) -> list[str]:
+    truth = np.tile([0, 1], 100) if of.task == BINARY else rows(of.task)[of.target.name].to_numpy()
+    return reasons_against(gate, of, truth, metrics, *(rest or (NO_SLICES, None, None)))
 
 
 def test_ranks_give_the_same_auc_as_scikit_learn_ties_included() -> None:
     generator = np.random.default_rng(0)
-    survived, probability = generator.integers(0, 2, 200), generator.random(200).round(1)
-    assert rank_auc(survived[None], probability[None])[0] == pytest.approx(roc_auc_score(survived, probability))
-    assert rank_auc(np.ones((1, 5), int), np.full((1, 5), 0.3))[0] == 0.5
+    positive, probability = generator.random(200) < 0.4, generator.random(200).round(1)
+    rank = np.unique(probability, return_inverse=True)[1]
+    assert rank_auc(positive, rank) == pytest.approx(roc_auc_score(positive, probability))
+    assert rank_auc(np.ones(5, bool), np.zeros(5, int)) == 0.5
 
 
 def test_calibration_error_is_zero_where_shares_agree_and_large_where_they_do_not() -> None:
-    survived = np.tile([0, 1], 500)
-    assert calibration_error(survived, np.full(1000, 0.5)) == pytest.approx(0)
-    assert calibration_error(survived, np.full(1000, 0.9)) == pytest.approx(0.4)
+    outcome = np.tile([0, 1], 500)
+    assert calibration_error(outcome, np.full(1000, 0.5)) == pytest.approx(0)
+    assert calibration_error(outcome, np.full(1000, 0.9)) == pytest.approx(0.4)
 
 
-def test_mcnemar_counts_those_on_whom_only_one_model_is_right() -> None:
-    survived = np.array([1] * 10 + [0] * 10)
-    right = np.where(survived == 1, 0.9, 0.1)
-    worse = right.copy()
-    worse[:6] = 0.1  # the other model misses six survivors
-    found = compare(survived, right, worse)
-    assert (found.only_challenger_right, found.only_champion_right) == (6, 0)
-    assert found.mcnemar_p == pytest.approx(2 * 0.5**6)
-    assert found.accuracy == pytest.approx(0.3)
-    assert found.accuracy_low <= found.accuracy <= found.accuracy_high
-    same = compare(survived, right, right)
-    assert (same.accuracy, same.roc_auc, same.mcnemar_p) == (0, 0, 1)
+def test_with_several_classes_calibration_is_that_of_the_class_that_was_said() -> None:
+    of = table(MULTICLASS)
+    truth = np.array(["low", "mid"] * 50, dtype=object)
+    predicted = said(of, ["low"] * 100).assign(probability_low=0.9, probability_mid=0.1)
+    assert metrics_of(of, truth, predicted)["calibration_error"] == pytest.approx(0.4)  # right in half, said to be 0.9
 
 
-def test_slices_cover_sex_class_age_and_their_combinations_with_counts() -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_the_metrics_are_those_of_the_task(task: str) -> None:
+    of, frame = table(task), rows(task)
+    truth = frame[of.target.name].to_numpy()
+    more = () if task == REGRESSION else ("calibration_error",)
+    assert tuple(metrics_of(of, truth, said(of, truth))) == (*METRICS[task], *more)
+
+
+@pytest.mark.parametrize("of", [TITANIC, table(MULTICLASS)], ids=lambda of: of.task)
+def test_mcnemar_counts_those_on_whom_only_one_model_is_right(of: Table) -> None:
+    truth = np.array([of.classes[1]] * 10 + [of.classes[0]] * 10)
+    worse = truth.copy()
+    worse[:6] = of.classes[0]  # the other model misses six
+    found = compare(of, truth, said(of, truth), said(of, worse))
+    assert (found["only_challenger_right"], found["only_champion_right"]) == (6, 0)
+    assert found["mcnemar_p"] == pytest.approx(2 * 0.5**6)
+    assert found["accuracy"] == pytest.approx(0.3)
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert ("roc_auc" in found) == (of.task == BINARY)
+    same = compare(of, truth, said(of, truth), said(of, truth))
+    assert (same["accuracy"], same.get("roc_auc", 0), same["mcnemar_p"]) == (0, 0, 1)
+
+
+def test_numbers_are_compared_by_r2_and_absolute_error_on_the_same_rows() -> None:
+    of, truth = table(REGRESSION), rows(REGRESSION)["price"].to_numpy()
+    noise = np.random.default_rng(0).normal(0, 10, len(truth))
+    challenger, champion = truth + noise, truth + 2 * noise
+    found = compare(of, truth, said(of, challenger), said(of, champion))
+    assert found["r2"] == pytest.approx(r2_score(truth, challenger) - r2_score(truth, champion))
+    assert found["mae"] == pytest.approx(-np.abs(noise).mean())
+    assert found["mae_low"] < found["mae"] < found["mae_high"] < 0 < found["r2_low"] < found["r2"] < found["r2_high"]
+    assert found["wilcoxon_p"] == wilcoxon(np.abs(noise), 2 * np.abs(noise)).pvalue < 1e-6
+    same = compare(of, truth, said(of, challenger), said(of, challenger))
+    assert (same["r2"], same["mae"], same["wilcoxon_p"]) == (0, 0, 1)
+
+
+def test_slices_cover_the_declared_columns_and_their_combinations_with_counts() -> None:
     frame = passengers(200)
-    table = slices(frame, frame["Survived"].to_numpy(), np.full(200, 0.9))
-    assert list(table["by"].unique()) == [
-        "sex", "class", "age", "sex x class", "sex x age", "class x age", "sex x class x age",
+    found = slices(TITANIC, frame, said(TITANIC, np.ones(200, int)))
+    assert list(found["by"].unique()) == [
+        "Pclass", "Sex", "Age", "Pclass x Sex", "Pclass x Age", "Sex x Age", "Pclass x Sex x Age",
     ]  # fmt: skip
-    assert (table.groupby("by")["count"].sum() == 200).all()
-    women = table[(table["by"] == "sex") & (table["slice"] == "female")].iloc[0]
-    assert women["accuracy"] == women["survived"] == pytest.approx(frame.query("Sex == 'female'")["Survived"].mean())
+    assert (found.groupby("by")["count"].sum() == 200).all()
+    assert set(found.loc[found["by"] == "Age", "slice"]) <= {"child", "adult", "older", "unknown"}
+    women = found[(found["by"] == "Sex") & (found["slice"] == "female")].iloc[0]
+    assert women["accuracy"] == women["positive"] == pytest.approx(frame.query("Sex == 'female'")["Survived"].mean())
     assert women["selected"] == 1
-    assert set(largest_gaps(table, 30)) <= set(table["by"])
+    gaps = largest_gaps(found, 30)
+    assert set(gaps["Sex"]) == {"accuracy", "selected"}
+    assert set(gaps) <= set(found["by"])
+
+
+def test_slices_of_numbers_have_the_mean_the_error_and_the_bias_and_those_of_classes_the_accuracy() -> None:
+    of, frame = table(REGRESSION), rows(REGRESSION)
+    found = slices(of, frame, said(of, frame["price"] + 5 * (frame["colour"] == "red"))).set_index("slice")
+    red = frame.loc[frame["colour"] == "red", "price"]
+    assert found.loc["red", ["count", "mean", "mae", "mean_error"]].tolist() == pytest.approx(
+        [len(red), red.mean(), 5, 5]
+    )
+    assert found.loc["blue", "mae"] == 0
+    assert largest_gaps(found.reset_index(), 30) == {"colour": pytest.approx({"mae": 5, "mean_error": 5})}
+    of, frame = table(MULTICLASS), rows(MULTICLASS)
+    found = slices(of, frame, said(of, frame["grade"]))
+    assert list(found) == ["by", "slice", "count", "accuracy"]
+    assert (found["accuracy"] == 1).all()
+
+
+def test_a_slice_by_true_and_false_is_named_so_and_gaps_are_unknown() -> None:
+    content = table(BINARY).content
+    fields = [one | ({"slice": one["name"] == "returned"}) for one in content["fields"]]
+    of, frame = parse_declaration(content | {"fields": fields}, "orders.yaml"), rows(BINARY)
+    frame.loc[:9, "returned"] = np.nan
+    assert list(slices(of, frame, said(of, frame["paid"]))["slice"]) == ["false", "true", "unknown"]
+
+
+def test_the_titanics_defaults_are_those_of_its_declaration() -> None:
+    assert make_gate(TITANIC, NOT_GIVEN) == Gate({"accuracy": 0.7, "roc_auc": 0.75}, 0.15, 0.6, 30, 0.02, 30)
+
+
+def test_a_parameter_goes_before_the_declaration_metric_by_metric() -> None:
+    gate = make_gate(TITANIC, NOT_GIVEN | {"minimum_accuracy": 0.9, "max_calibration_error": 0.0})
+    assert gate.minimum == {"accuracy": 0.9, "roc_auc": 0.75}
+    assert gate.max_calibration_error == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "declared", "said"),
+    [
+        (BINARY, {"minimum_r2": 0.5}, {}, "minimum_r2 is not for the task binary, which has accuracy, roc_auc"),
+        (REGRESSION, {"minimum_roc_auc": 0.5}, {}, "minimum_roc_auc is not for the task regression, which has r2"),
+        (MULTICLASS, {}, {"brier": 0.2}, "minimum: brier of the declaration is not for the task multiclass"),
+        (MULTICLASS, {}, {"accuracy": 70}, "minimum: accuracy of the declaration is 70, and no model has more than 1"),
+        (REGRESSION, {"max_calibration_error": 0.1}, {}, "max_calibration_error is for classes"),
+        (REGRESSION, {"min_slice_accuracy": 0.0}, {}, "min_slice_accuracy is for classes"),
+    ],
+)
+def test_what_makes_no_sense_for_the_task_is_refused_by_name(
+    task: str, given: dict[str, float], declared: dict[str, float], said: str
+) -> None:
+    with pytest.raises(StepError) as error:
+        make_gate(dataclasses.replace(table(task), minimum=declared), NOT_GIVEN | given)
+    assert said in str(error.value)
 
 
 def test_a_good_model_has_no_reasons_against_it() -> None:
-    assert reasons_against(GATE, GOOD, NO_SLICES, None, None) == []
+    assert reasons(GATE, GOOD) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_where_nothing_is_asked_for_a_model_must_beat_saying_always_the_same(task: str) -> None:
+    of, truth = table(task), rows(task)[table(task).target.name]
+    gate = make_gate(of, NOT_GIVEN)
+    baseline = 0.0 if task == REGRESSION else truth.value_counts(normalize=True).max()
+    metrics = {METRICS[task][0]: baseline, "calibration_error": 0.0}
+    (reason,) = reasons_against(gate, of, truth.to_numpy(), metrics, NO_SLICES, None, None)
+    assert "of always saying" in reason
+    better = metrics | {METRICS[task][0]: baseline + 0.01}
+    assert reasons_against(gate, of, truth.to_numpy(), better, NO_SLICES, None, None) == []
+    if task != REGRESSION:  # what is asked for replaces it, were it less
+        asked = dataclasses.replace(gate, minimum={"accuracy": 0.1})
+        assert reasons_against(asked, of, truth.to_numpy(), metrics, NO_SLICES, None, None) == []
+
+
+def test_of_a_loss_the_minimum_is_the_most_that_it_may_be() -> None:
+    of = table(REGRESSION)
+    gate = make_gate(dataclasses.replace(of, minimum={"rmse": 5.0}), NOT_GIVEN)
+    (reason,) = reasons(gate, {"r2": 0.9, "rmse": 12345.6}, of=of)
+    assert reason == "RMSE 12346 is over the most that it may be, 5"
+    assert reasons(gate, {"r2": -1.0, "rmse": 4.0}, of=of) == []
 
 
 def test_all_reasons_are_said_together_with_their_figures() -> None:
     bad = {"accuracy": 0.5, "roc_auc": 0.5, "calibration_error": 0.3}
-    table = pd.DataFrame(
+    by_sex = pd.DataFrame(
         [
-            {"by": "sex", "slice": "male", "count": 40, "accuracy": 0.3},
-            {"by": "sex", "slice": "female", "count": 29, "accuracy": 0.0},  # too few to count
+            {"by": "Sex", "slice": "male", "count": 40, "accuracy": 0.3},
+            {"by": "Sex", "slice": "female", "count": 29, "accuracy": 0.0},  # too few to count
         ]
     )
-    survived = np.tile([0, 1], 50)
-    worse = compare(survived, np.full(100, 0.4), np.where(survived == 1, 0.9, 0.1))
-    reasons = reasons_against(GATE, bad, table, worse, 100)
-    assert [reason.split()[0] for reason in reasons] == [
-        "accuracy", "ROC", "calibration", "accuracy", "accuracy", "ROC",
-    ]  # fmt: skip
-    assert "0.300 on the 40 passengers of sex male" in reasons[3]
-    assert "McNemar p" in reasons[4]
+    truth = np.tile([0, 1], 50)
+    right = by_probability(TITANIC, np.where(truth == 1, 0.9, 0.1))
+    worse = compare(TITANIC, truth, by_probability(TITANIC, np.full(100, 0.4)), right)
+    found = reasons(GATE, bad, by_sex, worse, 100)
+    assert [reason.split()[0] for reason in found] == ["accuracy", "ROC", "calibration", "accuracy", "accuracy", "ROC"]
+    assert "0.300 on the 40 passengers of Sex male" in found[3]
+    assert "McNemar p" in found[4]
+
+
+def test_a_worse_fit_of_numbers_than_the_champions_is_a_reason_and_a_better_one_is_none() -> None:
+    of = table(REGRESSION)
+    gate, truth = make_gate(of, NOT_GIVEN), rows(REGRESSION)["price"].to_numpy()
+    noise = np.random.default_rng(0).normal(0, 10, len(truth))
+    near, far = said(of, truth + noise), said(of, truth + 2 * noise)
+    (reason,) = reasons(gate, {"r2": 0.5}, NO_SLICES, compare(of, truth, far, near), len(truth), of=of)
+    assert reason.startswith("R² is ")
+    assert "Wilcoxon p" in reason
+    assert reasons(gate, {"r2": 0.5}, NO_SLICES, compare(of, truth, near, far), len(truth), of=of) == []
 
 
 def test_a_slice_is_only_held_against_a_model_where_chance_does_not_explain_it() -> None:
-    small = pd.DataFrame([{"by": "age", "slice": "child", "count": 30, "accuracy": 0.5}])
-    assert reasons_against(GATE, GOOD, small, None, None) == []
-    assert len(reasons_against(GATE, GOOD, small.assign(count=1000), None, None)) == 1
+    small = pd.DataFrame([{"by": "Age", "slice": "child", "count": 30, "accuracy": 0.5}])
+    assert reasons(GATE, GOOD, small, None, None) == []
+    assert len(reasons(GATE, GOOD, small.assign(count=1000), None, None)) == 1
 
 
 def test_a_little_worse_than_the_champion_is_tolerated() -> None:
-    survived = np.tile([0, 1], 100)
-    champion = np.where(survived == 1, 0.9, 0.1)
+    truth = np.tile([0, 1], 100)
+    champion = np.where(truth == 1, 0.9, 0.1)
     challenger = champion.copy()
     challenger[0] = 0.8  # one mistake in 200
-    assert reasons_against(GATE, GOOD, NO_SLICES, compare(survived, challenger, champion), 200) == []
+    found = compare(TITANIC, truth, by_probability(TITANIC, challenger), by_probability(TITANIC, champion))
+    assert reasons(GATE, GOOD, NO_SLICES, found, 200) == []
 
 
-def test_too_few_passengers_unseen_by_both_is_a_reason() -> None:
-    (reason,) = reasons_against(GATE, GOOD, NO_SLICES, None, 12)
+def test_too_few_rows_unseen_by_both_is_a_reason() -> None:
+    (reason,) = reasons(GATE, GOOD, NO_SLICES, None, 12)
     assert "only 12" in reason
     assert "split_seed" in reason
 
 
-def test_all_wrong_thresholds_are_named_at_once() -> None:
-    wrong = {"min_accuracy": "2", "tolerance": "-1", "min_slice_size": "x", "min_auc": "nan"}
-    fine = {name: "1" for name in RANGES}
-    with pytest.raises(EvaluationError) as error:
-        parse_gate(fine | wrong)
-    assert all(f"{name}={value!r}" in str(error.value) for name, value in wrong.items())
+def test_a_champion_of_another_table_is_told_in_a_sentence() -> None:
+    def model(of: Table, columns: tuple[str, ...] = ("size",)) -> Any:
+        return SimpleNamespace(table=of, columns=columns)  # all that is asked of it
+
+    ours = model(table(BINARY))
+    refuse_other_table(ours, ours, rows(BINARY))
+    with pytest.raises(StepError, match=r"predicts grade \(multiclass: low, mid, top\), and this model paid \(binary"):
+        refuse_other_table(model(table(MULTICLASS)), ours, rows(BINARY))
+    with pytest.raises(StepError, match=r"reads size, not in the holdout .* give the declaration another name"):
+        refuse_other_table(ours, ours, rows(BINARY).drop(columns="size"))
+    as_text = [one | ({"type": "string", "constraints": {}, "bins": []} if one["name"] == "size" else {})
+               for one in table(BINARY).content["fields"]]  # fmt: skip
+    other = parse_declaration(table(BINARY).content | {"fields": as_text}, "orders.yaml")
+    with pytest.raises(StepError, match="reads size, not in the holdout or of another type"):
+        refuse_other_table(model(other), ours, rows(BINARY))
 
 
-def test_the_report_escapes_what_comes_from_the_data_and_is_the_same_again() -> None:
-    frame = passengers(100)
-    frame["Sex"] = "<script>alert(1)</script>"
-    survived, probability = frame["Survived"].to_numpy(), np.linspace(0, 1, 100)
-    table = slices(frame, survived, probability)
+@pytest.mark.parametrize(("task", "pictures"), [(BINARY, 3), (MULTICLASS, 1), (REGRESSION, 1)])
+def test_the_report_escapes_what_comes_from_the_data_and_is_the_same_again(task: str, pictures: int) -> None:
+    of, frame = dataclasses.replace(table(task), rows="<script>rows</script>"), rows(task, 100)
+    frame["colour"] = "<script>alert(1)</script>"
+    truth = frame[of.target.name].to_numpy()
+    predicted = said(of, truth)
+    found = slices(of, frame, predicted)
     verdict = {
-        "verdict": "rejected", "summary": "a <b>", "reasons": ["<img src=x>"], "notes": [], "difference": None,
-        "challenger": {"version": 1, "metrics": score(survived, probability)}, "champion": None,
-        "holdout": {"rows": 100}, "gate": {"min_slice_size": 30}, "largest_gaps": largest_gaps(table, 30),
+        "verdict": "rejected", "summary": "a <b>", "reasons": ["<img src=x>"], "notes": [],
+        "difference": compare(of, truth, predicted, predicted),
+        "challenger": {"version": 1, "metrics": metrics_of(of, truth, predicted)}, "champion": None,
+        "holdout": {"rows": 100}, "gate": {"min_slice_size": 30}, "largest_gaps": largest_gaps(found, 30),
     }  # fmt: skip
-    first, second = (page(verdict, table, draw(survived, {"challenger": probability})) for _ in range(2))
+    drawn = {"challenger": predicted}
+    first, second = (page(verdict, of, found, draw(of, truth, drawn)) for _ in range(2))
     assert first == second
     assert "<script" not in first
     assert "<img src=x" not in first
-    assert first.count("data:image/png") == 3
+    assert first.count("data:image/png") == pictures
+    nothing = page(verdict, of, found.iloc[:0], {})
+    assert "The declaration has no slices" in nothing
+    assert "Largest gaps" not in nothing
