@@ -1,9 +1,10 @@
 """The evaluation as a page to read. No MLflow here; matplotlib only where pictures are wanted."""
 
 import base64
+import contextlib
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,22 +78,22 @@ def slice_tables(verdict: dict[str, Any], table: Table, slices: pd.DataFrame) ->
     if table.task == BINARY:
         label = table.class_label(table.positive)
         headers |= {"positive": f"{table.target.name}: {label}", "selected": f"predicted: {label}"}
-    body = [[figure_of(str(name), value) for name, value in row.items()] for row in slices.to_dict("records")]
+    shown = slices.apply(lambda one: [figure(one.name, x) for x in one] if one.dtype == float else one.astype(str))
     gaps = verdict["largest_gaps"]
     compared = list(next(iter(gaps.values()), {}))
     return [
         f"<p>Grey: under {small} {escape(table.rows)}, which say little; the gate ignores them.</p>",
-        html_table([headers.get(name, name) for name in map(str, slices)], body, (slices["count"] < small).tolist()),
+        html_table(
+            [headers.get(name, name) for name in map(str, slices)],
+            shown.to_numpy().tolist(),
+            (slices["count"] < small).tolist(),
+        ),
         "<h2>Largest gaps</h2>",
         html_table(
             ["by", *(headers.get(name, name) for name in compared)],
             [[by, *(figure(name, value) for name, value in gap.items())] for by, gap in gaps.items()],
         ),
     ]
-
-
-def figure_of(name: str, value: Any) -> str:
-    return figure(name, value) if isinstance(value, float) else str(value)
 
 
 def html_table(header: list[str], rows: list[list[str]], grey: Sequence[bool] = ()) -> str:
@@ -120,91 +121,61 @@ def draw(table: Table, truth: np.ndarray, predictions: dict[str, pd.DataFrame]) 
     Of two classes ROC, precision and recall, and calibration; of several a confusion matrix; of a number what was
     predicted against what is true.
     """
+    from sklearn import metrics
+    from sklearn.calibration import CalibrationDisplay
+
+    pictures: dict[str, bytes] = {}
     if table.task == BINARY:
-        return draw_curves(table, truth == table.positive, predictions)
-    pictures = {}
+        share = f"share of {table.class_label(table.positive)}"
+        for title, x, y, display, options in (
+            ("ROC", "false positive rate", "true positive rate", metrics.RocCurveDisplay, {}),
+            ("Precision and recall", "recall", "precision", metrics.PrecisionRecallDisplay, {}),
+            ("Calibration", "predicted probability", share, CalibrationDisplay, {"n_bins": 5, "strategy": "quantile"}),
+        ):
+            with picture(pictures, title, x, y) as axes:
+                for name, predicted in predictions.items():
+                    outcome, probability = truth == table.positive, predicted[PROBABILITY].to_numpy()
+                    display.from_predictions(outcome, probability, name=name, ax=axes, **options)
+        return pictures
     for name, predicted in predictions.items():
         said = predicted[table.target.name].to_numpy()
         if table.task == REGRESSION:
-            title, data = f"Predicted and true: {name}", draw_scatter(table, truth, said, name)
+            unit = f" ({table.target.unit})" if table.target.unit else ""
+            with picture(pictures, f"Predicted and true: {name}", f"predicted{unit}", table.target.name + unit) as axes:
+                metrics.PredictionErrorDisplay.from_predictions(
+                    truth, said, kind="actual_vs_predicted", random_state=0, scatter_kwargs={"s": 8}, ax=axes
+                )
         else:
-            title, data = f"Confusion matrix: {name}", draw_confusion(table, truth, said, name)
-        pictures[title] = data
+            labels = [plain(table.class_label(value)) for value in table.classes]
+            with picture(pictures, f"Confusion matrix: {name}", "predicted", table.target.name) as axes:
+                metrics.ConfusionMatrixDisplay.from_predictions(
+                    truth,
+                    said,
+                    labels=list(table.classes),
+                    display_labels=labels,
+                    cmap="Blues",
+                    colorbar=False,
+                    ax=axes,
+                )
     return pictures
 
 
-def draw_curves(table: Table, outcome: np.ndarray, predictions: dict[str, pd.DataFrame]) -> dict[str, bytes]:
-    from sklearn.calibration import calibration_curve
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    pictures = {}
-    for title, x, y in (
-        ("ROC", "false positive rate", "true positive rate"),
-        ("Precision and recall", "recall", "precision"),
-        ("Calibration", "predicted probability", f"share of {table.class_label(table.positive)}"),
-    ):
-        picture, axes = new_picture(title, x, y)
-        for name, predicted in predictions.items():
-            probability = predicted[PROBABILITY].to_numpy()
-            if title == "ROC":
-                axes.plot(*roc_curve(outcome, probability)[:2], label=name)
-            elif title == "Calibration":
-                observed, expected = calibration_curve(outcome, probability, n_bins=5, strategy="quantile")
-                axes.plot(expected, observed, "o-", label=name)
-            else:
-                precision, recall, _ = precision_recall_curve(outcome, probability)
-                axes.step(recall, precision, where="post", label=name)
-        if title != "Precision and recall":
-            axes.plot([0, 1], [0, 1], "k:", lw=1)
-        axes.legend()
-        pictures[title] = png(picture)
-    return pictures
-
-
-def draw_confusion(table: Table, truth: np.ndarray, said: np.ndarray, model: str) -> bytes:
-    picture, axes = new_picture(f"Confusion matrix: {model}", "predicted", table.target.name)
-    counts = np.array(
-        [[((truth == true) & (said == other)).sum() for other in table.classes] for true in table.classes]
-    )
-    axes.imshow(counts / counts.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
-    labels = [plain(table.class_label(value)) for value in table.classes]
-    axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 3 else 0)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.grid(visible=False)
-    for (row, column), count in np.ndenumerate(counts):
-        dark = count > counts[row].sum() / 2
-        axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
-    return png(picture)
-
-
-def draw_scatter(table: Table, truth: np.ndarray, said: np.ndarray, model: str) -> bytes:
-    unit = f" ({table.target.unit})" if table.target.unit else ""
-    picture, axes = new_picture(f"Predicted and true: {model}", f"{table.target.name}{unit}", f"predicted{unit}")
-    axes.scatter(truth, said, s=8, alpha=0.5)
-    axes.axline((float(truth.mean()), float(truth.mean())), slope=1, color="k", ls=":", lw=1)
-    return png(picture)
-
-
-def new_picture(title: str, x: str, y: str) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes."""
+@contextlib.contextmanager
+def picture(pictures: dict[str, bytes], title: str, x: str, y: str) -> Iterator[Any]:
+    """Axes to draw on; what was drawn is then added to `pictures`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(4.5, 4), layout="constrained")
-    axes = picture.add_subplot()
+    figure = Figure(figsize=(4.5, 4), layout="constrained")
+    axes = figure.add_subplot()
+    yield axes
     axes.set(title=title, xlabel=plain(x), ylabel=plain(y))
-    axes.grid(alpha=0.3)
-    return picture, axes
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    pictures[title] = buffer.getvalue()
 
 
 def plain(text: str) -> str:
     """Text that matplotlib does not take for a formula."""
     return text.replace("$", r"\$")
-
-
-def png(picture: Any) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(picture)
-    buffer = io.BytesIO()
-    picture.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    return buffer.getvalue()

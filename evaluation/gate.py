@@ -101,12 +101,13 @@ def reasons_against(
             f"only {compared} of the held-out {table.rows} are unseen by the champion too, under min_compared "
             f"{gate.min_compared}; train with the champion's split_seed and test_size"
         )
+    test = ("wilcoxon_p", "Wilcoxon") if table.task == REGRESSION else ("mcnemar_p", "McNemar")
     for name in METRICS[table.task]:
         if difference and name in HIGHER_IS_BETTER and difference.get(name, 0) < -gate.tolerance:
             reasons.append(
                 f"{word(name)} is {-difference[name]:.3f} under the champion's on the same {difference['rows']} "
                 f"{table.rows} (95 % interval of the difference {difference[f'{name}_low']:+.3f} to "
-                f"{difference[f'{name}_high']:+.3f}; {significance(difference)}), "
+                f"{difference[f'{name}_high']:+.3f}; {test[1]} p = {difference[test[0]]:.2g}), "
                 f"more than tolerance {gate.tolerance:g}"
             )
     return reasons
@@ -120,11 +121,6 @@ def baseline_of(table: Table, truth: np.ndarray) -> tuple[str, float, str]:
     shares = {value: float((truth == value).mean()) for value in table.classes}
     most = max(shares, key=lambda value: shares[value])
     return metric, shares[most], table.class_label(most)
-
-
-def significance(difference: Mapping[str, float]) -> str:
-    name = "mcnemar_p" if "mcnemar_p" in difference else "wilcoxon_p"
-    return f"{'McNemar' if name == 'mcnemar_p' else 'Wilcoxon'} p = {difference[name]:.2g}"
 
 
 def wilson_upper(share: float, count: int, z: float = 1.96) -> float:

@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from saved_model import SavedModel, open_model
 from step import boolean, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
-from verdict import Judged, judge, make_verdict, refuse_other_table, run_metrics
+from verdict import Judged, make_verdict, refuse_other_table, run_metrics
 
 STEP = "evaluation"
 
@@ -57,7 +57,7 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
     client = mlflow.MlflowClient()
     version = registry.find_version(client, model)
     champion_version = registry.find_champion(client, given.champion or f"models:/{table.name}@{registry.CHAMPION}")
-    challenger, champion = judge(model, version, holdout), None
+    challenger, champion = Judged(model, version, model.predict(holdout)), None
     if champion_version:
         champion = judge_champion(champion_version, challenger, holdout, folder)
     rollback_reason = registry.find_rollback_reason(client, version, model.sha256)
@@ -119,7 +119,7 @@ def judge_champion(version: ModelVersion, challenger: Judged, holdout: pd.DataFr
             f"the champion {uri} cannot be opened ({error}); go back with mlflow run evaluation -e rollback"
         ) from error
     refuse_other_table(model, challenger.model, holdout)
-    return judge(model, version, holdout)
+    return Judged(model, version, model.predict(holdout))
 
 
 def log_mlflow_evaluation(holdout: pd.DataFrame, name: str, model: SavedModel) -> None:

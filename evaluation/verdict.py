@@ -26,11 +26,6 @@ class Judged:
     predicted: pd.DataFrame
 
 
-def judge(model: SavedModel, version: ModelVersion, holdout: pd.DataFrame) -> Judged:
-    """Raises StepError where the holdout lacks a column that the model reads."""
-    return Judged(model, version, model.predict(holdout))
-
-
 def refuse_other_table(champion: SavedModel, challenger: SavedModel, holdout: pd.DataFrame) -> None:
     """Raises StepError where the champion cannot be asked about the challenger's holdout."""
     ours, theirs = challenger.table, champion.table
