@@ -27,6 +27,7 @@ BINARY, MULTICLASS, REGRESSION = "binary", "multiclass", "regression"
 TASKS = (BINARY, MULTICLASS, REGRESSION)
 TYPES = ("integer", "number", "boolean", "string", "date", "datetime")
 ROLES = ("feature", "target", "key", "ignored")
+DATE_FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%dT%H:%M:%S"}  # of a clean table: ISO 8601
 NUMERIC = ("integer", "number", "boolean")  # held as float64: a gap is NaN, true is 1
 HOLDS = {"integer": "whole number", "boolean": "true or false", "string": "text"}  # the others: their type's name
 MISSING_VALUES = ("", "-", "?", "#n/a", "<na>", "n/a", "na", "nan", "none", "null")  # in any case
@@ -332,6 +333,8 @@ def broken_values(one: Field, values: pd.Series) -> np.ndarray:
         wrong |= (known != np.floor(known)).to_numpy(bool)
     if known.dtype.kind == "f":
         wrong |= ~np.isfinite(known.to_numpy(float))
+    if one.type in DATE_FORMATS:
+        wrong |= pd.to_datetime(known, format=DATE_FORMATS[one.type], errors="coerce").isna().to_numpy()
     broken[present] = wrong
     return broken
 
