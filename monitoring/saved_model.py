@@ -24,8 +24,9 @@ TRUSTED_TYPES = (
     "numpy.dtype",
     "numpy.ravel",
     "numpy.sum",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
 )
 DECLARATION = "dataset.json"
 PICKLE_NAME = re.compile(r"(?i)\.(pkl|pickle|p|cloudpickle|joblib|dill|pt|pth|npy\.obj)$")

@@ -1,33 +1,36 @@
-"""Repeated stratified cross-validation. No MLflow here."""
+"""Repeated cross-validation, stratified by class. No MLflow here."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import ClassifierMixin
-from sklearn.model_selection import RepeatedStratifiedKFold
+from declaration import REGRESSION
+from estimators import Recipe
+from predictions import predict, score
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 from tqdm import tqdm
-from training_data import FEATURES, TARGET
-from training_metrics import score
 
-FitFunction = Callable[[pd.DataFrame], ClassifierMixin]  # passengers with their outcome -> a fitted classifier
+FitFunction = Callable[[pd.DataFrame], Any]  # rows with their target -> a fitted estimator
 
 
-def cross_validate(fit: FitFunction, passengers: pd.DataFrame, folds: int, repeats: int, seed: int) -> pd.DataFrame:
+def cross_validate(
+    fit: FitFunction, recipe: Recipe, rows: pd.DataFrame, folds: int, repeats: int, seed: int
+) -> pd.DataFrame:
     """The metrics of `score` (columns) on each of `folds` times `repeats` validation folds (rows), fitted on the rest.
 
     `fit` is called with the training part of a fold alone, so that a search inside it is nested: the
-    validation fold takes no part in what is chosen.
+    validation fold takes no part in what is chosen. Its model reads the recipe's columns.
     """
-    splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
-    rows = []
-    for train, test in tqdm(
-        splitter.split(passengers, passengers[TARGET]), "cross-validation", folds * repeats, leave=False, disable=None
-    ):
-        validation = passengers.iloc[test]
-        probability = fit(passengers.iloc[train]).predict_proba(validation[FEATURES])[:, 1]
-        rows.append(score(validation[TARGET].to_numpy(), probability))
-    return pd.DataFrame(rows)
+    table = recipe.table
+    kind = RepeatedKFold if table.task == REGRESSION else RepeatedStratifiedKFold
+    splits = kind(n_splits=folds, n_repeats=repeats, random_state=seed).split(rows, rows[table.target.name])
+    found = []
+    for train, test in tqdm(splits, "cross-validation", folds * repeats, leave=False, disable=None):
+        validation = rows.iloc[test]
+        said = predict(fit(rows.iloc[train]), table, validation[recipe.columns])
+        found.append(score(table, validation[table.target.name], said))
+    return pd.DataFrame(found)
 
 
 def summary(scores: pd.DataFrame) -> dict[str, float]:

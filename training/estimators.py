@@ -1,23 +1,19 @@
-"""The models: stock scikit-learn pipelines on the raw cleaned columns. No MLflow here."""
+"""The models of each task: stock scikit-learn pipelines on the columns of a clean table. No MLflow here."""
 
-import math
-from collections.abc import Callable
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, VotingClassifier
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+import pandas as pd
+from declaration import BINARY, MULTICLASS, REGRESSION, Table
+from features import transformer
+from sklearn import ensemble, linear_model
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from training_data import TrainingError
+from step_error import StepError
 
-# What each model takes, with the value used where none is given.
-DEFAULTS: dict[str, dict[str, object]] = {
-    "logistic_regression": {"C": 1.0},
+Values = dict[str, Any]  # hyperparameter -> value
+TREES: dict[str, Values] = {
     "random_forest": {"n_estimators": 200, "max_depth": None, "min_samples_leaf": 3},
     "gradient_boosting": {
         "n_estimators": 100,
@@ -27,162 +23,92 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "subsample": 0.7,
     },
 }
-DEFAULTS["soft_vote"] = {
-    "C": 1.0,
-    "n_estimators": 100,
-    "max_depth": 4,
-    "min_samples_leaf": 3,
-    "learning_rate": 0.05,
-    "subsample": 0.7,
+VOTE = {"n_estimators": 100, "max_depth": 4, "min_samples_leaf": 3, "learning_rate": 0.05, "subsample": 0.7}
+CLASSIFIERS: dict[str, Values] = {"logistic_regression": {"C": 1.0}, **TREES, "soft_vote": {"C": 1.0, **VOTE}}
+REGRESSORS: dict[str, Values] = {"linear_regression": {"alpha": 1.0}, **TREES, "soft_vote": {"alpha": 1.0, **VOTE}}
+# What each task's models take, with the value used where none is given.
+DEFAULTS = {BINARY: CLASSIFIERS, MULTICLASS: CLASSIFIERS, REGRESSION: REGRESSORS}
+CLASS_KINDS = {
+    "logistic_regression": linear_model.LogisticRegression,
+    "random_forest": ensemble.RandomForestClassifier,
+    "gradient_boosting": ensemble.GradientBoostingClassifier,
 }
+REGRESSION_KINDS = {
+    "linear_regression": linear_model.Ridge,
+    "random_forest": ensemble.RandomForestRegressor,
+    "gradient_boosting": ensemble.GradientBoostingRegressor,
+}
+MODELS = tuple(dict.fromkeys([*CLASSIFIERS, *REGRESSORS]))
+
+
+def hyperparameters(task: str, model: str, given: Mapping[str, Any]) -> Values:
+    """The model's hyperparameters: its defaults, and over them what is given; what is for other models is left out.
+
+    Raises:
+        StepError: the task has no such model, or none of its models such a hyperparameter.
+    """
+    models = DEFAULTS[task]
+    if model not in models:
+        raise StepError(f"model={model!r} is not for the task {task}, which has {', '.join(models)}")
+    known = dict.fromkeys(name for values in models.values() for name in values)
+    if foreign := [name for name in given if name not in known]:
+        raise StepError(f"{', '.join(foreign)}: not for the task {task}, whose models have {', '.join(known)}")
+    return models[model] | {name: value for name, value in given.items() if name in models[model]}
 
 
 @dataclass(frozen=True)
-class Range:
-    """Values a hyperparameter may have: a type and inclusive bounds (`exclusive_low`: the lower one is exclusive)."""
+class Recipe:
+    """What a model is made by, but for the rows."""
 
-    kind: type
-    low: float
-    high: float
-    exclusive_low: bool = False
-    or_none: bool = False  # the word "none" stands for no limit
+    table: Table
+    model: str
+    values: Values
+    seed: int
 
-    def parse(self, text: str) -> object:
-        """The value that `text` means.
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """The features that the model reads, in the declaration's order.
 
         Raises:
-            ValueError: not of the type, or out of bounds.
+            StepError: there is none, or features.py names a column that is no feature.
         """
-        if self.or_none and text.strip().lower() == "none":
-            return None
-        value = self.kind(text)
-        if (
-            not math.isfinite(value)
-            or not (self.low < value if self.exclusive_low else self.low <= value)
-            or value > self.high
-        ):
-            raise ValueError(text)
-        return value
+        table = self.table
+        named: set[str] = set()
+        for _, _, columns in transformer(table, scaled=False).transformers:
+            named.update([columns] if isinstance(columns, str) else columns)
+        read = [one.name for one in table.features if one.name in named]
+        if others := sorted(named - set(read)):
+            raise StepError(
+                f"features.py reads {', '.join(others)}, which the table {table.name} does not have as a feature; "
+                "change features.py, or the field's role in dataset.yaml"
+            )
+        if not read:
+            raise StepError(f"the table {table.name} has no field with the role feature; a model needs one to read")
+        return read
 
-    def __str__(self) -> str:
-        kind = "a whole number" if self.kind is int else "a number"
-        low = f"over {self.low:g}" if self.exclusive_low else f"from {self.low:g}"
-        return f"{kind} {low} to {self.high:g}" + (" or none" if self.or_none else "")
+    def fit(self, rows: pd.DataFrame) -> Any:
+        """The model, fitted on rows as `Table.read` gives them."""
+        return self.build().fit(rows[self.columns], rows[self.table.target.name])
 
+    def build(self) -> Any:
+        """An unfitted estimator that takes a frame of `columns`. Nothing in it runs in parallel."""
+        if self.model != "soft_vote":
+            return self.pipeline(self.model, self.values)
+        takes = {name: set(values) for name, values in DEFAULTS[self.table.task].items() if name != "soft_vote"}
+        takes["random_forest"].discard("max_depth")  # its trees keep their full depth
+        members = [
+            (name, self.pipeline(name, {one: value for one, value in self.values.items() if one in takes[name]}))
+            for name in takes
+        ]
+        if self.table.task == REGRESSION:
+            return ensemble.VotingRegressor(members)
+        return ensemble.VotingClassifier(members, voting="soft")
 
-RANGES = {
-    "n_estimators": Range(int, 1, 10_000),
-    "max_depth": Range(int, 1, 100, or_none=True),
-    "min_samples_leaf": Range(int, 1, 10_000),
-    "learning_rate": Range(float, 0, 1, exclusive_low=True),
-    "subsample": Range(float, 0, 1, exclusive_low=True),
-    "C": Range(float, 0, 1e6, exclusive_low=True),
-}
-
-
-def hyperparameters(model: str, texts: dict[str, str]) -> dict[str, object]:
-    """The model's hyperparameters: its defaults, and over them what is given as text ("" is not given).
-
-    Raises:
-        TrainingError: an unknown model, or values out of range; all of them are named.
-    """
-    problems = []
-    if model not in DEFAULTS:
-        problems.append(f"model={model!r} is not one of {', '.join(DEFAULTS)}")
-    values = dict(DEFAULTS.get(model, {}))
-    for name, text in texts.items():
-        if not str(text).strip():
-            continue
-        try:
-            value = RANGES[name].parse(text)
-        except ValueError:
-            problems.append(f"{name}={text!r} is not {RANGES[name]}")
-        else:
-            if name in values:
-                values[name] = value
-    if problems:
-        raise TrainingError("; ".join(problems))
-    return values
-
-
-def build(model: str, values: dict[str, object], seed: int) -> ClassifierMixin:
-    """An unfitted classifier that takes a frame of the raw cleaned columns. Nothing in it runs in parallel."""
-    return MODELS[model](values, seed)
-
-
-def logistic_regression(values: dict[str, object], seed: int) -> Pipeline:
-    return make_pipeline(columns(scaled=True), LogisticRegression(C=values["C"], max_iter=1000, random_state=seed))
-
-
-def random_forest(values: dict[str, object], seed: int) -> Pipeline:
-    return make_pipeline(columns(), RandomForestClassifier(**values, random_state=seed))
-
-
-def gradient_boosting(values: dict[str, object], seed: int) -> Pipeline:
-    return make_pipeline(columns(), GradientBoostingClassifier(**values, random_state=seed))
-
-
-def soft_vote(values: dict[str, object], seed: int) -> VotingClassifier:
-    """The mean of the three models' probabilities; the forest's trees keep their full depth."""
-    forest = {name: values[name] for name in ("n_estimators", "min_samples_leaf")}
-    boosting = {name: values[name] for name in DEFAULTS["gradient_boosting"]}
-    members = [
-        ("logistic_regression", logistic_regression(values, seed)),
-        ("random_forest", random_forest(forest, seed)),
-        ("gradient_boosting", gradient_boosting(boosting, seed)),
-    ]
-    return VotingClassifier(members, voting="soft")
-
-
-MODELS: dict[str, Callable[[dict[str, object], int], ClassifierMixin]] = {
-    "logistic_regression": logistic_regression,
-    "random_forest": random_forest,
-    "gradient_boosting": gradient_boosting,
-    "soft_vote": soft_vote,
-}
-
-
-def columns(scaled: bool = False) -> ColumnTransformer:
-    """Raw columns to numbers: title, age, fare, class, relatives, family size, sex.
-
-    Only stock parts and numpy's own functions, so that a saved model holds no code of ours.
-    """
-    scale = [StandardScaler()] if scaled else []
-    family_size = FunctionTransformer(np.sum, kw_args={"axis": 1, "keepdims": True})
-    return ColumnTransformer(
-        [
-            ("title", titles(), ["Name"]),
-            (
-                "number",
-                make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *scale),
-                ["Age", "Fare", "Pclass", "SibSp", "Parch"],
-            ),
-            (
-                "family",
-                make_pipeline(SimpleImputer(strategy="constant", fill_value=0), family_size, *scale),
-                ["SibSp", "Parch"],
-            ),
-            (
-                "category",
-                make_pipeline(
-                    SimpleImputer(strategy="most_frequent", keep_empty_features=True),
-                    OneHotEncoder(handle_unknown="ignore", drop="if_binary"),
-                ),
-                ["Sex"],
-            ),
-        ],
-        sparse_threshold=0,  # dense: 11 columns
-    )
-
-
-def titles() -> Pipeline:
-    """How often each title (Mr, Mrs, Miss, Master …) is in the name; rare ones and an empty name count as none."""
-    return make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True),
-        FunctionTransformer(np.ravel),
-        CountVectorizer(
-            vocabulary=["Master", "Miss", "Mr", "Mrs"],
-            lowercase=False,
-            token_pattern=r"\b([A-Z][a-z]+)\.",  # noqa: S106 (a regular expression, no password)
-        ),
-    )
+    def pipeline(self, model: str, values: Values) -> Pipeline:
+        """The table's features, and one estimator on them."""
+        kind = (REGRESSION_KINDS if self.table.task == REGRESSION else CLASS_KINDS)[model]
+        more = {"max_iter": 1000} if model == "logistic_regression" else {}
+        return make_pipeline(
+            transformer(self.table, scaled=model.endswith("_regression")),
+            kind(**values, **more, random_state=self.seed),
+        )

@@ -1,130 +1,144 @@
 """The model card: what the model is, how good, for whom, and what it is not for. No MLflow here."""
 
+import argparse
 import math
 
 import numpy as np
 import pandas as pd
-from training_data import TARGET, Split
-from training_settings import Settings
+from declaration import BINARY, REGRESSION, Table
+from estimators import Recipe
+from training_data import Split, class_counts
 
-AGES = {"child (under 16)": (0, 16), "adult (16 to 59)": (16, 60), "older (60 and over)": (60, np.inf)}
-
-CARD = """# Model card: {model_name}, {model}
+CARD = """# Model card: {table.name}, {recipe.model}
 
 ## What it is
-A stock scikit-learn classifier ({model}) that estimates whether a passenger of the Titanic survived, from the raw
-columns of the passenger list. Imputation, encoding and scaling are part of it. Hyperparameters: {values}; seed {seed}.
+A stock scikit-learn model ({recipe.model}) that predicts {target} of a {row}. {about}
+
+It reads {columns}, as they are in the clean table; imputation, encoding and scaling are part of it.
+Hyperparameters: {values}; seed {recipe.seed}.
 
 ## Data
-Trained on {rows_train} passengers ({survived_train:.1%} survived), judged on {rows_holdout} others
-({survived_holdout:.1%} survived) that it has never seen: those whose hash of `PassengerId` and split_seed {split_seed}
-falls below test_size {test_size:g}. SHA-256 of the list: `{digest}`.
+Trained on {trained}, judged on {judged} that it has never seen: those whose hash of {key} and split_seed
+{asked.split_seed} falls below test_size {asked.test_size:g}. SHA-256 of the table: `{digest}`.
 
 ## How good it is
-On the holdout, with 95 % interval of the accuracy (Wilson) from {low:.3f} to {high:.3f}:
+On the holdout, with 95 % interval of {interval}:
 
 {metrics}
 
 {cross_validation}
 
 ## Slices of the holdout
-A slice of under 30 passengers says little: one passenger more or less moves its accuracy by over 3 points.
+A slice of under 30 {rows} says little.
 
 {slices}
 
 ## Intended use
-Teaching, and showing how a model is trained, judged, released and watched. The probability is for ranking and for
-decisions about the passenger list; nothing else was tested.
+{intended_use}
 
 ## Limits
-- {rows_train} passengers of one ship on one night: it says nothing about any other accident or about people today.
-- Sex, class and age carry most of the prediction, because they decided who reached a boat. It repeats that injustice;
-  it does not judge it.
-- Ages are missing for about a fifth of the passengers and are filled with the median.
-- Differences in accuracy under about 0.02 on this many passengers are noise.
+{limits}
 """
+GENERAL_LIMITS = (
+    "It has learned from these {count} {rows} alone: of others it says only as much as they are like them.",
+    "What goes with a prediction is no cause of it, and an injustice in the data is repeated.",
+    "Differences of metrics well within the interval above, or within the spread over the folds, are noise.",
+)
 
 
 def write_card(
-    settings: Settings,
+    recipe: Recipe,
+    asked: argparse.Namespace,
     parts: Split,
     digest: str,
-    probability: np.ndarray,
+    said: pd.DataFrame,
     metrics: dict[str, float],
     cv: dict[str, float],
 ) -> str:
-    """The card as Markdown; the same model and data give the same text."""
-    low, high = wilson(metrics["accuracy"], len(parts.holdout))
+    """The card as Markdown; the same model and data give the same text. `said`: `predict`'s answer for the holdout."""
+    table, rows = recipe.table, escape(recipe.table.rows)
+    limits = (*table.limits, *(text.format(count=len(parts.train), rows=rows) for text in GENERAL_LIMITS))
+    values = (f"no {name}" if value is None else f"{name} {value:g}" for name, value in recipe.values.items())
     return CARD.format(
-        model_name=settings.model_name,
-        model=settings.model,
-        values=", ".join(
-            f"{name} {value:g}" if value is not None else f"no {name}" for name, value in settings.values.items()
-        ),
-        seed=settings.seed,
-        split_seed=settings.split_seed,
-        test_size=settings.test_size,
-        rows_train=len(parts.train),
-        rows_holdout=len(parts.holdout),
-        survived_train=parts.train[TARGET].mean(),
-        survived_holdout=parts.holdout[TARGET].mean(),
+        table=table,
+        recipe=recipe,
+        asked=asked,
+        target=escape(table.target.name),
+        row=escape(table.row),
+        rows=rows,
+        about=one_line(f"{table.title}: {table.description}".strip(": ")),
+        columns=", ".join(map(escape, recipe.columns)),
+        values=", ".join(values),
+        trained=described(table, parts.train),
+        judged=described(table, parts.holdout),
+        key=escape(table.key.name),
         digest=digest,
-        low=low,
-        high=high,
-        metrics=table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()]),
-        cross_validation=cross_validation_text(settings, cv),
-        slices=slice_table(parts.holdout, probability),
+        interval=interval(table, parts.holdout, said),
+        metrics=markdown(["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()]),
+        cross_validation=cross_validation_text(recipe, asked, list(metrics), cv),
+        slices=slice_table(table, parts.holdout, said),
+        intended_use=one_line(table.intended_use) or "The declaration does not say (`intended_use`).",
+        limits="\n".join(f"- {one_line(text)}" for text in limits),
     )
 
 
-def cross_validation_text(settings: Settings, cv: dict[str, float]) -> str:
+def described(table: Table, part: pd.DataFrame) -> str:
+    """How many rows, and the shares of the classes or mean and spread of the target."""
+    if table.task == REGRESSION:
+        values = part[table.target.name]
+        words = f"mean {values.mean():.4g}, standard deviation {values.std():.4g} {escape(table.target.unit)}".strip()
+    else:
+        counts = class_counts(table, part).items()
+        words = ", ".join(f"{count / len(part):.1%} {escape(word)}" for word, count in counts)
+    return f"{len(part)} {escape(table.rows)} ({escape(table.target.name)}: {words})"
+
+
+def interval(table: Table, holdout: pd.DataFrame, said: pd.DataFrame) -> str:
+    """Of the accuracy, or of the mean absolute error."""
+    truth, predicted = holdout[table.target.name], said[table.target.name]
+    if table.task == REGRESSION:
+        errors = (truth - predicted).abs()
+        half = 1.96 * errors.std() / math.sqrt(len(errors))
+        return f"the mean absolute error (normal) from {max(errors.mean() - half, 0):.4g} to {errors.mean() + half:.4g}"
+    low, high = wilson((truth == predicted).mean(), len(truth))
+    return f"the accuracy (Wilson) from {low:.3f} to {high:.3f}"
+
+
+def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: list[str], cv: dict[str, float]) -> str:
     if not cv:
         return "It was not cross-validated (cv_repeats 0)."
-    nested = ", the hyperparameters searched anew within each fold (nested)" if settings.search_trials else ""
-    rows = [
-        [name, f"{cv[f'cv_{name}_mean']:.4f}", f"{cv[f'cv_{name}_std']:.4f}"]
-        for name in ("accuracy", "roc_auc", "log_loss", "brier")
-    ]
+    nested = ", the hyperparameters searched anew within each fold (nested)" if asked.search_trials else ""
+    stratified = "" if recipe.table.task == REGRESSION else "stratified "
+    rows = [[name, f"{cv[f'cv_{name}_mean']:.4f}", f"{cv[f'cv_{name}_std']:.4f}"] for name in metrics]
     return (
-        f"In the training part, {settings.cv_folds}-fold stratified cross-validation, repeated {settings.cv_repeats} "
+        f"In the training part, {asked.cv_folds}-fold {stratified}cross-validation, repeated {asked.cv_repeats} "
         f"time(s){nested}; the spread is the standard deviation over the folds:\n\n"
-        + table(["metric", "mean", "spread"], rows)
+        + markdown(["metric", "mean", "spread"], rows)
     )
 
 
-def slice_table(holdout: pd.DataFrame, probability: np.ndarray) -> str:
-    """Metrics by sex, class and age group as a Markdown table."""
-    frame = pd.DataFrame(
-        {
-            "survived": holdout[TARGET].to_numpy(),
-            "predicted": (probability >= 0.5).astype(int),
-            "sex": holdout["Sex"].fillna("unknown").to_numpy(),
-            "class": holdout["Pclass"].map("{:.0f}".format).to_numpy(),
-            "age": age_groups(holdout["Age"]).to_numpy(),
-        }
-    )
+def slice_table(table: Table, holdout: pd.DataFrame, said: pd.DataFrame) -> str:
+    """How good it is in each group of the fields that the declaration slices by, as a Markdown table."""
+    if not table.slices:
+        return "The declaration names none (`slice`)."
+    truth, predicted = holdout[table.target.name].to_numpy(), said[table.target.name].to_numpy()
+    header = ["slice", escape(table.rows), "mean", "mean predicted", "mean absolute error"]
+    errors = truth == predicted
+    if table.task == REGRESSION:
+        errors = np.abs(truth - predicted)
+    else:  # of several classes, no mean is told
+        label = escape(table.class_label(table.positive)) if table.task == BINARY else ""
+        header[2:] = [*([label, f"predicted {label}"] if label else []), "accuracy"]
+        truth, predicted = truth == table.positive, predicted == table.positive
     rows = []
-    for column in ("sex", "class", "age"):
-        for value, part in frame.groupby(column, sort=True):
-            accuracy = (part["survived"] == part["predicted"]).mean()
-            rows.append(
-                [
-                    f"{column}: {escape(str(value))}",
-                    str(len(part)),
-                    f"{part['survived'].mean():.2f}",
-                    f"{part['predicted'].mean():.2f}",
-                    f"{accuracy:.3f}",
-                ]
-            )
-    return table(["slice", "passengers", "survived", "predicted to survive", "accuracy"], rows)
-
-
-def age_groups(age: pd.Series) -> pd.Series:
-    """Each age's group in AGES, or "unknown"."""
-    groups = pd.Series("unknown", index=age.index)
-    for name, (low, high) in AGES.items():
-        groups[(age >= low) & (age < high)] = name
-    return groups
+    for field in table.slices:
+        groups = field.groups(holdout[field.name]).to_numpy()
+        for name in sorted(set(groups)):
+            own = groups == name
+            shares = [f"{truth[own].mean():.4g}", f"{predicted[own].mean():.4g}"] if len(header) == 5 else []
+            where = f"{escape(field.name)}: {escape(str(name))}"
+            rows.append([where, str(own.sum()), *shares, f"{errors[own].mean():.4g}"])
+    return markdown(header, rows)
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -134,11 +148,15 @@ def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def markdown(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def escape(text: str) -> str:
-    """Text from the data, harmless in Markdown and HTML."""
+    """Text from the data or of names, harmless in Markdown and HTML."""
     return "".join(c if c.isalnum() or c in " .-()" else f"&#{ord(c)};" for c in text[:60])

@@ -1,156 +1,144 @@
-"""training: clean_data.csv in, a registered model and the passengers it has not seen (holdout.csv) out."""
+"""training: a clean table in, a registered model and the rows it has not seen (holdout.csv) out."""
 
 import argparse
-import hashlib
 import platform
-import shlex
 import sys
-import tempfile
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlflow
-import pandas as pd
 import skops_flavor
+import step
 from cross_validation import cross_validate, summary
-from estimators import RANGES, build
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
+from declaration import REGRESSION, Table, read_declaration
+from estimators import MODELS, Recipe, hyperparameters
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from model_card import write_card
-from sklearn.base import ClassifierMixin
+from pandas import DataFrame
+from predictions import METRICS, predict, score
 from threadpoolctl import threadpool_limits
-from training_data import DECIMALS, FEATURES, INTEGERS, TARGET, Split, TrainingError, read_passengers, split
-from training_metrics import score
-from training_settings import Settings, parse_settings
+from training_data import Split, read_rows, split
 
 STEP = "training"
 PACKAGES = ["numpy", "pandas", "scikit-learn", "scipy", "skops"]  # what a saved model needs to answer, beside MLflow
-# Whole numbers too: an empty cell makes a column of them float64, and MLflow would refuse it as `long`.
-TYPES = dict.fromkeys([*INTEGERS, *DECIMALS], "double")
+
+
+def depth(text: str) -> str | int:
+    try:
+        return "none" if text.strip().lower() == "none" else step.whole(1, 100)(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or none") from None
+
+
+HYPERPARAMETERS = {
+    "n_estimators": step.whole(1, 10_000),
+    "max_depth": depth,
+    "min_samples_leaf": step.whole(1, 10_000),
+    "learning_rate": step.number(1e-6, 1),
+    "subsample": step.number(1e-6, 1),
+    "C": step.number(1e-6, 1e6),
+    "alpha": step.number(1e-6, 1e6),
+}
 
 
 def main() -> int:
-    arguments = parse_arguments()
-    try:
-        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-            settings = parse_settings({name: str(value) for name, value in vars(arguments).items()})
-            with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
-                train(run, arguments.input, settings, Path(folder))
-    except TrainingError as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return step.run_step(STEP, train)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--input", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    for name in RANGES:
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--test_size", required=True)
-    parser.add_argument("--split_seed", required=True)
-    parser.add_argument("--seed", required=True)
-    parser.add_argument("--cv_folds", required=True)
-    parser.add_argument("--cv_repeats", required=True)
-    parser.add_argument("--search_trials", required=True)
-    parser.add_argument("--plots", required=True)
-    parser.add_argument("--model_name", required=True)
-    return parser.parse_args()
-
-
-def train(run: mlflow.ActiveRun, path: Path, settings: Settings, folder: Path) -> None:
+def train(run: mlflow.ActiveRun, folder: Path) -> None:
     """Read, split, cross-validate, fit, evaluate on the holdout, save."""
-    if unused := sorted(settings.fixed - set(settings.values)):
-        print(f"{STEP}: {settings.model} has no {', '.join(unused)}, which is left unused")
-    folds = settings.cv_folds if settings.cv_repeats else 2
-    parts = split(read_passengers(path), settings.test_size, settings.split_seed, smallest_class=folds)
-    cv = cross_validated_metrics(parts.train, settings)
-    settings = tune(parts.train, settings, folder)
-    model = fit(parts.train, settings)
-    probability = model.predict_proba(parts.holdout[FEATURES])[:, 1]
-    results = score(parts.holdout[TARGET].to_numpy(), probability)
+    asked = parse_parameters()
+    table = read_declaration(asked.dataset)
+    recipe = Recipe(table, asked.model, hyperparameters(table.task, asked.model, asked.given), asked.seed)
+    if unused := sorted(set(asked.given) - set(recipe.values)):
+        print(f"{STEP}: {recipe.model} has no {', '.join(unused)}, which is left unused")
+    columns = recipe.columns
+    rows = read_rows(table, asked.input)
+    parts = split(table, rows, asked.test_size, asked.split_seed, asked.cv_folds if asked.cv_repeats else 2)
+    with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
+        cv = cross_validated_metrics(recipe, parts.train, asked)
+        recipe = tune(recipe, parts.train, asked, folder)
+        model = recipe.fit(parts.train)
+        said = predict(model, table, parts.holdout[columns])
+        results = score(table, parts.holdout[table.target.name], said)
+        if asked.plots:
+            from training_plots import draw  # matplotlib takes a while to import
 
-    parts.train.to_csv(folder / "train.csv", index=False)
-    parts.holdout.to_csv(folder / "holdout.csv", index=False)
-    digest = log_datasets(run, path, folder)
-    (folder / "model_card.md").write_text(write_card(settings, parts, digest, probability, results, cv))
-    if settings.plots:
-        from training_plots import draw  # matplotlib takes a while to import
-
-        draw(model, parts.holdout, probability, folder / "plots", settings.seed)
+            draw(model, table, columns, parts.holdout, said, folder / "plots", asked.seed)
+    table.write(parts.train, folder / "train.csv")
+    table.write(parts.holdout, folder / "holdout.csv")
+    digest = step.log_dataset(asked.input, step.requested_uri(run, "input", asked.input), "training")
+    for name in ("train", "holdout"):
+        step.log_dataset(folder / f"{name}.csv", f"runs:/{run.info.run_id}/{name}.csv", name)
+    card = write_card(recipe, asked, parts, digest, said, results, cv)
+    (folder / "model_card.md").write_text(card, encoding="utf-8")
     mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | cv)
     mlflow.log_artifacts(str(folder))
-    registered = log_model(model, parts, settings, digest)
-    mlflow.set_tags({"model.name": settings.model_name, "model.version": registered})
+    registered = log_model(model, recipe, parts, asked, digest)
+    mlflow.set_tags({"model.name": table.name, "model.version": registered})
     print(
-        f"{STEP}: {settings.model} on {len(parts.train)} passengers; on the {len(parts.holdout)} held out "
-        f"accuracy {results['accuracy']:.3f}, ROC AUC {results['roc_auc']:.3f}; "
-        f"{settings.model_name} version {registered}"
+        f"{STEP}: {recipe.model} on {len(parts.train)} {table.rows}; on the {len(parts.holdout)} held out "
+        + ", ".join(f"{name} {results[name]:.3f}" for name in METRICS[table.task][:2])
+        + f"; {table.name} version {registered}"
     )
 
 
-def fit(passengers: pd.DataFrame, settings: Settings) -> ClassifierMixin:
-    return build(settings.model, settings.values, settings.seed).fit(passengers[FEATURES], passengers[TARGET])
+def parse_parameters() -> argparse.Namespace:
+    """The parameters; `given`: the hyperparameters that are not empty, which a search leaves alone."""
+    asked = step.parse_parameters(
+        STEP,
+        input=Path,
+        dataset=Path,
+        model=step.choice(*MODELS),
+        **{name: step.optional(kind) for name, kind in HYPERPARAMETERS.items()},
+        test_size=step.number(0.01, 0.9),
+        split_seed=step.whole(0, 2**31 - 1),
+        seed=step.whole(0, 2**31 - 1),
+        cv_folds=step.whole(2, 100),
+        cv_repeats=step.whole(0, 100),
+        search_trials=step.whole(0, 10_000),
+        plots=step.boolean,
+    )
+    given = {name: getattr(asked, name) for name in HYPERPARAMETERS}
+    asked.given = {name: None if value == "none" else value for name, value in given.items() if value is not None}
+    return asked
 
 
-def cross_validated_metrics(train: pd.DataFrame, settings: Settings) -> dict[str, float]:
+def cross_validated_metrics(recipe: Recipe, train: DataFrame, asked: argparse.Namespace) -> dict[str, float]:
     """Cross-validated metrics of the whole training, its search included; none with cv_repeats=0."""
-    if not settings.cv_repeats:
+    if not asked.cv_repeats:
         return {}
 
-    def search_and_fit(passengers: pd.DataFrame) -> ClassifierMixin:
-        return fit(passengers, tune(passengers, settings))
+    def search_and_fit(rows: DataFrame) -> Any:
+        return tune(recipe, rows, asked).fit(rows)
 
-    return summary(cross_validate(search_and_fit, train, settings.cv_folds, settings.cv_repeats, settings.split_seed))
+    return summary(cross_validate(search_and_fit, recipe, train, asked.cv_folds, asked.cv_repeats, asked.split_seed))
 
 
-def tune(train: pd.DataFrame, settings: Settings, folder: Path | None = None) -> Settings:
-    """The settings with the best hyperparameters found; all trials go into search_trials.csv in `folder`."""
-    if not settings.search_trials:
-        return settings
+def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Path | None = None) -> Recipe:
+    """The recipe with the best hyperparameters found; all trials go into search_trials.csv in `folder`."""
+    if not asked.search_trials:
+        return recipe
     from hyperparameter_search import search
 
-    values, trials = search(
-        settings.model, settings.values, settings.fixed, train, settings.search_trials, settings.seed, folder is None
-    )
+    values, trials = search(recipe, asked.given, rows, asked.search_trials, quiet=folder is None)
     if folder:
         trials.to_csv(folder / "search_trials.csv", index=False)
         mlflow.set_tags({f"search.{name}": str(value) for name, value in values.items()})
-    return replace(settings, values=values)
+    return replace(recipe, values=values)
 
 
-def log_datasets(run: mlflow.ActiveRun, path: Path, folder: Path) -> str:
-    """Log the datasets: what was read and what it was split into; returns the input's SHA-256 in hex."""
-    source = shlex.split(run.data.params.get("input", "")) or [str(path)]
-    digest = log_dataset(path, source[0], "training")
-    for name in ("train.csv", "holdout.csv"):
-        log_dataset(folder / name, f"runs:/{run.info.run_id}/{name}", name.removesuffix(".csv"))
-    return digest
-
-
-def log_dataset(path: Path, source: str, context: str) -> str:
-    """Log one file as a dataset of the run; returns its SHA-256 in hex."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    # MLflow keeps at most 36 characters of a digest. That its MetaDataset lacks a `profile` is its own omission.
-    dataset = MetaDataset(  # type: ignore[abstract]  # see above
-        LocalArtifactDatasetSource(source), name=path.name, digest=digest[:32]
-    )
-    mlflow.log_input(dataset, context)
-    return digest
-
-
-def log_model(model: object, parts: Split, settings: Settings, digest: str) -> int:
+def log_model(model: object, recipe: Recipe, parts: Split, asked: argparse.Namespace, digest: str) -> int:
     """Save and register the model; returns its version."""
-    example = parts.train[FEATURES].head(3)
+    example = parts.train[recipe.columns].head(3)
     tags = {
         "data.sha256": digest,
-        "split_seed": settings.split_seed,
-        "test_size": settings.test_size,
-        "model": settings.model,
+        "split_seed": asked.split_seed,
+        "test_size": asked.test_size,
+        "model": recipe.model,
         "rows_train": len(parts.train),
     }
     info = Model.log(
@@ -159,22 +147,26 @@ def log_model(model: object, parts: Split, settings: Settings, digest: str) -> i
         flavor=skops_flavor,
         flavor_name="sklearn",
         sk_model=model,
-        signature=signature(),
+        declaration=recipe.table.json(),
+        signature=signature(recipe.table, recipe.columns),
         input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
         pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name)}" for name in PACKAGES)],
         python_version=platform.python_version(),
         validate_serving_input=False,
-        registered_model_name=settings.model_name,
+        registered_model_name=recipe.table.name,
         tags={name: str(value) for name, value in tags.items()},
         await_registration_for=0,
     )
     return int(info.registered_model_version)
 
 
-def signature() -> ModelSignature:
-    """The raw columns that the model reads, without the outcome, and the outcome it gives."""
-    inputs = Schema([ColSpec(TYPES.get(name, "string"), name) for name in FEATURES])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("long", TARGET)]))
+def signature(table: Table, columns: list[str]) -> ModelSignature:
+    """The columns that the model reads, and the target that it gives."""
+    # Whole numbers too: an empty cell makes a column of them float64, and MLflow would refuse it as `long`.
+    inputs = Schema([ColSpec("double" if table.by_name[name].numeric else "string", name) for name in columns])
+    classes = "long" if all(isinstance(value, int) for value in table.classes) else "string"
+    kind = "double" if table.task == REGRESSION else classes
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(kind, table.target.name)]))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
 from saved_model import DECLARATION, TRUSTED_TYPES
 from skops_private import TRUSTED_BY_SKOPS, model_state
+from step_error import StepError
 
 KNOWN_TYPES = TRUSTED_BY_SKOPS.union(TRUSTED_TYPES)  # a model of these alone passes the audit
 DROPPED_ATTRIBUTES = [
@@ -43,14 +44,17 @@ def save_model(
     """Write the model folder: MLmodel, model.skops, dataset.json (the declaration), input_example.json, environment.
 
     Raises:
-        ValueError: the model holds types beyond TRUSTED_TYPES.
+        StepError: the model holds types beyond TRUSTED_TYPES.
     """
     folder = Path(path)
     folder.mkdir(parents=True)
     data, types = dump_with_types(sk_model)
     # The audit takes half as long as the writing: only for what is not known to pass it.
     if types - KNOWN_TYPES and (unknown := set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES)):
-        raise ValueError(f"the model holds types that are not trusted: {', '.join(sorted(unknown))}")
+        raise StepError(
+            f"the model holds types that are not trusted: {', '.join(sorted(unknown))}; "
+            "take scikit-learn's own parts and numpy's functions of numbers in features.py"
+        )
     (folder / "model.skops").write_bytes(data)
     (folder / DECLARATION).write_text(declaration, encoding="utf-8")
     _save_example(mlflow_model, input_example, path)

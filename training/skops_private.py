@@ -30,6 +30,8 @@ TRUSTED_BY_SKOPS: frozenset[str] = frozenset(
         "numpy.ndarray",
         "numpy.random.mtrand.RandomState",
         "sklearn._loss._loss.CyHalfBinomialLoss",
+        "sklearn._loss._loss.CyHalfMultinomialLoss",
+        "sklearn._loss._loss.CyHalfSquaredError",
     ]
 )
 

@@ -1,88 +1,136 @@
 """The plots of a training. No MLflow here; matplotlib is imported when this is."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from declaration import BINARY, REGRESSION, Table
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.base import ClassifierMixin
+from predictions import PROBABILITY, predict, probability_columns, score
 from sklearn.calibration import calibration_curve
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_curve
-from training_data import FEATURES, TARGET
 
+MOST_COLUMNS = 25  # in the picture of their importance
+MOST_COUNTED = 15  # classes: with more, the numbers of a confusion matrix would overlap
 mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "figure.constrained_layout.use": True})
 
 
-def draw(model: ClassifierMixin, holdout: pd.DataFrame, probability: np.ndarray, folder: Path, seed: int) -> None:
-    """Write roc.png, precision_recall.png, calibration.png, confusion_matrix.png and permutation_importance.png."""
-    survived = holdout[TARGET].to_numpy()
+def draw(
+    model: Any,
+    table: Table,
+    columns: Sequence[str],
+    holdout: pd.DataFrame,
+    said: pd.DataFrame,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Write the task's pictures into the folder: `said` is what `predict` gives for the holdout."""
+    truth = holdout[table.target.name]
+    pictures = {"permutation_importance": importance(model, table, holdout[list(columns)], truth, seed)}
+    if table.task == REGRESSION:
+        pictures |= {"predicted_against_true": against(table, truth, said), "residuals": residuals(table, truth, said)}
+    else:
+        pictures |= {"roc": roc(table, truth, said), "confusion_matrix": confusion(table, truth, said)}
+    if table.task == BINARY:
+        outcome, probability = (truth == table.positive).to_numpy(), said[PROBABILITY].to_numpy()
+        pictures["precision_recall"] = precision_recall(outcome, probability)
+        pictures["calibration"] = calibration(outcome, probability, table.class_label(table.positive))
     folder.mkdir()
-    for name, picture in {
-        "roc": roc(survived, probability),
-        "precision_recall": precision_recall(survived, probability),
-        "calibration": calibration(survived, probability),
-        "confusion_matrix": confusion(survived, probability),
-        "permutation_importance": importance(model, holdout, seed),
-    }.items():
+    for name, picture in pictures.items():
         # Without metadata, so that the same picture is the same bytes.
         FigureCanvasAgg(picture)
         picture.savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
 
 
-def new_axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5, 4.5))
+def new_axes(title: str, x: str, y: str, size: tuple[float, float] = (5, 4.5)) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size)
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(title=plain(title), xlabel=plain(x), ylabel=plain(y))
     return figure, axes
 
 
-def roc(survived: np.ndarray, probability: np.ndarray) -> Figure:
-    false, true, _ = roc_curve(survived, probability)
-    figure, axes = new_axes(f"ROC, area {auc(false, true):.3f}", "false positive rate", "true positive rate")
-    axes.plot(false, true)
+def plain(text: str) -> str:
+    """Text as it is, where matplotlib would read what is between two dollars as a formula."""
+    return text[:60].replace("$", r"\$")
+
+
+def quantity(table: Table) -> str:
+    return table.target.name + (f" ({table.target.unit})" if table.target.unit else "")
+
+
+def roc(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
+    """The curve; of several classes, one for each against the rest."""
+    figure, axes = new_axes("ROC", "false positive rate", "true positive rate")
+    for column, value in probability_columns(table).items():
+        if 0 < (truth == value).mean() < 1:
+            false, true, _ = roc_curve(truth == value, said[column])
+            axes.plot(false, true, label=plain(f"{table.class_label(value)}, area {auc(false, true):.3f}"))
     axes.plot([0, 1], [0, 1], "k:", lw=1)
+    axes.legend(loc="lower right")
     return figure
 
 
-def precision_recall(survived: np.ndarray, probability: np.ndarray) -> Figure:
-    precision, recall, _ = precision_recall_curve(survived, probability)
+def precision_recall(outcome: np.ndarray, probability: np.ndarray) -> Figure:
+    precision, recall, _ = precision_recall_curve(outcome, probability)
     figure, axes = new_axes("Precision and recall", "recall", "precision")
     axes.step(recall, precision, where="post")
-    axes.axhline(survived.mean(), color="k", ls=":", lw=1)
+    axes.axhline(outcome.mean(), color="k", ls=":", lw=1)
     return figure
 
 
-def calibration(survived: np.ndarray, probability: np.ndarray) -> Figure:
-    observed, predicted = calibration_curve(survived, probability, n_bins=8, strategy="quantile")
-    figure, axes = new_axes("Calibration, eight equal groups", "predicted probability", "share that survived")
+def calibration(outcome: np.ndarray, probability: np.ndarray, label: str) -> Figure:
+    observed, predicted = calibration_curve(outcome, probability, n_bins=8, strategy="quantile")
+    figure, axes = new_axes("Calibration, eight equal groups", "predicted probability", f"share: {label}")
     axes.plot([0, 1], [0, 1], "k:", lw=1)
     axes.plot(predicted, observed, "o-")
     return figure
 
 
-def confusion(survived: np.ndarray, probability: np.ndarray) -> Figure:
-    counts = confusion_matrix(survived, probability >= 0.5, labels=[0, 1])
-    figure, axes = new_axes("Confusion matrix", "predicted", "true")
+def confusion(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
+    counts = confusion_matrix(truth, said[table.target.name], labels=list(table.classes))
+    side = 4.5 + 0.25 * len(counts)
+    figure, axes = new_axes("Confusion matrix", "predicted", "true", (side, side - 0.5))
     axes.imshow(counts, cmap="Blues")
     axes.grid(False)
-    axes.set(xticks=[0, 1], xticklabels=["died", "survived"], yticks=[0, 1], yticklabels=["died", "survived"])
-    for (row, column), count in np.ndenumerate(counts):
+    places, labels = range(len(counts)), [plain(table.class_label(value)) for value in table.classes]
+    axes.set(xticks=places, yticks=places, yticklabels=labels)
+    axes.set_xticks(places, labels, rotation=0 if len(labels) == 2 else 45)
+    for (row, column), count in np.ndenumerate(counts if len(counts) <= MOST_COUNTED else counts[:0]):
         axes.text(column, row, str(count), ha="center", color="white" if count > counts.max() / 2 else "black")
     return figure
 
 
-def importance(model: ClassifierMixin, holdout: pd.DataFrame, seed: int) -> Figure:
-    """What shuffling a raw column costs in ROC AUC on the holdout, five times over."""
-    result = permutation_importance(
-        model, holdout[FEATURES], holdout[TARGET], scoring="roc_auc", n_repeats=5, random_state=seed
-    )
-    order = np.argsort(result.importances_mean)
-    figure, axes = new_axes("Permutation importance", "loss of ROC AUC when the column is shuffled", "")
-    axes.barh(
-        [FEATURES[i] for i in order], result.importances_mean[order], xerr=result.importances_std[order], alpha=0.8
-    )
+def against(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
+    figure, axes = new_axes("Predicted against true", f"true {quantity(table)}", "predicted")
+    ends = [truth.min(), truth.max()]
+    axes.plot(ends, ends, "k:", lw=1)
+    axes.plot(truth, said[table.target.name], "o", ms=3, alpha=0.5)
+    return figure
+
+
+def residuals(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
+    figure, axes = new_axes("Residuals", f"predicted {quantity(table)}", "true less predicted")
+    axes.axhline(0, color="k", ls=":", lw=1)
+    axes.plot(said[table.target.name], truth - said[table.target.name], "o", ms=3, alpha=0.5)
+    return figure
+
+
+def importance(model: Any, table: Table, rows: pd.DataFrame, truth: pd.Series, seed: int) -> Figure:
+    """What shuffling a column costs in ROC AUC (of a number: in R²) on the holdout, five times over."""
+    metric, word = ("r2", "R²") if table.task == REGRESSION else ("roc_auc", "ROC AUC")
+
+    def scoring(estimator: Any, shuffled: pd.DataFrame, target: pd.Series) -> float:
+        return score(table, target, predict(estimator, table, shuffled))[metric]
+
+    result = permutation_importance(model, rows, truth, scoring=scoring, n_repeats=5, random_state=seed)
+    order = np.argsort(result.importances_mean)[-MOST_COLUMNS:]
+    figure, axes = new_axes("Permutation importance", f"loss of {word} when the column is shuffled", "")
+    names = [plain(rows.columns[place]) for place in order]
+    axes.barh(names, result.importances_mean[order], xerr=result.importances_std[order], alpha=0.8)
     return figure

@@ -1,50 +1,66 @@
-"""The models, their hyperparameters, and the bytes they are saved as."""
+"""The models of each task, their hyperparameters, and the bytes they are saved as."""
 
 import os
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import skops.io
 from cross_validation import cross_validate, summary
-from estimators import DEFAULTS, build, hyperparameters
-from hyperparameter_search import search
+from declaration import BINARY, MULTICLASS, REGRESSION, Table
+from estimators import DEFAULTS, Recipe, hyperparameters
+from hyperparameter_search import SPACES, search
 from make_sample import passengers
 from mlflow.models import Model
+from predictions import METRICS, predict, score
+from saved_model import TRUSTED_TYPES
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import FunctionTransformer
-from skops_flavor import KNOWN_TYPES, TRUSTED_TYPES, dump_with_types, dumps, save_model
-from training_data import FEATURES, TARGET, TrainingError, read_passengers
-from training_settings import parse_settings
+from skops_flavor import KNOWN_TYPES, dump_with_types, dumps, save_model
+from step_error import StepError
+from training_data import read_rows
 
-from tests.step_programs import defaults
+from tests.example_tables import TITANIC, rows, table
 
-DEFAULT_TEXTS = defaults("training")
-
-
-def fitted(model: str, frame: pd.DataFrame, seed: int = 0) -> object:
-    values = hyperparameters(model, {"n_estimators": "" if model == "logistic_regression" else "10"})
-    return build(model, values, seed).fit(frame[FEATURES], frame[TARGET])
+MODELS = [(task, model) for task, models in DEFAULTS.items() for model in models]
+TABLES = [*MODELS, *(("titanic", model) for model in DEFAULTS[BINARY])]
 
 
-@pytest.mark.parametrize("model", DEFAULTS)
-def test_the_same_model_is_saved_as_the_same_bytes_and_is_loaded_as_it_was(model: str) -> None:
-    frame = passengers(150)
-    first, second = fitted(model, frame), fitted(model, frame)
+def recipe(task: str, model: str, seed: int = 0, **given: object) -> Recipe:
+    of = TITANIC if task == "titanic" else table(task)
+    values = hyperparameters(of.task, model, given)
+    return Recipe(of, model, values | ({"n_estimators": 5} if "n_estimators" in values else {}), seed)
+
+
+def frame_of(task: str, count: int = 100, seed: int = 0) -> pd.DataFrame:
+    return passengers(count, seed=seed) if task == "titanic" else rows(task, count, seed)
+
+
+def said(of: Table, estimator: Any, frame: pd.DataFrame) -> np.ndarray:
+    return estimator.predict(frame) if of.task == REGRESSION else estimator.predict_proba(frame)
+
+
+@pytest.mark.parametrize(("task", "model"), TABLES)
+def test_the_same_model_is_saved_as_the_same_bytes_and_is_loaded_as_it_was(task: str, model: str) -> None:
+    how, frame = recipe(task, model), frame_of(task)
+    first, second = how.fit(frame), how.fit(frame)
     data = dumps(first)
     assert dumps(second) == data
-    assert dumps(fitted(model, passengers(150, seed=1))) != data
-    loaded = skops.io.loads(data, trusted=TRUSTED_TYPES)
-    np.testing.assert_array_equal(loaded.predict_proba(frame[FEATURES]), first.predict_proba(frame[FEATURES]))
+    assert dumps(how.fit(frame_of(task, seed=1))) != data
+    loaded = skops.io.loads(data, trusted=list(TRUSTED_TYPES))
+    np.testing.assert_array_equal(
+        said(how.table, loaded, frame[how.columns]), said(how.table, first, frame[how.columns])
+    )
     assert dumps(loaded) == data
 
 
-@pytest.mark.parametrize("model", DEFAULTS)
-def test_a_saved_model_holds_only_stock_types_no_pickle_and_no_time(model: str) -> None:
-    data, types = dump_with_types(fitted(model, passengers(150)))
+@pytest.mark.parametrize(("task", "model"), TABLES)
+def test_a_saved_model_holds_only_stock_types_no_pickle_and_no_time(task: str, model: str) -> None:
+    data, types = dump_with_types(recipe(task, model).fit(frame_of(task)))
     assert set(skops.io.get_untrusted_types(data=data)) <= set(TRUSTED_TYPES)
     assert types <= KNOWN_TYPES, "it is audited once more when it is saved, which takes time"
     with zipfile.ZipFile(BytesIO(data)) as archive:
@@ -52,74 +68,116 @@ def test_a_saved_model_holds_only_stock_types_no_pickle_and_no_time(model: str) 
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
+def test_every_type_that_is_trusted_is_in_some_model() -> None:
+    models = (recipe(task, model).fit(frame_of(task)) for task, model in TABLES if model != "soft_vote")
+    found = set().union(*(dump_with_types(model)[1] for model in models))
+    assert set(TRUSTED_TYPES) - found <= {"numpy.dtype"}
+
+
+def test_no_type_that_can_run_code_is_trusted() -> None:
+    """Plain data, or functions of numbers alone."""
+    assert all(name.startswith(("numpy.", "sklearn.")) for name in TRUSTED_TYPES)
+    assert not {"load", "fromfile", "memmap", "genfromtxt", "save"} & {name.split(".")[-1] for name in TRUSTED_TYPES}
+
+
 @pytest.mark.parametrize("odd", [HistGradientBoostingClassifier(), FunctionTransformer(os.system)], ids=str)
-def test_a_model_that_no_step_would_open_is_not_saved(odd: object, tmp_path: Path) -> None:
+def test_a_model_that_no_step_would_open_is_not_saved(odd: Any, tmp_path: Path) -> None:
     if hasattr(odd, "predict"):
         odd.fit(np.arange(40.0).reshape(20, 2), [0, 1] * 10)
-    with pytest.raises(ValueError, match=r"types that are not trusted: (posix\.system|sklearn.*TreePredictor)"):
-        save_model(odd, str(tmp_path / "model"), Model(), None, None, [], "3.11")
+    with pytest.raises(StepError, match=r"types that are not trusted: (posix\.system|sklearn.*TreePredictor)"):
+        save_model(odd, TITANIC.json(), str(tmp_path / "model"), Model(), None, None, [], "3.11")
     assert not list((tmp_path / "model").iterdir())
 
 
-@pytest.mark.parametrize("model", DEFAULTS)
+@pytest.mark.parametrize("model", DEFAULTS[BINARY])
 def test_a_row_alone_is_scored_as_in_the_whole_file_whatever_is_missing(model: str) -> None:
-    frame = passengers(150)
+    frame, how = passengers(150), recipe("titanic", model)
     frame.loc[0, ["Age", "Fare", "SibSp"]] = np.nan
     frame.loc[1, ["Name", "Sex"]] = np.nan
-    classifier = fitted(model, passengers(150, seed=3))
-    whole = classifier.predict_proba(frame[FEATURES])[:5, 1]
-    alone = [classifier.predict_proba(frame[FEATURES].iloc[[i]])[0, 1] for i in range(5)]
+    classifier = how.fit(passengers(150, seed=3))
+    whole = classifier.predict_proba(frame[how.columns])[:5, 1]
+    alone = [classifier.predict_proba(frame[how.columns].iloc[[i]])[0, 1] for i in range(5)]
     np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("task", "model"), MODELS)
+def test_a_row_of_any_table_is_scored_with_nothing_in_it(task: str, model: str) -> None:
+    how = recipe(task, model)
+    names = {name: float if how.table.by_name[name].numeric else object for name in how.columns}
+    nothing = pd.DataFrame({name: pd.Series([np.nan], dtype=kind) for name, kind in names.items()})
+    found = predict(how.fit(frame_of(task)), how.table, nothing)
+    assert found.notna().all(axis=None)
+
+
 def test_the_title_in_the_name_matters() -> None:
-    frame = passengers(300)
+    frame, how = passengers(300), recipe("titanic", "random_forest")
     frame["Survived"] = frame["Name"].str.contains("Master|Mrs").astype(int)
-    assert (fitted("random_forest", frame).predict(frame[FEATURES]) == frame["Survived"]).mean() > 0.98
+    assert (how.fit(frame).predict(frame[how.columns]) == frame["Survived"]).mean() > 0.98
 
 
-def test_given_hyperparameters_replace_defaults_and_none_means_no_limit() -> None:
-    values = hyperparameters("random_forest", {"n_estimators": "7", "max_depth": "none", "C": ""})
-    assert values == DEFAULTS["random_forest"] | {"n_estimators": 7, "max_depth": None}
+@pytest.mark.parametrize(("task", "model"), MODELS)
+def test_every_model_learns_what_there_is_to_learn(task: str, model: str) -> None:
+    how, unseen = Recipe(table(task), model, DEFAULTS[task][model], 0), rows(task, 300, seed=7)
+    metrics = score(how.table, unseen[how.table.target.name], predict(how.fit(rows(task)), how.table, unseen))
+    first = METRICS[task][0]
+    assert metrics[first] > {BINARY: 0.8, MULTICLASS: 0.65, REGRESSION: 0.6}[task]
 
 
-def test_all_wrong_parameters_are_named_at_once() -> None:
-    wrong = {
-        "model": "forest", "n_estimators": "0", "learning_rate": "nan", "test_size": "1.5", "cv_folds": "1",
-        "seed": "x", "plots": "yes", "model_name": "a/b",
-    }  # fmt: skip
-    with pytest.raises(TrainingError) as error:
-        parse_settings(DEFAULT_TEXTS | wrong)
-    assert all(f"{name}={value!r}" in str(error.value) for name, value in wrong.items())
-    assert "soft_vote" in str(error.value)
+def test_given_hyperparameters_replace_defaults() -> None:
+    values = hyperparameters(BINARY, "random_forest", {"n_estimators": 7, "max_depth": None, "C": 2.0})
+    assert values == DEFAULTS[BINARY]["random_forest"] | {"n_estimators": 7, "max_depth": None}
 
 
-def test_cross_validation_reports_mean_and_spread_of_each_metric() -> None:
-    figures = summary(cross_validate(lambda part: fitted("logistic_regression", part), passengers(150), 3, 2, 0))
-    assert set(figures) == {
-        f"cv_{name}_{what}" for name in ("accuracy", "roc_auc", "log_loss", "brier") for what in ("mean", "std")
-    }
-    assert 0.6 < figures["cv_accuracy_mean"] < 1
+@pytest.mark.parametrize(
+    ("task", "model", "given", "words"),
+    [
+        (
+            REGRESSION,
+            "logistic_regression",
+            {},
+            "'logistic_regression' is not for the task regression, which has linear",
+        ),
+        (
+            MULTICLASS,
+            "linear_regression",
+            {},
+            "not for the task multiclass, which has logistic_regression, random_forest",
+        ),
+        (REGRESSION, "soft_vote", {"C": 1.0}, "C: not for the task regression, whose models have alpha, n_estimators"),
+        (BINARY, "soft_vote", {"alpha": 1.0}, "alpha: not for the task binary, whose models have C, "),
+    ],
+)
+def test_what_a_task_does_not_have_is_refused_by_name(task: str, model: str, given: Any, words: str) -> None:
+    with pytest.raises(StepError, match=words):
+        hyperparameters(task, model, given)
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_cross_validation_reports_mean_and_spread_of_each_metric(task: str) -> None:
+    how = recipe(task, next(iter(DEFAULTS[task])))
+    figures = summary(cross_validate(how.fit, how, rows(task, 150), 3, 2, 0))
+    assert set(figures) == {f"cv_{name}_{what}" for name in METRICS[task] for what in ("mean", "std")}
+    assert 0.6 < figures[f"cv_{METRICS[task][0]}_mean"] < 1
+
+
+def test_every_hyperparameter_has_a_range_to_be_searched() -> None:
+    assert set(SPACES) == {name for models in DEFAULTS.values() for values in models.values() for name in values}
 
 
 @pytest.mark.integration
-def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given() -> None:
-    frame, values = passengers(150), hyperparameters("logistic_regression", {})
-    found, trials = search("logistic_regression", values, set(), frame, 3, 0, True)
+@pytest.mark.parametrize(("task", "name", "metric"), [(BINARY, "C", "log_loss"), (REGRESSION, "alpha", "rmse")])
+def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given(task: str, name: str, metric: str) -> None:
+    frame, how = rows(task, 150), recipe(task, next(iter(DEFAULTS[task])))
+    found, trials = search(how, set(), frame, 3, True)
     assert len(trials) == 3
-    assert found["C"] == trials.loc[trials["log_loss"].idxmin(), "C"]
-    assert search("logistic_regression", values, set(), frame, 3, 0, True)[0] == found
-    assert search("logistic_regression", values, {"C"}, frame, 3, 0, True)[0] == values
+    assert found[name] == trials.loc[trials[metric].idxmin(), name]
+    assert search(how, set(), frame, 3, True)[0] == found
+    assert search(how, {name}, frame, 3, True)[0] == how.values
 
 
 @pytest.mark.integration
 def test_the_default_model_reaches_what_the_project_promises_on_the_real_list(real_list: Path) -> None:
-    frame = read_passengers(real_list)
-    settings = parse_settings(DEFAULT_TEXTS)
-
-    def fit(part: pd.DataFrame) -> object:
-        return build(settings.model, settings.values, settings.seed).fit(part[FEATURES], part[TARGET])
-
-    figures = summary(cross_validate(fit, frame, 10, 2, 0))
+    how = Recipe(TITANIC, "soft_vote", hyperparameters(BINARY, "soft_vote", {}), 0)
+    figures = summary(cross_validate(how.fit, how, read_rows(TITANIC, real_list), 10, 2, 0))
     assert figures["cv_accuracy_mean"] >= 0.835
     assert figures["cv_roc_auc_mean"] >= 0.875

@@ -4,20 +4,21 @@ import io
 import json
 import zipfile
 
-import pandas as pd
 import pytest
 import skops.io
-from estimators import DEFAULTS, build, hyperparameters
-from make_sample import passengers
-from skops_flavor import KNOWN_TYPES, TRUSTED_TYPES, canonical_file, dump_with_types
+from saved_model import TRUSTED_TYPES
+from skops_flavor import KNOWN_TYPES, canonical_file, dump_with_types
 from skops_private import TRUSTED_BY_SKOPS
-from training_data import FEATURES, TARGET
+
+from tests.training.test_estimators import TABLES, frame_of, recipe
 
 
-@pytest.fixture(scope="module", params=DEFAULTS)
+@pytest.fixture(
+    scope="module", params=[one for one in TABLES if "titanic" in one or "soft_vote" not in one], ids="-".join
+)
 def model(request: pytest.FixtureRequest) -> object:
-    frame: pd.DataFrame = passengers(150)
-    return build(request.param, hyperparameters(request.param, {}), 0).fit(frame[FEATURES], frame[TARGET])
+    task, name = request.param
+    return recipe(task, name).fit(frame_of(task))
 
 
 def test_the_state_of_a_model_is_what_dumps_writes(model: object) -> None:
