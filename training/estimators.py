@@ -97,8 +97,8 @@ class Recipe:
         takes = {name: set(values) for name, values in DEFAULTS[self.table.task].items() if name != "soft_vote"}
         takes["random_forest"].discard("max_depth")  # its trees keep their full depth
         members = [
-            (name, self.pipeline(name, {one: value for one, value in self.values.items() if one in takes[name]}))
-            for name in takes
+            (name, self.pipeline(name, {one: self.values[one] for one in self.values if one in own}))
+            for name, own in takes.items()
         ]
         if self.table.task == REGRESSION:
             return ensemble.VotingRegressor(members)

@@ -40,7 +40,7 @@ def draw(
     if table.task == BINARY:
         outcome, probability = (truth == table.positive).to_numpy(), said[PROBABILITY].to_numpy()
         pictures["precision_recall"] = precision_recall(outcome, probability)
-        pictures["calibration"] = calibration(outcome, probability, table.class_label(table.positive))
+        pictures["calibration"] = calibration(table, outcome, probability)
     folder.mkdir()
     for name, picture in pictures.items():
         # Without metadata, so that the same picture is the same bytes.
@@ -66,7 +66,7 @@ def quantity(table: Table) -> str:
 
 def roc(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
     """The curve; of several classes, one for each against the rest."""
-    figure, axes = new_axes("ROC", "false positive rate", "true positive rate")
+    figure, axes = new_axes(f"ROC, {table.target.name}", "false positive rate", "true positive rate")
     for column, value in probability_columns(table).items():
         if 0 < (truth == value).mean() < 1:
             false, true, _ = roc_curve(truth == value, said[column])
@@ -84,9 +84,10 @@ def precision_recall(outcome: np.ndarray, probability: np.ndarray) -> Figure:
     return figure
 
 
-def calibration(outcome: np.ndarray, probability: np.ndarray, label: str) -> Figure:
+def calibration(table: Table, outcome: np.ndarray, probability: np.ndarray) -> Figure:
     observed, predicted = calibration_curve(outcome, probability, n_bins=8, strategy="quantile")
-    figure, axes = new_axes("Calibration, eight equal groups", "predicted probability", f"share: {label}")
+    share = f"{table.target.name}: share of {table.class_label(table.positive)}"
+    figure, axes = new_axes("Calibration, eight equal groups", "predicted probability", share)
     axes.plot([0, 1], [0, 1], "k:", lw=1)
     axes.plot(predicted, observed, "o-")
     return figure
@@ -95,7 +96,8 @@ def calibration(outcome: np.ndarray, probability: np.ndarray, label: str) -> Fig
 def confusion(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
     counts = confusion_matrix(truth, said[table.target.name], labels=list(table.classes))
     side = 4.5 + 0.25 * len(counts)
-    figure, axes = new_axes("Confusion matrix", "predicted", "true", (side, side - 0.5))
+    name = table.target.name
+    figure, axes = new_axes("Confusion matrix", f"predicted {name}", f"true {name}", (side, side - 0.5))
     axes.imshow(counts, cmap="Blues")
     axes.grid(False)
     places, labels = range(len(counts)), [plain(table.class_label(value)) for value in table.classes]
