@@ -49,7 +49,8 @@ def keep_journal(
         return
     state = journal.database_state(database)
     named = {planner.root / name for name in re.findall(r"\$\{\s*yaml\s*:\s*([^,}]+)", text)}
-    own = {config, *named, *project_files(planner.root), *step_files(request, planner), *literal_files(request, planner)}
+    own = {config, *named, *project_files(planner.root)}
+    own |= {*step_files(request, planner), *literal_files(request, planner)}
     if any(path.is_file() and path.stat().st_ctime > started for path in own):
         return
     warnings = planner.check()
