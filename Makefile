@@ -8,13 +8,15 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: kit dataset help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: kit dataset step new help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
 	@echo "make dataset CSV=sales.csv TARGET=churned   another table: its declaration, from a look at it"
 	@echo "make test   the tests"
 	@echo "make ui     look at what ran, in a browser"
+	@echo "make step NAME=feature_selection AFTER=data_cleaning [LANGUAGE=bash]   a step of your own"
+	@echo "make new FOLDER=../churn   a repository of your own, without our data and history"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
@@ -70,7 +72,7 @@ lint: .venv/ready types dependencies
 
 # Each step by itself: it is a project of its own, and every step has a module named run.
 types: .venv/ready
-	mypy main.py pipeline docs
+	mypy main.py pipeline $(wildcard docs/*.py) $(wildcard scaffold/*.py)
 	for step in $(STEPS); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
 
 # What is imported must be declared in the conda.yml beside it, and what is declared be imported; the root's is the union.
@@ -80,6 +82,14 @@ dependencies: .venv/ready
 	for step in $(STEPS); do \
 	  (cd $$step && $(DECLARED) > ../.declared && deptry . --no-ansi --config ../pyproject.toml --requirements-files ../.declared) || exit 1; \
 	done
+
+# A step that runs at once: its folder, its block in config.yaml, its test (docs/your-step.md).
+step: .venv/ready
+	@python -m scaffold.new_step "$(NAME)" "$(AFTER)" "$(LANGUAGE)" "$(OUTPUT)"
+
+# Needs nothing but Git and a Python.
+new:
+	@$(PYTHON) -m scaffold.new_project "$(FOLDER)" "$(NAME)"
 
 ui: .venv/ready
 	mlflow ui --backend-store-uri sqlite:///mlflow.db

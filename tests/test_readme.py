@@ -46,7 +46,7 @@ def test_every_command_runs(project: Path):
 
 @pytest.mark.integration
 def test_make_run_prints_what_the_readme_shows(project: Path):
-    """The states and figures; times and run IDs are another matter."""
+    """The states and figures; times and run IDs are another matter, as is a step that somebody has added."""
     (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
     done = subprocess.run(["make", "run"], cwd=project, capture_output=True, text=True, timeout=580)
     print(done.stdout[-3000:], done.stderr[-3000:])
@@ -57,8 +57,9 @@ def test_make_run_prints_what_the_readme_shows(project: Path):
         return [[row[0], row[2], *row[row.index("s") + 2 :]] for row in rows]
 
     shown = re.search(r"<!-- output of make run -->(.*?)<!-- /output", README, re.DOTALL)[1]
-    assert figures(done.stdout) == figures(shown)
-    assert len(figures(shown)) == 6
+    steps = [row[0] for row in figures(shown)]
+    assert [row for row in figures(done.stdout) if row[0] in steps] == figures(shown)
+    assert len(steps) >= 6
 
 
 @pytest.mark.integration
