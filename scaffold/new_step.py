@@ -112,7 +112,7 @@ def check_name(root: Path, name: str, config: Mapping[str, Any]) -> None:
     if name in {"all", *config, *config["pipeline"], *(config.get("groups") or {})}:
         places.append("config.yaml")
     if places:
-        raise RequestError(f"there is a {name} already, in {' and '.join(places)}; choose another NAME")
+        raise RequestError(f"NAME={name} is taken already, by {' and '.join(places)}; choose another")
     if importlib.util.find_spec(name):
         raise RequestError(f"NAME={name} is a Python module, which could not be imported any more; choose another")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, served_folder
+from tests.pages import commands, failing, set_up
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+COMMANDS = commands(README)
 ELSEWHERE = {"make run": "test_make_run_prints_what_the_readme_shows", "make test": "this very test run"}
 
 
@@ -27,27 +27,16 @@ def test_there_are_commands():
 @pytest.mark.integration
 def test_every_command_runs(project: Path):
     """In one shell session after another, in a clone, with this interpreter's environment as .venv."""
-    (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
-    environ = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    failed = []
+    set_up(project)
     with served_folder(project / "data") as address:
-        for command in (c for c in COMMANDS if c not in ELSEWHERE):
-            command = command.replace("https://example.com/titanic.csv", f"{address}/titanic_sample.csv")
-            started = time.monotonic()
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=project, env=environ, capture_output=True, text=True, timeout=300
-            )
-            seconds = time.monotonic() - started
-            print(f"$ {command}   # {done.returncode}, {seconds:.0f} s", done.stdout, done.stderr, sep="\n")
-            if done.returncode:
-                failed.append(command)
-    assert failed == []
+        own = [c.replace("https://example.com/titanic.csv", f"{address}/titanic_sample.csv") for c in COMMANDS]
+        assert failing(project, [command for command in own if command not in ELSEWHERE]) == []
 
 
 @pytest.mark.integration
 def test_make_run_prints_what_the_readme_shows(project: Path):
     """The states and figures; times and run IDs are another matter, as is a step that somebody has added."""
-    (project / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    set_up(project)
     done = subprocess.run(["make", "run"], cwd=project, capture_output=True, text=True, timeout=580)
     print(done.stdout[-3000:], done.stderr[-3000:])
     assert done.returncode == 0
