@@ -96,7 +96,7 @@ def new_step(root: Path, name: str, after: str, language: str = "python", output
         f"{name}/: {', '.join(made)}",
         f"config.yaml: the block {name}, behind {after}; it reads {output}, and makes {name}.csv",
         f"tests/{name}/test_run.py",
-        f"To try it:  python main.py 'steps=[{name}]'",
+        "To run it:  python main.py",
         f"To read what it makes, in another step's block:  ${{artifact:{name},{name}.csv}}",
     ]
 
