@@ -1,0 +1,22 @@
+"""`make kit`: which files a step shares shows in its folder."""
+
+from kit import vendor
+
+
+def test_a_step_gets_the_files_that_it_has_the_names_of_and_no_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(vendor, "KIT", tmp_path / "kit")
+    for name in ("kit/holdout.py", "kit/step.py", "mine/MLproject", "mine/holdout.py", "mine/own.py", "other/step.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert vendor.main() == 0
+    assert capsys.readouterr().out == "mine/holdout.py is as kit/holdout.py\n"
+    assert (tmp_path / "mine" / "holdout.py").read_text() == "kit/holdout.py"
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["MLproject", "holdout.py", "own.py"]
+    assert (tmp_path / "other" / "step.py").read_text() == "other/step.py", "which is no step"
+    assert vendor.main() == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_steps_of_the_project_share_the_frame_of_a_step():
+    assert {path.name for path in vendor.copies().values()} >= {"step.py", "step_error.py", "declaration.py"}
+    assert all(copy.parent != vendor.KIT for copy in vendor.copies())
