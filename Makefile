@@ -72,7 +72,7 @@ lint: .venv/ready types dependencies
 
 # Each step by itself: it is a project of its own, and every step has a module named run.
 types: .venv/ready
-	mypy main.py pipeline $(wildcard docs/*.py) $(wildcard scaffold/*.py)
+	MYPYPATH=kit:data_cleaning mypy main.py pipeline $(wildcard docs/*.py) $(wildcard scaffold/*.py)
 	for step in $(STEPS); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
 
 # What is imported must be declared in the conda.yml beside it, and what is declared be imported; the root's is the union.

@@ -309,13 +309,8 @@ def with_lines(config: Path, values: dict[str, str]) -> str:
     """
     text = config.read_text(encoding="utf-8") if config.is_file() else ""
     for key, value in values.items():
-        text, count = re.subn(
-            rf"^{key}:[^#\n]*?(?=\s*(#.*)?$)",
-            lambda _, key=key, value=value: f"{key}: {flow(value)}",
-            text,
-            count=1,
-            flags=re.MULTILINE,
-        )
+        written = f"{key}: {flow(value)}".replace("\\", r"\\")
+        text, count = re.subn(rf"^{key}:[^#\n]*?(?=\s*(#.*)?$)", written, text, count=1, flags=re.MULTILINE)
         if not count:
             raise DatasetError(f"config.yaml has no line `{key}:` that could be changed; nothing was written")
     return text

@@ -24,7 +24,7 @@ ENTRY_POINTS = [
 
 @pytest.mark.parametrize(("step", "entry_point"), ENTRY_POINTS)
 def test_a_program_needs_every_parameter_and_names_those_it_lacks(
-    step: str, entry_point: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    step: str, entry_point: str, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program(step, entry_point)])
     try:
