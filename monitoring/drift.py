@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from declaration import CLEAN_FIRST, Field, Table, text_of
+from step_error import StepError
 
 NUMBER, CATEGORY = "number", "category"
-EXCLUDED_COLUMNS = frozenset(["Survived", "probability"])  # the outcome is not an input; it is judged by its own test
-# A number with more different values than this is compared as a quantity, else by its values' shares.
-MAX_DISCRETE_VALUES = 12
-MAX_CATEGORIES = 30  # text with more is an identifier or free text (names, tickets, cabins)
+PREDICTION, TARGET, ACCURACY, ERROR = "prediction", "target", "accuracy", "error"
+OF_OUTCOMES = (TARGET, ACCURACY, ERROR)  # what can be told only where outcomes are known
+MAX_DISCRETE_VALUES = 12  # whole numbers with more different values are compared as quantities, else by their shares
+MAX_CATEGORIES = 30  # text with more different values is an identifier or free text
 MIN_EXPECTED_COUNT = 5  # per cell of a chi-squared test (Cochran 1954); rarer values are pooled
 MIN_VALUES = 20  # values on either side, below which a column is not tested
 
@@ -22,7 +24,7 @@ MIN_VALUES = 20  # values on either side, below which a column is not tested
 class Finding:
     """One comparison of reference and current."""
 
-    name: str  # the column, or "COLUMN missing", "prediction", "accuracy"
+    name: str  # the column as `title` has it, that and " missing", PREDICTION, or one of OF_OUTCOMES
     test: str
     statistic: float  # 0 (alike) to 1 (nothing in common): how much, whatever the number of rows
     p_value: float  # how likely that much is where nothing has changed
@@ -51,31 +53,79 @@ class Verdict:
     @property
     def drifted_share(self) -> float:
         """Of the columns (and the prediction) that were compared, the share that drifted, missing values included."""
-        names = {finding.name.removesuffix(" missing") for finding in self.findings if finding.name != "accuracy"}
-        drifted = {name.removesuffix(" missing") for name in self.drifted if name != "accuracy"}
+        names = {one.name.removesuffix(" missing") for one in self.findings if one.name not in OF_OUTCOMES}
+        drifted = {name.removesuffix(" missing") for name in self.drifted if name not in OF_OUTCOMES}
         return len(drifted) / len(names) if names else 0.0
 
 
-def column_kinds(reference: pd.DataFrame) -> dict[str, str]:
-    """The reference's columns that can be compared, NUMBER or CATEGORY; identifiers and free text are left out."""
-    kinds = {}
-    for name in reference.columns:
-        values = reference[name].dropna()
-        different = values.nunique()
-        if name in EXCLUDED_COLUMNS or different < 1:
-            continue
-        if not pd.api.types.is_numeric_dtype(values):
-            if different <= MAX_CATEGORIES:
-                kinds[name] = CATEGORY
-        elif different <= MAX_DISCRETE_VALUES:
-            kinds[name] = CATEGORY
-        elif different < len(values) or (values % 1 != 0).any():  # whole and each one different: an identifier
-            kinds[name] = NUMBER
-    return kinds
+def column_kinds(table: Table, reference: pd.DataFrame) -> dict[str, str]:
+    """The declared columns that can be compared, NUMBER or CATEGORY; the key and the target are none of them.
+
+    Identifiers and free text are left out, told by the values that `reference`, as `Table.read` gives it, has.
+    """
+    columns = [one for one in table.fields if one.role not in ("key", "target")]
+    kinds = {one.name: column_kind(one, reference[one.name].dropna()) for one in columns}
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
+def column_kind(one: Field, values: pd.Series) -> str:
+    different = values.nunique()
+    if not different:
+        return ""
+    if one.type in ("date", "datetime"):
+        return NUMBER
+    if one.few_values:
+        return CATEGORY
+    if not one.numeric:
+        return CATEGORY if different <= MAX_CATEGORIES else ""
+    if (values % 1 != 0).any():
+        return NUMBER
+    if different <= MAX_DISCRETE_VALUES:
+        return CATEGORY
+    return NUMBER if different < len(values) else ""  # whole and each one different: an identifier
+
+
+def comparable(table: Table, rows: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    """The columns of `kinds`: quantities as float64, dates as days since 1970, categories as text; gaps stay.
+
+    Raises:
+        StepError: a date is none.
+    """
+    columns = {}
+    for name, kind in kinds.items():
+        one, cells = table.by_name[name], rows[name]
+        if kind == CATEGORY:
+            columns[name] = as_categories(one, cells)
+        else:
+            columns[name] = cells if one.numeric else as_days(cells)
+    return pd.DataFrame(columns, index=rows.index)
+
+
+def as_categories(one: Field, cells: pd.Series) -> pd.Series:
+    """Values as they are written in a file, as text."""
+    words = {1.0: "true", 0.0: "false"} if one.type == "boolean" else {}
+    written = {value: words.get(value, text_of(value)) for value in cells.dropna().unique()}
+    return cells.map(written).astype(object)
+
+
+def as_days(cells: pd.Series) -> pd.Series:
+    """Dates as ISO text, as days since 1970."""
+    days = pd.Series(np.nan, index=cells.index)
+    known = cells.dropna()
+    try:
+        days[known.index] = np.array(known.str[:10].tolist(), dtype="datetime64[D]").astype(float)
+    except ValueError as error:
+        raise StepError(f"{cells.name} holds what is no date ({error}); {CLEAN_FIRST}") from None
+    return days
+
+
+def title(column: str) -> str:
+    """What a column's comparison is called: its name, unless something else is called that."""
+    return f"column {column}" if column in (PREDICTION, *OF_OUTCOMES) or column.endswith(" missing") else column
 
 
 def compare(reference: pd.DataFrame, current: pd.DataFrame, kinds: dict[str, str], min_effect: float) -> list[Finding]:
-    """Each column of `kinds` against itself, and the share of missing values of each number.
+    """Each column of `kinds` against itself, and the share of missing values of each number; as `comparable` has them.
 
     `min_effect` is the statistic (0 to 1) below which a change does not matter.
     """
@@ -83,36 +133,34 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, kinds: dict[str, str
     for name, kind in kinds.items():
         before, after = reference[name], current[name]
         if kind == CATEGORY:
-            findings.append(compare_shares(name, as_categories(before), as_categories(after), min_effect))
-            continue
-        findings.append(compare_numbers(name, before.dropna(), after.dropna(), min_effect))
-        if before.isna().any() or after.isna().any():
-            findings.append(compare_shares(f"{name} missing", before.isna(), after.isna(), min_effect))
+            before, after = (values.where(values.notna(), "missing") for values in (before, after))
+        findings.append(compare_values(title(name), kind, before, after, min_effect))
+        if kind == NUMBER and (before.isna().any() or after.isna().any()):
+            missing = (f"{title(name)} missing", CATEGORY, before.isna(), after.isna())
+            findings.append(compare_values(*missing, min_effect))
     return [finding for finding in findings if finding is not None]
 
 
-def as_categories(column: pd.Series) -> pd.Series:
-    """Categories as text, a missing one being one too; 3 and 3.0 are the same."""
-    numeric = pd.api.types.is_numeric_dtype(column)
-    return column.map(lambda value: "missing" if pd.isna(value) else f"{value:g}" if numeric else str(value))
+def compare_values(name: str, kind: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding | None:
+    """Two samples of present values, as quantities or by their shares; None where either has under MIN_VALUES."""
+    before, after = before.dropna(), after.dropna()
+    if min(len(before), len(after)) < MIN_VALUES:
+        return None
+    return (compare_shares if kind == CATEGORY else compare_numbers)(name, before, after, min_effect)
 
 
-def compare_numbers(name: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding | None:
+def compare_numbers(name: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding:
     """Kolmogorov-Smirnov: the statistic is the largest distance between the two distribution functions."""
     from scipy.stats import ks_2samp
 
-    if min(len(before), len(after)) < MIN_VALUES:
-        return None
     result = ks_2samp(before, after, method="auto" if max(len(before), len(after)) <= 2000 else "asymp")
     return Finding(name, "Kolmogorov-Smirnov", float(result.statistic), float(result.pvalue), min_effect)
 
 
-def compare_shares(name: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding | None:
+def compare_shares(name: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding:
     """Chi-squared test of two samples; the statistic is half the sum of the shares' differences (total variation)."""
     from scipy.stats import chi2_contingency
 
-    if min(len(before), len(after)) < MIN_VALUES:
-        return None
     counts = pd.DataFrame({"before": before.value_counts(), "after": after.value_counts()}).fillna(0).sort_index()
     shares = counts / counts.sum()
     distance = float((shares["before"] - shares["after"]).abs().sum() / 2)
@@ -140,7 +188,22 @@ def compare_accuracy(
     table = [[right_before, rows_before - right_before], [right_after, rows_after - right_after]]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
     loss = max(0.0, right_before / rows_before - right_after / rows_after)
-    return Finding("accuracy", "Fisher", loss, p_value, min_effect)
+    return Finding(ACCURACY, "Fisher", loss, p_value, min_effect)
+
+
+def compare_errors(before: np.ndarray, after: np.ndarray, min_effect: float) -> Finding:
+    """Mann-Whitney's test, one-sided: are the live absolute errors larger than the holdout's?
+
+    The statistic is by how much of itself the mean absolute error has risen, from 0 (not at all) to 1 (it has doubled,
+    or more than that).
+    """
+    from scipy.stats import mannwhitneyu
+
+    alike = np.ptp(np.concatenate([before, after])) == 0  # nothing to be ranked
+    p_value = 1.0 if alike else float(mannwhitneyu(after, before, alternative="greater", method="asymptotic").pvalue)
+    risen = float(after.mean() - before.mean())
+    rise = risen / float(before.mean()) if before.mean() > 0 else float(risen > 0)
+    return Finding(ERROR, "Mann-Whitney", min(max(rise, 0.0), 1.0), p_value, min_effect)
 
 
 def decide(findings: Sequence[Finding], alpha: float, rows_reference: int, rows_current: int, min_rows: int) -> Verdict:

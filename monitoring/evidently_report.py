@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from drift import CATEGORY, NUMBER, as_categories
+from drift import CATEGORY, NUMBER
+from step_error import StepError
 
 IDENTIFIERS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=metric_)[0-9a-f]{32}")
-
-
-class ReportError(Exception):
-    """Evidently could not make its report."""
 
 
 def make_report(
@@ -33,7 +30,7 @@ def make_report(
     """Evidently's HTML and its metrics; `decisions`: each column's adjusted p-value, and whether it has drifted.
 
     Raises:
-        ReportError: with Evidently's last words.
+        StepError: Evidently could not; with its last words.
     """
     for name, frame in (("reference", reference), ("current", current)):
         prepare(frame, kinds).to_parquet(folder / f"{name}.parquet")
@@ -46,7 +43,8 @@ def make_report(
     environment = os.environ | {"PYTHONHASHSEED": "0", "DO_NOT_TRACK": "1"}
     done = subprocess.run([sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise ReportError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise StepError(f"Evidently could not make its report ({reason}); report=false goes without")
     return (folder / "evidently.html").read_text(), json.loads((folder / "evidently.json").read_text())
 
 
@@ -57,9 +55,8 @@ def prepare(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     """
     columns = {}
     for name, kind in kinds.items():
-        columns[escape_markup(name)] = (
-            as_categories(frame[name]).map(escape_markup) if kind == CATEGORY else frame[name]
-        )
+        values = frame[name].fillna("missing").map(escape_markup) if kind == CATEGORY else frame[name]
+        columns[escape_markup(name)] = values
     return pd.DataFrame(columns)
 
 

@@ -1,111 +1,96 @@
-"""Read the lists to be compared, as they come; and score them against labels. No MLflow here."""
+"""Read what is to be compared: clean tables, of which long ones are thinned, and predictions. No MLflow here."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from declaration import BINARY, REGRESSION, Table
+from predictions import probability_columns
+from step_error import StepError
 
-KEY, TARGET = "PassengerId", "Survived"
-MISSING = ["?", "-", ""]  # beside what pandas takes for missing
 CHUNK_ROWS = 50_000
 
 
-class MonitoringError(Exception):
-    """Something cannot be compared; the text is meant for the user."""
+def read_rows(table: Table, path: Path, max_rows: int, columns: list[str] | None = None) -> tuple[pd.DataFrame, int]:
+    """A clean table's rows, at most `max_rows` of them (evenly spaced over a longer file); and how many it has.
 
-
-def read_list(path: Path, needed: list[str], max_rows: int) -> tuple[pd.DataFrame, int]:
-    """The CSV's rows as text, at most `max_rows` of them (evenly spaced over a longer file); and how many it has.
+    `columns` are those wanted beside key and target, else all; the target is there where the file has it, with gaps.
 
     Raises:
-        MonitoringError: no CSV file, no rows, or one of the columns `needed` missing.
+        StepError: it is not clean, or has no rows.
     """
-    try:
-        lines = count_lines(path)
-        step = max(1, -(-lines // max_rows))
-        kept, rows = [], 0
-        chunks = pd.read_csv(
-            path, dtype=str, na_values=MISSING, chunksize=CHUNK_ROWS, encoding="utf-8-sig", skipinitialspace=True
-        )
-        for chunk in chunks:
-            kept.append(chunk[(chunk.index.to_numpy() % step) == 0])
-            rows += len(chunk)
-    except OSError as error:
-        raise MonitoringError(f"{str(path)!r} cannot be read ({error.strerror}); give a CSV file's path") from None
-    except (ValueError, pd.errors.ParserError) as error:  # UnicodeDecodeError and EmptyDataError are ValueErrors
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise MonitoringError(f"{path.name} is not a CSV file that can be read ({reason}); check it") from None
-    frame = pd.concat(kept) if kept else pd.DataFrame()
-    frame = frame.rename(columns=lambda name: str(name).strip())
+    kept, rows = [], 0
+    for chunk in table.read_chunks(path, CHUNK_ROWS, target="optional", columns=columns):
+        if not rows:  # counted once the file is known to be readable
+            step = max(1, -(-count_lines(path) // max_rows))
+        if table.task != REGRESSION and table.target.name in chunk:
+            chunk[table.target.name] = chunk[table.target.name].astype(object)  # in every chunk, gaps or not
+        kept.append(chunk[np.arange(rows, rows + len(chunk)) % step == 0])
+        rows += len(chunk)
     if not rows:
-        raise MonitoringError(f"{path.name} has no rows; there is nothing to compare")
-    if missing := [name for name in needed if name not in frame.columns]:
-        has = ", ".join(name[:40] for name in frame.columns[:15])
-        raise MonitoringError(f"{path.name} has no column {', '.join(missing)} (it has: {has}); give a file with these")
-    if not frame.columns.is_unique:
-        raise MonitoringError(f"{path.name} names a column more than once; remove one of them")
-    return frame.reset_index(drop=True), rows
+        raise StepError(f"{path.name} has no {table.rows}; there is nothing to compare")
+    return pd.concat(kept, ignore_index=True), rows
 
 
 def count_lines(path: Path) -> int:
+    """Of a CSV, without its header: never less than its rows."""
     with path.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        return sum(1 for _ in file) - 1
 
 
-def as_typed(reference: pd.DataFrame, current: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both with numbers where the reference has nothing else; what is no number in `current` is missing there."""
-    before, after = {}, {}
-    for name in reference.columns:
-        numbers = pd.to_numeric(reference[name], errors="coerce")
-        if reference[name].notna().any() and numbers.notna().equals(reference[name].notna()):
-            before[name] = numbers
-            if name in current:
-                after[name] = pd.to_numeric(current[name], errors="coerce").replace([np.inf, -np.inf], np.nan)
-        else:
-            before[name] = reference[name].str.strip()
-            if name in current:
-                after[name] = current[name].str.strip()
-    return pd.DataFrame(before), pd.DataFrame(after, index=current.index)
+def compared_columns(table: Table) -> list[str]:
+    """What a prediction is compared by: the columns of probabilities, and the target's where that tells more."""
+    return [*probability_columns(table), *([] if table.task == BINARY else [table.target.name])]
 
 
-def live_metrics(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
-    """Metrics over the passengers who have both a prediction and a label: live_rows, live_accuracy, live_roc_auc …
+def read_predictions(
+    table: Table, path: Path, needed: list[str], keys: pd.Series | None = None, max_rows: int = 0
+) -> tuple[pd.DataFrame, float]:
+    """The columns `needed` of predictions, and the share of all rows that have none.
 
-    `predictions`: PassengerId, Survived, probability; `labels`: PassengerId, Survived; as text.
+    Of the rows with a prediction, those whose key is in `keys`, with that key as text for an index; without keys at
+    most `max_rows`, evenly spaced. The target is as `Table.read` gives it, probabilities are float64.
 
     Raises:
-        MonitoringError: labels other than 0 and 1, or a passenger labelled twice.
+        StepError: no CSV file, a column missing, what is no prediction, a key with two of them.
     """
-    labels = labels[labels[TARGET].notna()]
-    outcome = pd.to_numeric(labels[TARGET], errors="coerce")
-    if not outcome.isin([0, 1]).all():
-        wrong = sorted(set(labels[TARGET][~outcome.isin([0, 1])]))[:3]
-        raise MonitoringError(f"labels has {TARGET} values other than 0 and 1: {', '.join(wrong)}")
-    if labels[KEY].duplicated().any():
-        twice = labels[KEY][labels[KEY].duplicated()].iloc[0]
-        raise MonitoringError(f"labels has {KEY} {twice} more than once; keep one row for each passenger")
-    scored = predictions[predictions["probability"].notna() & predictions[TARGET].notna()]
-    labelled = scored.merge(pd.DataFrame({KEY: labels[KEY], "outcome": outcome}), on=KEY)
-    if labelled.empty:
-        return {"live_rows": 0}
-    return {"live_rows": len(labelled)} | {
-        f"live_{name}": value for name, value in classification_metrics(labelled).items()
-    }
-
-
-def classification_metrics(labelled: pd.DataFrame) -> dict[str, float]:
-    """Metrics of the predictions Survived and probability against `outcome`; ROC AUC where both outcomes occur."""
-    from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
-
-    outcome = labelled["outcome"].to_numpy(int)
-    survived = pd.to_numeric(labelled[TARGET]).to_numpy(int)
-    probability = pd.to_numeric(labelled["probability"]).to_numpy(float)
-    found = {
-        "accuracy": float((outcome == survived).mean()),
-        "log_loss": float(log_loss(outcome, probability, labels=[0, 1])),
-        "brier": float(brier_score_loss(outcome, probability)),
-        "survived_share": float(outcome.mean()),
-    }
-    if 0 < outcome.mean() < 1:
-        found["roc_auc"] = float(roc_auc_score(outcome, probability))
-    return found
+    key = table.key.name
+    wanted = None if keys is None else set(keys.astype(str))
+    step = max(1, -(-count_lines(path) // max_rows)) if wanted is None else 1
+    kept, rows, unscored = [], 0, 0
+    names = needed if wanted is None else [key, *needed]
+    try:
+        with pd.read_csv(
+            path,
+            usecols=names,
+            dtype=str,
+            chunksize=CHUNK_ROWS,
+            encoding="utf-8",
+            keep_default_na=False,
+            na_values=[""],
+        ) as reader:
+            for chunk in reader:
+                rows += len(chunk)
+                scored = chunk[needed].notna().all(axis=1)
+                unscored += int((~scored).sum())
+                here = chunk.index.to_numpy() % step == 0 if wanted is None else chunk[key].isin(wanted)
+                kept.append(chunk[scored & here])
+        found = pd.concat(kept) if kept else pd.DataFrame(columns=names, dtype=object)
+        for name in needed:
+            if name == table.target.name:
+                found[name] = table.parse_target(found[name])
+            else:
+                found[name] = found[name].astype("float64")
+    except OSError as error:
+        raise StepError(f"{str(path)!r} cannot be read ({error.strerror}); give a CSV file's path") from None
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise StepError(
+            f"{path.name} is no file of predictions with {', '.join(names)} ({reason}); give one that inference made"
+        ) from None
+    if wanted is not None:
+        found = found.set_index(key)
+        if not found.index.is_unique:
+            twice = found.index[found.index.duplicated()][0]
+            raise StepError(f"{path.name} has two predictions for {key} {twice}; keep one for each {table.row}")
+    return found, unscored / rows if rows else 0.0

@@ -1,233 +1,258 @@
 """monitoring: is what is being scored still like what the champion was trained on?
 
-Drift by column, of missing values and of the predictions; with labels, live metrics against those at training. The
-last line printed is the verdict as JSON, for an alerting system.
+Drift by column, of missing values and of the predictions; where outcomes are known by now, of these too, and live
+metrics against those at training. The last line printed is the verdict as JSON, for an alerting system.
 """
 
 import argparse
-import hashlib
 import json
 import re
-import shlex
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import drift
 import drift_pages
 import mlflow
+import numpy as np
 import pandas as pd
-from champion_lineage import COMPARED_METRICS, Lineage, find_lineage, score_holdout
-from drift import Finding, Verdict, column_kinds, compare, compare_accuracy, compare_numbers, decide
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
-from mlflow.exceptions import MlflowException
-from monitored_files import KEY, TARGET, MonitoringError, as_typed, live_metrics, read_list
+from champion_lineage import Lineage
+from declaration import BINARY, MULTICLASS, REGRESSION, Table, read_declaration
+from drift import CATEGORY, NUMBER, Finding, Verdict
+from monitored_files import compared_columns, read_predictions, read_rows
+from predictions import PROBABILITY, probability_columns, score
+from saved_model import champion_uri, open_model
+from step import boolean, fetch, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
+from step_error import StepError
 
 STEP = "monitoring"
-PREDICTED = [KEY, TARGET, "probability"]
+MOST_ROWS = 1_000_000_000
+MAX_ACCURACY_DROP, MAX_ERROR_RISE = 0.05, 0.1  # where none is given
+DATES = ("date", "datetime")
+
+
+def main() -> int:
+    return run_step(STEP, work)
+
+
+def work(run: mlflow.ActiveRun, folder: Path) -> None:
+    parameters = parse_parameters(
+        STEP,
+        current=Path,
+        reference=str,
+        predictions=str,
+        reference_predictions=str,
+        model=str,
+        dataset=str,
+        columns=str,
+        alpha=number(0, 1),
+        min_effect=number(0, 1),
+        max_accuracy_drop=optional(number(0, 1)),
+        max_error_rise=optional(number(0, 1)),
+        min_rows=whole(1, MOST_ROWS),
+        max_rows=whole(1000, MOST_ROWS),
+        report=boolean,
+        fail_on_drift=boolean,
+    )
+    verdict = monitor(parameters, run, folder)
+    if verdict.drift_detected and parameters.fail_on_drift:
+        raise StepError(f"drift in {', '.join(verdict.drifted)} (fail_on_drift=true); see drift.html of this run")
+
+
+def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) -> Verdict:
+    """Read, compare, decide, report."""
+    lineage = find_lineage(parameters)
+    table = declared_table(parameters, lineage)
+    limit = loss_limit(parameters, table)
+    if parameters.reference or lineage is None:  # without a model there is a reference
+        reference_file, origin = fetch(parameters.reference, "reference"), parameters.reference
+    else:
+        reference_file, origin = lineage.artifact("train.csv"), f"runs:/{lineage.model.run_id}/train.csv"
+    before, rows_before = read_rows(table, reference_file, parameters.max_rows)
+    kinds = select_columns(parameters.columns, table, drift.column_kinds(table, before))
+    after, rows_after = read_rows(table, parameters.current, parameters.max_rows, list(kinds))
+    reference, current = (drift.comparable(table, rows, kinds) for rows in (before, after))
+    found = Comparison(parameters, table, lineage, limit)
+    found.findings = drift.compare(reference, current, kinds, parameters.min_effect)
+    found.figures = {f"missing_share_{name}": float(current[name].isna().mean()) for name in kinds}
+    predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
+    if table.target.name in after and not (known := after.dropna(subset=table.target.name)).empty:
+        found.compare_target(before, known)
+        if predicted is not None:
+            found.compare_performance(known, predicted)
+    verdict = drift.decide(found.findings, parameters.alpha, rows_before, rows_after, parameters.min_rows)
+    write_reports(found, verdict, folder, reference, current, kinds)
+    mlflow.log_metrics(metrics(verdict, found.figures))
+    if lineage:
+        tags = {"model.run_id": lineage.model.run_id, "model.version": lineage.model.version}
+        mlflow.set_tags({name: value for name, value in tags.items() if value})
+    log_dataset(parameters.current, requested_uri(run, "current", parameters.current), "monitoring")
+    log_dataset(reference_file, origin, "reference")
+    print_summary(verdict, found)
+    return verdict
+
+
+def find_lineage(parameters: argparse.Namespace) -> Lineage | None:
+    """The model's lineage; None where no model is named, none is to be found, and none is needed."""
+    try:
+        return Lineage(open_model(parameters.model or champion_uri()), parameters.max_rows)
+    except StepError as error:
+        if parameters.model:
+            raise
+        if parameters.reference and parameters.dataset:
+            return None
+        raise StepError(f"{error}, or give reference=… and dataset=… (datapackage.json or dataset.yaml)") from None
+
+
+def declared_table(parameters: argparse.Namespace, lineage: Lineage | None) -> Table:
+    """What the columns are: as `dataset` says, else as the model does."""
+    if lineage and not parameters.dataset:
+        return lineage.model.table
+    table = read_declaration(fetch(parameters.dataset, "dataset"))
+    if lineage and (table.task, table.target.name) != (lineage.model.table.task, lineage.model.table.target.name):
+        raise StepError(
+            f"dataset={parameters.dataset!r} declares the target {table.target.name} ({table.task}), but "
+            f"{lineage.model} predicts {lineage.model.table.target.name} ({lineage.model.table.task}); leave it empty"
+        )
+    return table
+
+
+def loss_limit(parameters: argparse.Namespace, table: Table) -> float:
+    """The least loss of quality that counts.
+
+    Raises:
+        StepError: a limit is given that the table's task does not know.
+    """
+    limits = {"max_accuracy_drop": MAX_ACCURACY_DROP, "max_error_rise": MAX_ERROR_RISE}
+    right, wrong = reversed(limits) if table.task == REGRESSION else limits
+    if getattr(parameters, wrong) is not None:
+        raise StepError(f"{wrong} is not for {table.name}, whose task is {table.task}; give {right} instead")
+    given = getattr(parameters, right)
+    return limits[right] if given is None else float(given)
+
+
+def select_columns(columns: str, table: Table, kinds: dict[str, str]) -> dict[str, str]:
+    """The columns to compare: those asked for; else all that can be, but for dates, which go on as time does."""
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in kinds]:
+        raise StepError(
+            f"columns names {', '.join(unknown)}, which {table.name} does not have or which cannot be compared; "
+            f"these can: {', '.join(kinds)}"
+        )
+    names = names or [name for name in kinds if table.by_name[name].type not in DATES]
+    return {name: kinds[name] for name in names}
 
 
 @dataclass
-class Results:
-    """What the comparisons found, gathered for the verdict and the report."""
+class Comparison:
+    """What is compared and found, gathered for the verdict and the report."""
 
+    parameters: argparse.Namespace
+    table: Table
+    lineage: Lineage | None
+    limit: float  # loss of accuracy, or relative rise of the mean absolute error, below which neither counts
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)  # become metrics
     notes: list[str] = field(default_factory=list)  # what was not done, and why
 
+    def compare_predictions(self, keys: pd.Series) -> pd.DataFrame:
+        """Live predictions against those for the holdout, which the model had not seen at training either.
 
-def main() -> int:
-    arguments = parse_arguments()
-    try:
-        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-            refuse_bad_values(arguments)
-            verdict = monitor(arguments, run, Path(folder))
-            if verdict.drift_detected and arguments.fail_on_drift == "true":
-                raise MonitoringError(
-                    f"drift in {', '.join(verdict.drifted)} (fail_on_drift=true); see drift.html of this run"
-                )
-    except MonitoringError as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
-    return 0
+        Returns the live ones of `keys`, by the key's text.
+        """
+        table, parameters = self.table, self.parameters
+        columns = [table.target.name, *probability_columns(table)]
+        live, unscored = read_predictions(table, fetch(parameters.predictions, "predictions"), columns, keys)
+        self.figures["unscored_share"] = unscored
+        if parameters.reference_predictions:
+            file = fetch(parameters.reference_predictions, "reference_predictions")
+            reference = read_predictions(table, file, compared_columns(table), max_rows=parameters.max_rows)[0]
+        elif self.lineage:
+            reference = self.lineage.holdout[1]
+        else:
+            self.notes.append("Drift of the predictions was not judged: no reference_predictions, no model.")
+            return live
+        for name in (probability_columns(table) or [table.target.name]) if len(live) else []:
+            figure = "mean_prediction" if table.task == REGRESSION else f"mean_{name}"
+            self.figures[figure] = float(live[name].mean())
+            self.figures[f"{figure}_reference"] = float(reference[name].mean())
+        name = PROBABILITY if table.task == BINARY else table.target.name
+        kind = CATEGORY if table.task == MULTICLASS else NUMBER
+        self.add(drift.PREDICTION, "the predictions", kind, reference[name], live[name])
+        return live
 
+    def compare_target(self, before: pd.DataFrame, known: pd.DataFrame) -> None:
+        """The outcomes that are known by now against those of the reference."""
+        target = self.table.target.name
+        if target in before:
+            kind = NUMBER if self.table.task == REGRESSION else CATEGORY
+            self.add(drift.TARGET, "the target", kind, before[target], known[target])
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--current", type=Path, required=True)
-    for name in ("reference", "predictions", "reference_predictions", "labels", "columns"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--alpha", type=float, required=True)
-    parser.add_argument("--min_effect", type=float, required=True)
-    parser.add_argument("--max_accuracy_drop", type=float, required=True)
-    parser.add_argument("--min_rows", type=int, required=True)
-    parser.add_argument("--max_rows", type=int, required=True)
-    parser.add_argument("--report", required=True)
-    parser.add_argument("--fail_on_drift", required=True)
-    return parser.parse_args()
+    def add(self, name: str, what: str, kind: str, before: pd.Series, after: pd.Series) -> None:
+        """The finding; a note where there is too little for one."""
+        if finding := drift.compare_values(name, kind, before, after, self.parameters.min_effect):
+            self.findings.append(finding)
+        else:
+            counts = f"{after.count()} against {before.count()}"
+            self.notes.append(f"Drift of {what} was not judged: {counts} are too few.")
 
+    def compare_performance(self, known: pd.DataFrame, predicted: pd.DataFrame) -> None:
+        """Live metrics beside those at training, and whether the model has become worse: concept drift."""
+        table = self.table
+        outcome = known.set_index(known[table.key.name].astype(str))[table.target.name].infer_objects()
+        outcome = outcome[outcome.index.isin(predicted.index)]
+        predicted = predicted.loc[outcome.index]
+        self.figures["live_rows"] = len(outcome)
+        if len(outcome):
+            live = score(table, outcome, predicted)
+            shown = [table.positive] if table.task == BINARY else table.classes
+            live |= {f"{table.class_label(value)}_share": float((outcome == value).mean()) for value in shown}
+            self.figures |= {f"live_{name}": value for name, value in live.items()}
+        if self.lineage:
+            self.figures |= {f"training_{name}": value for name, value in self.lineage.training_metrics.items()}
+        try:
+            self.findings.append(self.concept_drift(outcome, predicted))
+        except StepError as reason:
+            what = "errors were" if table.task == REGRESSION else "accuracy was"
+            self.notes.append(f"The live {what} not judged: {reason}.")
 
-def refuse_bad_values(arguments: argparse.Namespace) -> None:
-    """Raises MonitoringError that names every parameter out of its range."""
-    problems = []
-    if not 0 < arguments.alpha < 1:
-        problems.append(f"alpha={arguments.alpha:g} is not a probability between 0 and 1")
-    for name in ("min_effect", "max_accuracy_drop"):
-        if not 0 <= getattr(arguments, name) <= 1:
-            problems.append(f"{name}={getattr(arguments, name):g} is not a number from 0 to 1")
-    for name, least in (("min_rows", 1), ("max_rows", 1000)):
-        if getattr(arguments, name) < least:
-            problems.append(f"{name}={getattr(arguments, name)} is not a number of rows from {least}")
-    for name in ("report", "fail_on_drift"):
-        if getattr(arguments, name) not in ("true", "false"):
-            problems.append(f"{name}={getattr(arguments, name)!r} is neither true nor false")
-    if arguments.labels and not arguments.predictions:
-        problems.append("labels are given without predictions; give those too, to be compared with them")
-    if problems:
-        raise MonitoringError("; ".join(problems))
-
-
-def monitor(arguments: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) -> Verdict:
-    """Read, compare, decide, report."""
-    results, lineage = Results(), find_lineage_if_needed(arguments)
-    if arguments.reference or lineage is None:  # without a model there is a reference
-        reference_file, origin = fetch(arguments.reference), arguments.reference
-    else:
-        reference_file, origin = lineage.artifact("train.csv"), f"runs:/{lineage.run_id}/train.csv"
-    before, rows_before = read_list(reference_file, [], arguments.max_rows)
-    kinds = select_columns(arguments.columns, column_kinds(as_typed(before, before)[0]))
-    after, rows_after = read_list(arguments.current, list(kinds), arguments.max_rows)
-    reference, current = as_typed(before[list(kinds)], after)
-    results.findings = compare(reference, current, kinds, arguments.min_effect)
-    for name in kinds:
-        results.figures[f"missing_share_{name}"] = float(current[name].isna().mean())
-    if arguments.predictions:
-        predictions = read_list(fetch(arguments.predictions), PREDICTED, arguments.max_rows)[0]
-        results.figures["unscored_share"] = float(predictions["probability"].isna().mean())
-        compare_predictions(results, arguments, lineage, predictions)
-        if arguments.labels and lineage:  # with labels there is a model
-            compare_with_labels(results, arguments, lineage, predictions)
-    verdict = decide(results.findings, arguments.alpha, rows_before, rows_after, arguments.min_rows)
-    write_reports(arguments, verdict, results, folder, reference, current, kinds)
-    mlflow.log_metrics(metrics(verdict, results))
-    if lineage:
-        mlflow.set_tags(
-            {"model.run_id": lineage.run_id} | ({"model.version": lineage.version} if lineage.version else {})
-        )
-    mlflow.log_inputs(
-        datasets=[dataset(arguments.current, requested_uri(run, "current")), dataset(reference_file, origin)],
-        contexts=["monitoring", "reference"],
-        tags_list=[{}, {}],
-    )
-    print_summary(verdict, results)
-    return verdict
-
-
-def find_lineage_if_needed(arguments: argparse.Namespace) -> Lineage | None:
-    """The model's lineage; None where it is not there and not needed."""
-    try:
-        return find_lineage(arguments.model)
-    except MonitoringError:
-        if arguments.reference and not arguments.labels:
-            return None
-        raise
-
-
-def fetch(uri: str) -> Path:
-    """A local path, or a copy of what an artifact URI names."""
-    if Path(uri).is_file():
-        return Path(uri)
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-    except (MlflowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise MonitoringError(f"{uri!r} could not be downloaded ({reason}); give a path or an artifact URI") from None
-
-
-def select_columns(columns: str, kinds: dict[str, str]) -> dict[str, str]:
-    """The columns to compare: those asked for, or all that can be."""
-    names = [name.strip() for name in columns.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in kinds]:
-        raise MonitoringError(
-            f"columns names {', '.join(unknown)}, which the reference does not have or which cannot be compared; "
-            f"these can: {', '.join(kinds)}"
-        )
-    return {name: kinds[name] for name in names} if names else kinds
-
-
-def compare_predictions(
-    results: Results, arguments: argparse.Namespace, lineage: Lineage | None, predictions: pd.DataFrame
-) -> None:
-    """Live probabilities against those for the holdout, which the model had not seen at training either."""
-    if arguments.reference_predictions:
-        reference = read_list(fetch(arguments.reference_predictions), ["probability"], arguments.max_rows)[0]
-    elif lineage:
-        reference = score_holdout(lineage)
-    else:
-        results.notes.append("Drift of the predictions was not judged: no reference_predictions, no model.")
-        return
-    before, after = (
-        pd.to_numeric(frame["probability"], errors="coerce").dropna() for frame in (reference, predictions)
-    )
-    if len(after):
-        results.figures["mean_probability"] = float(after.mean())
-        results.figures["mean_probability_reference"] = float(before.mean())
-    if finding := compare_numbers("prediction", before, after, arguments.min_effect):
-        results.findings.append(finding)
-    else:
-        results.notes.append(
-            f"Drift of the predictions was not judged: {len(after)} against {len(before)} are too few."
-        )
-
-
-def compare_with_labels(
-    results: Results, arguments: argparse.Namespace, lineage: Lineage, predictions: pd.DataFrame
-) -> None:
-    """Live metrics beside those at training, and whether the accuracy has fallen: concept drift."""
-    labels = read_list(fetch(arguments.labels), [KEY, TARGET], arguments.max_rows)[0]
-    live = live_metrics(predictions, labels)
-    results.figures |= live
-    training = {name: lineage.metrics[name] for name in COMPARED_METRICS if name in lineage.metrics}
-    results.figures |= {f"training_{name}": value for name, value in training.items()}
-    rows, held_out = int(live["live_rows"]), int(lineage.metrics.get("rows_holdout", 0))
-    if rows < arguments.min_rows:
-        results.notes.append(
-            f"The live accuracy was not judged: {rows} labelled passengers are too few; min_rows={arguments.min_rows}."
-        )
-    elif not held_out or "accuracy" not in training:
-        results.notes.append("The live accuracy was not judged: the training run has no accuracy, rows_holdout.")
-    else:
-        right = (round(training["accuracy"] * held_out), held_out, round(live["live_accuracy"] * rows), rows)
-        results.findings.append(compare_accuracy(*right, min_effect=arguments.max_accuracy_drop))
+    def concept_drift(self, outcome: pd.Series, predicted: pd.DataFrame) -> Finding:
+        """Are predictions worse than those for the holdout? Raises StepError where that cannot be judged."""
+        rows, least = len(outcome), self.parameters.min_rows
+        if rows < least:
+            raise StepError(f"{rows} {self.table.rows} with a known outcome are too few; min_rows={least}")
+        if self.lineage is None:
+            raise StepError("there is no model")
+        if self.table.task == REGRESSION:
+            pairs = (self.lineage.holdout, (outcome, predicted))
+            before, after = (np.abs(truth.to_numpy() - said[truth.name].to_numpy()) for truth, said in pairs)
+            return drift.compare_errors(before, after, self.limit)
+        accuracy, held_out = (self.lineage.metrics.get(name, 0) for name in ("accuracy", "rows_holdout"))
+        if not held_out:
+            raise StepError("the training run has no rows_holdout")
+        right = round(self.figures["live_accuracy"] * rows)
+        return drift.compare_accuracy(round(accuracy * held_out), int(held_out), right, rows, self.limit)
 
 
 def write_reports(
-    arguments: argparse.Namespace,
+    found: Comparison,
     verdict: Verdict,
-    results: Results,
     folder: Path,
     reference: pd.DataFrame,
     current: pd.DataFrame,
     kinds: dict[str, str],
 ) -> None:
     """drift.html and drift.json, whole, as the run's artifacts."""
-    content = drift_pages.as_dict(verdict, results.figures, results.notes, arguments.alpha)
+    alpha = found.parameters.alpha
+    content = drift_pages.as_dict(verdict, found.figures, found.notes, alpha)
     summary = drift_pages.summary(content, drift_pages.headline(verdict))
     page = drift_pages.page(summary)
-    if arguments.report == "true":
-        from evidently_report import ReportError, make_report
+    if found.parameters.report:
+        from evidently_report import make_report
 
-        decisions = {
-            finding.name: (finding.adjusted_p_value, finding.drifted)
-            for finding in verdict.findings
-            if finding.name in kinds
-        }
-        try:
-            evidently, content["evidently"] = make_report(folder, reference, current, kinds, decisions, arguments.alpha)
-        except ReportError as error:
-            raise MonitoringError(f"Evidently could not make its report ({error}); report=false goes without") from None
+        by_name = {finding.name: (finding.adjusted_p_value, finding.drifted) for finding in verdict.findings}
+        decisions = {name: by_name[drift.title(name)] for name in kinds if drift.title(name) in by_name}
+        evidently, content["evidently"] = make_report(folder, reference, current, kinds, decisions, alpha)
         page = evidently.replace("<body>", f"<body>\n{summary}", 1)
     outputs = folder / "outputs"
     outputs.mkdir()
@@ -236,7 +261,7 @@ def write_reports(
     mlflow.log_artifacts(str(outputs))
 
 
-def metrics(verdict: Verdict, results: Results) -> dict[str, float]:
+def metrics(verdict: Verdict, figures: dict[str, float]) -> dict[str, float]:
     """drift_detected and drifted_share; each comparison's statistic and p-value; the figures."""
     values = {
         "drift_detected": int(verdict.drift_detected),
@@ -246,42 +271,19 @@ def metrics(verdict: Verdict, results: Results) -> dict[str, float]:
         "rows_current": verdict.rows_current,
     }
     for finding in verdict.findings:
-        name = metric_name(finding.name)
-        values |= {
-            f"statistic_{name}": finding.statistic,
-            f"p_value_{name}": finding.p_value,
-            f"drift_{name}": int(finding.drifted),
-        }
-        if finding.name == "accuracy":
+        values[f"statistic_{finding.name}"] = finding.statistic
+        values[f"p_value_{finding.name}"] = finding.p_value
+        values[f"drift_{finding.name}"] = int(finding.drifted)
+        if finding.name in (drift.ACCURACY, drift.ERROR):
             values["concept_drift"] = int(finding.drifted)
-    return values | {metric_name(name): value for name, value in results.figures.items()}
+    # What MLflow does not take in a metric's name (a column's may have it) becomes an underscore.
+    return {re.sub(r"[^\w.:-]", "_", name)[:200]: value for name, value in (values | figures).items()}
 
 
-def metric_name(name: str) -> str:
-    """A column's name, with what MLflow does not take in a metric's name as underscores."""
-    return re.sub(r"[^\w.:/-]", "_", name)
-
-
-def requested_uri(run: mlflow.ActiveRun, parameter: str) -> str:
-    """The parameter as requested (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
-    words = shlex.split(run.data.params.get(parameter, ""))
-    return words[0] if words else ""
-
-
-def dataset(path: Path, source: str = "") -> MetaDataset:
-    """A file as an MLflow dataset: where it came from and the digest of its content, read in chunks."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # That MLflow's MetaDataset lacks a `profile` is its own omission.
-    return MetaDataset(  # type: ignore[abstract]  # see above
-        LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32]
-    )
-
-
-def print_summary(verdict: Verdict, results: Results) -> None:
+def print_summary(verdict: Verdict, found: Comparison) -> None:
     """Print the result for people and, as the last line, as JSON for an alerting system."""
-    print(f"{STEP}: {verdict.rows_current} current rows against {verdict.rows_reference}")
-    for note in results.notes:
+    print(f"{STEP}: {verdict.rows_current} current {found.table.rows} against {verdict.rows_reference}")
+    for note in found.notes:
         print(f"{STEP}: {note}")
     print(f"{STEP}: {drift_pages.headline(verdict)}")
     line = {
@@ -292,7 +294,7 @@ def print_summary(verdict: Verdict, results: Results) -> None:
         "rows_current": verdict.rows_current,
         "too_few": verdict.too_few,
     }
-    line |= {name: drift_pages.rounded(value) for name, value in results.figures.items() if name.startswith("live_")}
+    line |= {name: drift_pages.rounded(value) for name, value in found.figures.items() if name.startswith("live_")}
     print(json.dumps(line), flush=True)
 
 

@@ -1,6 +1,20 @@
+import numpy as np
 import pandas as pd
 import pytest
-from monitored_files import MonitoringError, as_typed, live_metrics, read_list
+from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
+from monitored_files import compared_columns, read_predictions, read_rows
+from predictions import probability_columns
+from step_error import StepError
+
+from tests.example_tables import rows, table
+
+NUMBERS = parse_declaration(
+    {
+        "primaryKey": "id",
+        "fields": [{"name": "id", "type": "integer"}, {"name": "b", "type": "number", "role": "target"}],
+    },
+    "numbers.yaml",
+)
 
 
 @pytest.fixture
@@ -16,66 +30,94 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is not a CSV file that can be read (No columns to parse from file)"),
-        ("a,b\n", "has no rows"),
-        ("a,c\n1,2\n", "has no column b (it has: a, c)"),
-        ("a,b\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
-        (b"a,b\n1,\xe9\n", "is not a CSV file that can be read"),
+        ("", "is not a CSV file (No columns to parse from file)"),
+        ("id,b\n", "in.csv has no rows; there is nothing to compare"),
+        ("a,c\n1,2\n", "has no column id (it has: a, c); run data_cleaning on it first"),
+        ("id,b\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
+        ("id,b\n1,two\n", "in.csv is not clean"),
+        (b"id,b\n1,\xe9\n", "in.csv is not"),
     ],
 )
 def test_a_file_that_cannot_be_compared_is_refused_in_one_sentence(file, content, said):
-    with pytest.raises(MonitoringError) as caught:
-        read_list(file(content), ["a", "b"], 1000)
+    with pytest.raises(StepError) as caught:
+        read_rows(NUMBERS, file(content), 1000)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_of_a_long_file_evenly_spaced_rows_are_taken(file):
-    frame, rows = read_list(file("a\n" + "".join(f"{i}\n" for i in range(120_000))), ["a"], 1000)
-    assert rows == 120_000
-    assert 900 <= len(frame) <= 1000
-    assert pd.to_numeric(frame["a"]).diff().dropna().nunique() == 1
+def test_values_that_cleaning_would_have_corrected_or_rejected_are_refused(file, tmp_path):
+    of = table(BINARY)
+    of.write(rows(BINARY).replace({"colour": {"red": "Red"}}), tmp_path / "raw.csv")
+    with pytest.raises(
+        StepError, match=r"raw.csv is not clean: colour 'Red' in row \d+; run data_cleaning on it first"
+    ):
+        read_rows(of, tmp_path / "raw.csv", 1000)
 
 
-def test_what_is_no_number_where_the_reference_has_numbers_is_missing():
-    before, after = as_typed(
-        pd.DataFrame({"Age": ["1", "2.5", None], "Sex": [" male", "female", None]}),
-        pd.DataFrame({"Age": ["old", "3", "inf"], "Sex": ["male ", "x", None], "Other": ["1", "2", "3"]}),
-    )
-    assert before["Age"].tolist()[:2] == [1, 2.5]
-    assert after["Age"].isna().tolist() == [True, False, True]
-    assert after["Sex"].tolist()[:2] == ["male", "x"]
-    assert "Other" not in after
+def test_of_a_long_file_evenly_spaced_rows_are_taken_and_all_are_counted(file):
+    frame, count = read_rows(NUMBERS, file("id,b\n" + "".join(f"{i},{i}\n" for i in range(120_000))), 1000)
+    assert count == 120_000
+    assert len(frame) == 1000
+    assert frame["id"].diff().dropna().unique().tolist() == [120]
 
 
-def frame(**columns):
-    return pd.DataFrame(
-        {name: [None if value is None else str(value) for value in values] for name, values in columns.items()}
-    )
+def test_a_file_of_as_many_rows_as_are_taken_is_taken_whole(file):
+    assert len(read_rows(NUMBERS, file("id,b\n" + "".join(f"{i},{i}\n" for i in range(1000))), 1000)[0]) == 1000
 
 
-PREDICTIONS = frame(PassengerId=[1, 2, 3, 4], Survived=[1, 0, None, 1], probability=[0.9, 0.2, None, 0.6])
+def test_outcomes_that_are_known_only_further_down_are_found(tmp_path):
+    of, frame = table(BINARY), pd.concat([rows(BINARY, 30_000)] * 2, ignore_index=True)
+    frame["paid"] = frame["paid"].astype(object).where(frame.index >= 55_000)
+    of.write(frame, tmp_path / "long.csv")
+    found, count = read_rows(of, tmp_path / "long.csv", 1_000_000)
+    assert (count, found["paid"].count()) == (60_000, 5_000)
 
 
-def test_live_metrics_are_over_those_with_prediction_and_label():
-    found = live_metrics(PREDICTIONS, frame(PassengerId=[4, 2, 1, 3, 9], Survived=[0, 0, 1, 1, 1]))
-    assert found["live_rows"] == 3
-    assert found["live_accuracy"] == pytest.approx(2 / 3)
-    assert found["live_roc_auc"] == 1
-    assert found["live_brier"] == pytest.approx((0.01 + 0.04 + 0.36) / 3)
+def said_of(of, count=6):
+    """Predictions as inference writes them; the second row has none."""
+    frame = rows(of.task, count)
+    if of.task == BINARY:
+        said = frame[["order", of.target.name]].assign(probability=np.linspace(0.1, 0.9, count))
+    else:
+        said = frame[["order", of.target.name]].assign(**dict.fromkeys(probability_columns(of), 1 / 3))
+    said[[name for name in said if name != "order"]] = said.drop(columns="order").astype(object)
+    said.loc[1, said.columns[1:]] = np.nan
+    return said.assign(error=pd.Series([np.nan, "size_out_of_range", *[np.nan] * (count - 2)], dtype=object))
 
 
-def test_no_one_with_both_is_no_error():
-    assert live_metrics(PREDICTIONS, frame(PassengerId=[9], Survived=[1])) == {"live_rows": 0}
+@pytest.mark.parametrize("task", [BINARY, MULTICLASS, REGRESSION])
+def test_predictions_are_those_of_the_rows_asked_for_and_the_unscored_are_counted(task, tmp_path):
+    of = table(task)
+    said = said_of(of)
+    of.write(said, tmp_path / "predictions.csv")
+    columns = [of.target.name, *probability_columns(of)]
+    found, unscored = read_predictions(of, tmp_path / "predictions.csv", columns, said["order"][:4])
+    assert unscored == 1 / 6
+    assert found.index.tolist() == [*said["order"][[0, 2, 3]]]
+    assert found[of.target.name].tolist() == said[of.target.name][[0, 2, 3]].tolist()
+    assert all(found[name].dtype == "float64" for name in probability_columns(of))
+
+
+@pytest.mark.parametrize("task", [BINARY, MULTICLASS, REGRESSION])
+def test_predictions_to_compare_with_need_no_key(task, tmp_path):
+    of = table(task)
+    of.write(said_of(of)[compared_columns(of)], tmp_path / "before.csv")
+    assert len(read_predictions(of, tmp_path / "before.csv", compared_columns(of), max_rows=1000)[0]) == 5
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("content", "said"),
     [
-        (frame(PassengerId=[1], Survived=["yes"]), "other than 0 and 1: yes"),
-        (frame(PassengerId=[1, 1], Survived=[0, 1]), "PassengerId 1 more than once"),
+        ("order,paid\nA,true\n", "is no file of predictions with order, paid, probability"),
+        ("order,paid,probability\nA,yes,0.5\n", "paid 'yes'"),
+        ("order,paid,probability\nA,true,high\n", "high"),
+        ("order,paid,probability\nA,true,0.5\nA,true,0.5\n", "two predictions for order A; keep one for each order"),
+        ("", "No columns to parse"),
+        (b"order,paid,probability\n\xe9,true,1\n", "is no file of predictions"),
     ],
 )
-def test_labels_that_cannot_be_are_refused(labels, said):
-    with pytest.raises(MonitoringError, match=said):
-        live_metrics(PREDICTIONS, labels)
+def test_what_are_no_predictions_is_told_in_one_sentence(file, content, said):
+    with pytest.raises(StepError) as caught:
+        read_predictions(table(BINARY), file(content), ["paid", "probability"], pd.Series(["A"]))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -3,52 +3,62 @@
 import json
 from pathlib import Path
 
-import make_sample
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from declaration import BINARY, MULTICLASS, REGRESSION
+from predictions import METRICS
+from saved_model import open_model
 
-from tests.inference.small_model import (
-    FEATURES,
-    REQUIREMENTS,
-    TRUSTED,
-    make_classifier,
-    model_signature,
-)
+from tests.example_tables import register_model, rows, table
 from tests.step_programs import run_program
 
-
-@pytest.fixture
-def champion(store, tmp_path) -> str:
-    """A champion whose run has train.csv, holdout.csv and metrics, as training leaves them; the run's ID."""
-    import mlflow
-
-    people = make_sample.passengers(900, seed=7)
-    train, holdout = people.iloc[:700], people.iloc[700:]
-    train.to_csv(tmp_path / "train.csv", index=False)
-    holdout.to_csv(tmp_path / "holdout.csv", index=False)
-    classifier = make_classifier(train)
-    accuracy = (classifier.predict(holdout[FEATURES]) == holdout["Survived"]).mean()
-    with mlflow.start_run() as run:
-        mlflow.log_artifact(str(tmp_path / "train.csv"))
-        mlflow.log_artifact(str(tmp_path / "holdout.csv"))
-        mlflow.log_metrics({"accuracy": accuracy, "rows_holdout": 200, "roc_auc": 0.7})
-        info = mlflow.sklearn.log_model(
-            classifier,
-            name="model",
-            signature=model_signature(train),
-            pip_requirements=REQUIREMENTS,
-            registered_model_name="titanic",
-            skops_trusted_types=TRUSTED,
-        )
-    mlflow.MlflowClient().set_registered_model_alias("titanic", "champion", info.registered_model_version)
-    champion.classifier = classifier
-    return run.info.run_id
+TASKS = [BINARY, MULTICLASS, REGRESSION]
 
 
 @pytest.fixture
-def current(tmp_path) -> Path:
-    path = tmp_path / "current.csv"
-    make_sample.passengers(200, seed=8).drop(columns="Survived").to_csv(path, index=False)
-    return path
+def champion(store, request) -> str:
+    """The task; its champion was trained on 80 % of 900 orders."""
+    task = getattr(request, "param", BINARY)
+    register_model(table(task), rows(task, 900, seed=7), "champion")
+    return task
+
+
+every_task = pytest.mark.parametrize("champion", TASKS, indirect=True)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Orders, written as a clean table; with `keep_target` false or a mask, without (those) outcomes."""
+
+    def write(task: str, frame: pd.DataFrame, known=False) -> Path:
+        name = table(task).target.name
+        if known is False:
+            frame = frame.drop(columns=name)
+        elif known is not True:
+            frame = frame.assign(**{name: frame[name].astype(object).where(known)})
+        path = tmp_path / "current.csv"
+        table(task).write(frame, path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """predictions.csv of the champion for orders, with one more row that was rejected."""
+
+    def write(task: str, frame: pd.DataFrame) -> Path:
+        of = table(task)
+        said = open_model(f"models:/{of.name}@champion").predict(frame)
+        path = tmp_path / "predictions.csv"
+        of.write(pd.concat([frame[["order"]], said], axis=1), path)
+        with path.open("a") as file:
+            file.write("rejected" + "," * len(said.columns) + "\n")
+        return path
+
+    return write
 
 
 @pytest.fixture
@@ -70,133 +80,232 @@ def newest_run():
     return mlflow.search_runs(output_format="list")[0]
 
 
-def predictions_of(people, tmp_path) -> Path:
-    path = tmp_path / "predictions.csv"
-    probability = champion.classifier.predict_proba(people[FEATURES])[:, 1].round(10)
-    people[["PassengerId"]].assign(Survived=(probability > 0.5).astype(int), probability=probability).to_csv(
-        path, index=False
-    )
-    return path
+def bigger(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(size=50 + frame["size"] / 2)
 
 
-def test_what_is_like_the_training_list_is_quiet(champion, current, run_step):
-    code, out, _ = run_step(current=current)
-    assert code == 0
+@every_task
+def test_what_is_like_the_training_list_is_quiet(champion, written, predicted, run_step):
+    frame = rows(champion, 300, seed=8)
+    code, out, err = run_step(current=written(champion, frame, known=True), predictions=predicted(champion, frame))
+    assert code == 0, err
     line = json.loads(out[-1])
-    assert (line["drift_detected"], line["drifted"], line["rows_current"], line["too_few"]) == (False, [], 200, "")
+    assert (line["drift_detected"], line["drifted"], line["rows_current"], line["too_few"]) == (False, [], 300, "")
     run = newest_run()
     assert run.info.status == "FINISHED"
-    assert (run.data.metrics["drift_detected"], run.data.metrics["rows_reference"]) == (0, 700)
-    assert 0 < run.data.metrics["statistic_Age"] < 0.2
-    assert run.data.tags["model.run_id"] == champion
+    found = {name.removeprefix("statistic_") for name in run.data.metrics if name.startswith("statistic_")}
+    worse = "error" if champion == REGRESSION else "accuracy"
+    assert found == {"size", "size_missing", "colour", "returned", "prediction", "target", worse}
+    assert (run.data.metrics["concept_drift"], run.data.metrics["drift_detected"]) == (0, 0)
+    assert run.data.metrics["unscored_share"] == pytest.approx(1 / 301)
+    assert (run.data.metrics["live_rows"], line["live_rows"]) == (300, 300)
+    for name in METRICS[champion]:
+        live, training = run.data.metrics[f"live_{name}"], run.data.metrics[f"training_{name}"]
+        assert live == pytest.approx(training, rel=0.35), name
+        assert line[f"live_{name}"] == pytest.approx(live)
     assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"current.csv", "train.csv"}
+    assert run.data.tags["model.version"] == "1"
+    assert len(run.data.tags["model.run_id"]) == 32
 
 
-def test_older_passengers_raise_the_flag_in_metrics_file_and_last_line(champion, tmp_path, run_step):
+def test_what_has_changed_raises_the_flag_in_metrics_file_and_last_line(champion, written, run_step):
     import mlflow
 
-    people = make_sample.passengers(200, seed=8)
-    people.assign(Age=people["Age"] + 15).to_csv(tmp_path / "old.csv", index=False)
-    code, out, _ = run_step(current=tmp_path / "old.csv")
+    path = written(champion, bigger(rows(champion, 300, seed=8)))
+    code, out, _ = run_step(current=path)
     assert code == 0
-    assert json.loads(out[-1])["drifted"] == ["Age"]
+    assert json.loads(out[-1])["drifted"] == ["size"]
     run = newest_run()
-    assert (run.data.metrics["drift_detected"], run.data.metrics["drift_Age"]) == (1, 1)
-    assert run.data.metrics["drifted_share"] == pytest.approx(1 / 7)
+    assert (run.data.metrics["drift_detected"], run.data.metrics["drift_size"]) == (1, 1)
+    assert run.data.metrics["drifted_share"] == pytest.approx(1 / 3)
     folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
-    assert json.loads((folder / "drift.json").read_text())["drifted"] == ["Age"]
-    assert "<h1>Drift: Age.</h1>" in (folder / "drift.html").read_text()
-    code, _, err = run_step(current=tmp_path / "old.csv", fail_on_drift="true")
+    assert json.loads((folder / "drift.json").read_text())["drifted"] == ["size"]
+    assert "<h1>Drift: size.</h1>" in (folder / "drift.html").read_text()
+    code, _, err = run_step(current=path, fail_on_drift="true")
     assert code == 1
-    assert err.splitlines()[-1].startswith("monitoring: drift in Age")
+    assert err.splitlines()[-1].startswith("monitoring: drift in size")
     assert newest_run().info.status == "FAILED"
     assert newest_run().data.metrics["drift_detected"] == 1
 
 
-def test_a_handful_of_passengers_is_told_as_such(champion, tmp_path, run_step):
-    make_sample.passengers(30, seed=8).assign(Age=99).to_csv(tmp_path / "few.csv", index=False)
-    _, out, _ = run_step(current=tmp_path / "few.csv")
+def test_a_handful_of_rows_is_told_as_such(champion, written, run_step):
+    _, out, _ = run_step(current=written(champion, bigger(rows(champion, 30, seed=8))))
     line = json.loads(out[-1])
     assert (line["drift_detected"], line["too_few"]) == (False, "30 rows are too few to judge; min_rows=100")
     assert newest_run().data.metrics["too_few_rows"] == 1
 
 
-def test_predictions_are_compared_with_those_for_the_holdout(champion, current, tmp_path, run_step):
-    people = make_sample.passengers(200, seed=8)
-    _, out, _ = run_step(current=current, predictions=predictions_of(people, tmp_path))
-    assert json.loads(out[-1])["drift_detected"] is False
-    assert "p_value_prediction" in newest_run().data.metrics
-    women = people.assign(Sex="female", Name="Doe, Miss. Jo")
-    _, out, _ = run_step(current=current, predictions=predictions_of(women, tmp_path))
+@every_task
+def test_predictions_are_compared_with_those_for_the_holdout(champion, written, predicted, tmp_path, run_step):
+    frame = rows(champion, 300, seed=8)
+    current, predictions = written(champion, frame), predicted(champion, bigger(frame).assign(colour="red"))
+    _, out, _ = run_step(current=current, predictions=predictions)
     assert json.loads(out[-1])["drifted"] == ["prediction"]
+    assert "live_rows" not in newest_run().data.metrics
+    before = predictions.rename(tmp_path / "before.csv")
+    predictions = predicted(champion, bigger(frame).assign(colour="red"))
+    _, out, _ = run_step(current=current, predictions=predictions, reference_predictions=before)
+    assert json.loads(out[-1])["drifted"] == []
+    assert newest_run().data.metrics["statistic_prediction"] == 0
 
 
-def test_with_labels_the_live_metrics_stand_beside_those_at_training(champion, current, tmp_path, run_step):
-    people = make_sample.passengers(200, seed=8)
-    predictions = predictions_of(people, tmp_path)
-    labels = tmp_path / "labels.csv"
-    people[["PassengerId", "Survived"]].to_csv(labels, index=False)
-    _, out, _ = run_step(current=current, predictions=predictions, labels=labels)
-    metrics = newest_run().data.metrics
-    assert (json.loads(out[-1])["drift_detected"], metrics["concept_drift"]) == (False, 0)
-    assert metrics["live_rows"] == 200
-    assert metrics["training_accuracy"] > 0.6
-    assert abs(metrics["live_accuracy"] - metrics["training_accuracy"]) < 0.15
-    people.assign(Survived=1 - people["Survived"])[["PassengerId", "Survived"]].to_csv(labels, index=False)
-    _, out, _ = run_step(current=current, predictions=predictions, labels=labels)
-    assert json.loads(out[-1])["drifted"] == ["accuracy"]
+@every_task
+def test_a_model_that_has_become_worse_is_told_by_the_outcomes(champion, written, predicted, run_step):
+    frame, target = rows(champion, 300, seed=8), table(champion).target.name
+    shuffled = frame.assign(**{target: np.random.default_rng(0).permutation(frame[target])})
+    current, predictions = written(champion, shuffled, known=True), predicted(champion, frame)
+    _, out, _ = run_step(current=current, predictions=predictions)
+    assert json.loads(out[-1])["drifted"] == ["error" if champion == REGRESSION else "accuracy"]
     assert newest_run().data.metrics["concept_drift"] == 1
-    people.head(20)[["PassengerId", "Survived"]].to_csv(labels, index=False)
-    _, out, _ = run_step(current=current, predictions=predictions, labels=labels)
-    assert any("20 labelled passengers are too few" in line for line in out)
+    limit = "max_error_rise" if champion == REGRESSION else "max_accuracy_drop"
+    _, out, _ = run_step(current=current, predictions=predictions, **{limit: 0.99})
+    least = {"concept_drift": 1} if champion == REGRESSION else {"concept_drift": 0}  # the errors have doubled
+    assert newest_run().data.metrics["concept_drift"] == least["concept_drift"]
 
 
-def test_a_reference_of_ones_own_needs_no_model(store, current, tmp_path, run_step):
-    make_sample.passengers(500, seed=9).to_csv(tmp_path / "before.csv", index=False)
-    assert run_step(current=current, reference=tmp_path / "before.csv", columns="Age, Sex")[0] == 0
-    assert {name for name in newest_run().data.metrics if name.startswith("statistic_")} == {
-        "statistic_Age",
-        "statistic_Age_missing",
-        "statistic_Sex",
-    }
+@every_task
+def test_few_outcomes_are_measured_but_not_judged(champion, written, predicted, run_step):
+    frame = rows(champion, 300, seed=8)
+    current = written(champion, frame, known=frame.index < 30)
+    _, out, _ = run_step(current=current, predictions=predicted(champion, frame))
+    assert any("not judged: 30 orders with a known outcome are too few; min_rows=100." in line for line in out)
+    assert newest_run().data.metrics["live_rows"] == 30
+    assert "concept_drift" not in newest_run().data.metrics
+    assert "drift_target" in newest_run().data.metrics
+
+
+@every_task
+def test_other_outcomes_than_at_training_are_drift_of_the_target(champion, written, run_step):
+    frame, of = rows(champion, 300, seed=8), table(champion)
+    high = frame[of.target.name] > 60 if champion == REGRESSION else frame[of.target.name].isin([1, "top"])
+    _, out, _ = run_step(current=written(champion, frame, known=high))
+    assert json.loads(out[-1])["drifted"] == ["target"]
+    assert json.loads(out[-1])["drifted_share"] == 0, "it is no column"
+    known = high & (high.cumsum() <= 19)
+    _, out, _ = run_step(current=written(champion, frame, known=known))
+    assert json.loads(out[-1])["drifted"] == []
+    assert any("Drift of the target was not judged: 19 against" in line for line in out)
+
+
+def test_dates_are_compared_where_they_are_named(champion, written, run_step):
+    frame = rows(champion, 300, seed=8)
+    current = written(champion, frame.assign(sold=frame["sold"].str.replace("2023", "2029")))
+    assert json.loads(run_step(current=current)[1][-1])["drifted"] == []
+    assert json.loads(run_step(current=current, columns="sold, colour")[1][-1])["drifted"] == ["sold"]
+    assert "statistic_size" not in newest_run().data.metrics
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A reference and a declaration of one's own."""
+    of = table(BINARY)
+    of.write(rows(BINARY, 500, seed=9), tmp_path / "before.csv")
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(dict(of.content)))
+    return {"reference": tmp_path / "before.csv", "dataset": tmp_path / "dataset.yaml"}
+
+
+def test_a_reference_and_a_declaration_of_ones_own_need_no_model(store, written, own, tmp_path, run_step):
+    frame = rows(BINARY, 200, seed=8)
+    said = frame[["order", "paid"]].assign(probability=frame["paid"] * 0.8 + 0.1)
+    table(BINARY).write(said, tmp_path / "predictions.csv")
+    given = {"current": written(BINARY, frame, known=True), "predictions": tmp_path / "predictions.csv", **own}
+    code, out, err = run_step(columns="size, colour", **given)
+    assert code == 0, err
+    metrics = newest_run().data.metrics
+    assert {name for name in metrics if name.startswith("statistic_")} == {
+        "statistic_size", "statistic_size_missing", "statistic_colour", "statistic_target",
+    }  # fmt: skip
+    assert (metrics["live_accuracy"], metrics["live_true_share"]) == (1, pytest.approx(frame["paid"].mean()))
+    assert [line for line in out if "not judged" in line] == [
+        "monitoring: Drift of the predictions was not judged: no reference_predictions, no model.",
+        "monitoring: The live accuracy was not judged: there is no model.",
+    ]
+
+
+NO_MODEL = "no registered model has a champion; train and evaluate one first, or give reference=… and dataset=…"
 
 
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({}, "model models:/titanic@champion cannot be traced to its training"),
-        ({"model": "nowhere"}, "model nowhere cannot be traced"),
-        ({"reference": "missing.csv"}, "'missing.csv' could not be downloaded"),
-        ({"alpha": 2}, "alpha=2 is not a probability"),
-        ({"min_effect": -1, "max_rows": 5}, "min_effect=-1 is not a number from 0 to 1; max_rows=5"),
-        ({"labels": "x.csv"}, "labels are given without predictions"),
+        ({}, NO_MODEL),
+        ({"reference": "OWN"}, NO_MODEL),
+        ({"model": "nowhere"}, "model 'nowhere' is neither a folder nor a URI"),
+        ({"model": "nowhere", "reference": "OWN", "dataset": "OWN"}, "model 'nowhere' is neither a folder nor a URI"),
+        ({"reference": "missing.csv", "dataset": "OWN"}, "reference 'missing.csv' could not be downloaded"),
+        ({"alpha": 2}, "alpha='2' is not a number from 0 to 1"),
+        ({"min_effect": -1, "max_rows": 5}, "min_effect='-1' is not a number from 0 to 1; max_rows='5'"),
         ({"fail_on_drift": "maybe"}, "fail_on_drift='maybe' is neither true nor false"),
-        ({"reference": "SELF", "columns": "Age,Nmae"}, "columns names Nmae"),
+        ({"reference": "OWN", "dataset": "OWN", "columns": "size,szie,paid"}, "columns names szie, paid, which"),
+        ({"reference": "OWN", "dataset": "OWN", "max_error_rise": 0.2}, "max_error_rise is not for orders-binary"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(store, current, run_step, parameters, said):
-    parameters = {name: current if value == "SELF" else value for name, value in parameters.items()}
-    code, _, err = run_step(current=current, **parameters)
+def test_what_cannot_be_done_is_said_in_one_sentence(store, written, own, run_step, parameters, said):
+    parameters = {name: own[name] if value == "OWN" else value for name, value in parameters.items()}
+    code, _, err = run_step(current=written(BINARY, rows(BINARY, 200)), **parameters)
     assert code == 1
     assert err.splitlines()[-1].startswith("monitoring: ")
     assert said in err.splitlines()[-1]
     assert newest_run().info.status == "FAILED"
 
 
-def test_a_current_list_without_a_column_of_the_reference_is_refused_by_name(champion, tmp_path, run_step):
-    make_sample.passengers(200).drop(columns="Age").to_csv(tmp_path / "less.csv", index=False)
-    code, _, err = run_step(current=tmp_path / "less.csv")
-    assert (code, "less.csv has no column Age" in err) == (1, True)
+@every_task
+def test_a_limit_of_another_task_is_refused_by_name(champion, written, run_step):
+    wrong, right = "max_error_rise", "max_accuracy_drop"
+    if champion == REGRESSION:
+        wrong, right = right, wrong
+    code, _, err = run_step(current=written(champion, rows(champion)), **{wrong: 0.2})
+    assert code == 1
+    assert f"{wrong} is not for orders-{champion}, whose task is {champion}; give {right} instead" in err
+
+
+def test_a_declaration_of_another_target_than_the_models_is_refused(champion, written, tmp_path, run_step):
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(dict(table(REGRESSION).content)))
+    code, _, err = run_step(current=written(champion, rows(champion)), dataset=tmp_path / "dataset.yaml")
+    assert code == 1
+    assert "declares the target price (regression), but orders-binary version 1 predicts paid (binary)" in err
+
+
+def test_a_current_list_without_a_column_of_the_reference_is_refused_by_name(champion, written, run_step):
+    code, _, err = run_step(current=written(champion, rows(champion).drop(columns="size")))
+    assert (code, "current.csv has no column size" in err) == (1, True)
+
+
+def test_a_raw_list_is_refused_with_what_to_run_first(champion, written, run_step):
+    code, _, err = run_step(current=written(champion, rows(champion).replace({"colour": {"red": "Red"}})))
+    assert code == 1
+    assert "colour 'Red'" in err and "run data_cleaning on it first" in err
+
+
+def test_a_model_whose_run_is_gone_needs_a_reference(champion, written, own, tmp_path, run_step):
+    import shutil
+
+    folder = shutil.copytree(open_model("models:/orders-binary@champion").folder, tmp_path / "alone")
+    (folder / "registered_model_meta").unlink(missing_ok=True)
+    meta = yaml.safe_load((folder / "MLmodel").read_text())
+    (folder / "MLmodel").write_text(yaml.safe_dump(meta | {"run_id": "0" * 32, "model_id": None}))
+    current = written(champion, rows(champion, 200))
+    code, _, err = run_step(current=current, model=folder)
+    assert code == 1
+    assert "has no train.csv; give reference=… instead" in err
+    assert run_step(current=current, model=folder, reference=own["reference"])[0] == 0
 
 
 @pytest.mark.integration
 def test_names_and_values_cannot_bring_script_into_the_page(store, tmp_path, run_step):
     import mlflow
 
-    path, script = tmp_path / "evil.csv", "</script><script>alert(1)</script>"
-    people = make_sample.passengers(200).rename(columns={"Age": script})
-    people.assign(Embarked=people["Embarked"].replace("S", script)).to_csv(path, index=False)
-    assert run_step(current=path, reference=path, report="true")[0] == 0
+    script = "</script><script>alert(1)</script>"
+    fields = [
+        {"name": script, "type": "number"},
+        {"name": "port", "type": "string"},
+        {"name": "sold", "type": "boolean", "role": "target"},
+    ]
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump({"fields": fields}))
+    path, frame = tmp_path / "evil.csv", rows(BINARY)
+    cells = {"row": range(1, 301), script: frame["size"], "port": frame["colour"].replace("red", script)}
+    pd.DataFrame(cells).to_csv(path, index=False)
+    assert run_step(current=path, reference=path, dataset=tmp_path / "dataset.yaml", report="true")[0] == 0
     page = Path(mlflow.artifacts.download_artifacts(run_id=newest_run().info.run_id, artifact_path="drift.html"))
     text = page.read_text()
     assert "<script>alert" not in text
@@ -205,17 +314,16 @@ def test_names_and_values_cannot_bring_script_into_the_page(store, tmp_path, run
 
 
 @pytest.mark.integration
-def test_evidentlys_report_agrees_with_the_verdict_and_comes_out_the_same_every_time(mlflow_run, champion, tmp_path):
-    people = make_sample.passengers(200, seed=8)
-    people.assign(Age=people["Age"] + 15).to_csv(tmp_path / "old.csv", index=False)
+def test_evidentlys_report_agrees_with_the_verdict_and_comes_out_the_same_every_time(mlflow_run, champion, written):
+    path = written(champion, bigger(rows(champion, 300, seed=8)))
     pages = []
     for seed in ("1", "2"):
-        done = mlflow_run("monitoring", current=tmp_path / "old.csv", env={"PYTHONHASHSEED": seed})
+        done = mlflow_run("monitoring", current=path, env={"PYTHONHASHSEED": seed})
         assert done.code == 0
         pages.append([done.artifact(name).read_bytes() for name in ("drift.html", "drift.json")])
     assert pages[0] == pages[1]
     content = json.loads(pages[0][1])
-    assert content["drifted"] == ["Age"]
+    assert content["drifted"] == ["size"]
     counted = next(one for one in content["evidently"] if one["metric_name"].startswith("DriftedColumnsCount"))
     assert counted["value"]["count"] == 1
-    assert b"<h1>Drift: Age.</h1>" in pages[0][0]
+    assert b"<h1>Drift: size.</h1>" in pages[0][0]
