@@ -43,7 +43,9 @@ class Lineage:
             return Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name))
         except (MlflowException, OSError):
             instead = "reference" if name == "train.csv" else "reference_predictions"
-            raise StepError(f"the run {run} that made {self.model} has no {name}; give {instead}=… instead") from None
+            raise StepError(
+                f"the run {run} that made {self.model} has no {name}; train it again, or give {instead}=…"
+            ) from None
 
     @cached_property
     def holdout(self) -> tuple[pd.Series, pd.DataFrame]:

@@ -63,7 +63,7 @@ def column_kinds(table: Table, reference: pd.DataFrame) -> dict[str, str]:
 
     Identifiers and free text are left out, told by the values that `reference`, as `Table.read` gives it, has.
     """
-    columns = [one for one in table.fields if one.role not in ("key", "target")]
+    columns = [one for one in table.fields if one.role not in ("key", "target") and one.name in reference]
     kinds = {one.name: column_kind(one, reference[one.name].dropna()) for one in columns}
     return {name: kind for name, kind in kinds.items() if kind}
 

@@ -1,11 +1,11 @@
 """Read what is to be compared: clean tables, of which long ones are thinned, and predictions. No MLflow here."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, REGRESSION, Table
-from predictions import probability_columns
+from declaration import REGRESSION, Table
 from step_error import StepError
 
 CHUNK_ROWS = 50_000
@@ -22,7 +22,7 @@ def read_rows(table: Table, path: Path, max_rows: int, columns: list[str] | None
     kept, rows = [], 0
     for chunk in table.read_chunks(path, CHUNK_ROWS, target="optional", columns=columns):
         if not rows:  # counted once the file is known to be readable
-            step = max(1, -(-count_lines(path) // max_rows))
+            step = every_nth(path, max_rows)
         if table.task != REGRESSION and table.target.name in chunk:
             chunk[table.target.name] = chunk[table.target.name].astype(object)  # in every chunk, gaps or not
         kept.append(chunk[np.arange(rows, rows + len(chunk)) % step == 0])
@@ -32,15 +32,10 @@ def read_rows(table: Table, path: Path, max_rows: int, columns: list[str] | None
     return pd.concat(kept, ignore_index=True), rows
 
 
-def count_lines(path: Path) -> int:
-    """Of a CSV, without its header: never less than its rows."""
+def every_nth(path: Path, max_rows: int) -> int:
+    """Each how many-th row of a CSV is taken: its lines without the header are never fewer than its rows."""
     with path.open("rb") as file:
-        return sum(1 for _ in file) - 1
-
-
-def compared_columns(table: Table) -> list[str]:
-    """What a prediction is compared by: the columns of probabilities, and the target's where that tells more."""
-    return [*probability_columns(table), *([] if table.task == BINARY else [table.target.name])]
+        return max(1, -(-(sum(1 for _ in file) - 1) // max_rows))
 
 
 def read_predictions(
@@ -56,19 +51,12 @@ def read_predictions(
     """
     key = table.key.name
     wanted = None if keys is None else set(keys.astype(str))
-    step = max(1, -(-count_lines(path) // max_rows)) if wanted is None else 1
-    kept, rows, unscored = [], 0, 0
     names = needed if wanted is None else [key, *needed]
+    options: dict[str, Any] = {"usecols": names, "dtype": str, "keep_default_na": False, "na_values": [""]}
+    kept, rows, unscored = [], 0, 0
     try:
-        with pd.read_csv(
-            path,
-            usecols=names,
-            dtype=str,
-            chunksize=CHUNK_ROWS,
-            encoding="utf-8",
-            keep_default_na=False,
-            na_values=[""],
-        ) as reader:
+        step = every_nth(path, max_rows) if wanted is None else 1
+        with pd.read_csv(path, encoding="utf-8", chunksize=CHUNK_ROWS, **options) as reader:
             for chunk in reader:
                 rows += len(chunk)
                 scored = chunk[needed].notna().all(axis=1)
@@ -77,10 +65,8 @@ def read_predictions(
                 kept.append(chunk[scored & here])
         found = pd.concat(kept) if kept else pd.DataFrame(columns=names, dtype=object)
         for name in needed:
-            if name == table.target.name:
-                found[name] = table.parse_target(found[name])
-            else:
-                found[name] = found[name].astype("float64")
+            said = found[name]
+            found[name] = table.parse_target(said) if name == table.target.name else said.astype("float64")
     except OSError as error:
         raise StepError(f"{str(path)!r} cannot be read ({error.strerror}); give a CSV file's path") from None
     except ValueError as error:  # pandas' own errors are ValueErrors

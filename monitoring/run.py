@@ -19,7 +19,7 @@ import pandas as pd
 from champion_lineage import Lineage
 from declaration import BINARY, MULTICLASS, REGRESSION, Table, read_declaration
 from drift import CATEGORY, NUMBER, Finding, Verdict
-from monitored_files import compared_columns, read_predictions, read_rows
+from monitored_files import read_predictions, read_rows
 from predictions import PROBABILITY, probability_columns, score
 from saved_model import champion_uri, open_model
 from step import boolean, fetch, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
@@ -71,17 +71,18 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
     before, rows_before = read_rows(table, reference_file, parameters.max_rows)
     kinds = select_columns(parameters.columns, table, drift.column_kinds(table, before))
     after, rows_after = read_rows(table, parameters.current, parameters.max_rows, list(kinds))
+    absent = [name for name in kinds if name not in after]  # as what is not for models may be
+    kinds = {name: kind for name, kind in kinds.items() if name in after}
     reference, current = (drift.comparable(table, rows, kinds) for rows in (before, after))
-    found = Comparison(parameters, table, lineage, limit)
+    found = Comparison(parameters, table, lineage, limit, kinds, reference, current)
     found.findings = drift.compare(reference, current, kinds, parameters.min_effect)
     found.figures = {f"missing_share_{name}": float(current[name].isna().mean()) for name in kinds}
+    found.notes = [f"{name} was not compared: {parameters.current.name} does not have it." for name in absent]
     predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
     if table.target.name in after and not (known := after.dropna(subset=table.target.name)).empty:
-        found.compare_target(before, known)
-        if predicted is not None:
-            found.compare_performance(known, predicted)
+        found.compare_outcomes(before, known, predicted)
     verdict = drift.decide(found.findings, parameters.alpha, rows_before, rows_after, parameters.min_rows)
-    write_reports(found, verdict, folder, reference, current, kinds)
+    write_reports(found, verdict, folder)
     mlflow.log_metrics(metrics(verdict, found.figures))
     if lineage:
         tags = {"model.run_id": lineage.model.run_id, "model.version": lineage.model.version}
@@ -93,15 +94,14 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
 
 
 def find_lineage(parameters: argparse.Namespace) -> Lineage | None:
-    """The model's lineage; None where no model is named, none is to be found, and none is needed."""
+    """The model's lineage; None where no model is named, and none is needed."""
+    if not parameters.model and parameters.reference and parameters.dataset:
+        return None
     try:
-        return Lineage(open_model(parameters.model or champion_uri()), parameters.max_rows)
+        uri = parameters.model or champion_uri()
     except StepError as error:
-        if parameters.model:
-            raise
-        if parameters.reference and parameters.dataset:
-            return None
         raise StepError(f"{error}, or give reference=… and dataset=… (datapackage.json or dataset.yaml)") from None
+    return Lineage(open_model(uri), parameters.max_rows)
 
 
 def declared_table(parameters: argparse.Namespace, lineage: Lineage | None) -> Table:
@@ -151,6 +151,9 @@ class Comparison:
     table: Table
     lineage: Lineage | None
     limit: float  # loss of accuracy, or relative rise of the mean absolute error, below which neither counts
+    kinds: dict[str, str]
+    reference: pd.DataFrame  # as drift.comparable has them
+    current: pd.DataFrame
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)  # become metrics
     notes: list[str] = field(default_factory=list)  # what was not done, and why
@@ -162,31 +165,47 @@ class Comparison:
         """
         table, parameters = self.table, self.parameters
         columns = [table.target.name, *probability_columns(table)]
-        live, unscored = read_predictions(table, fetch(parameters.predictions, "predictions"), columns, keys)
-        self.figures["unscored_share"] = unscored
+        name = PROBABILITY if table.task == BINARY else table.target.name  # what is compared
+        file = fetch(parameters.predictions, "predictions")
+        live, self.figures["unscored_share"] = read_predictions(table, file, columns, keys)
         if parameters.reference_predictions:
             file = fetch(parameters.reference_predictions, "reference_predictions")
-            reference = read_predictions(table, file, compared_columns(table), max_rows=parameters.max_rows)[0]
+            reference = read_predictions(table, file, [name], max_rows=parameters.max_rows)[0]
         elif self.lineage:
             reference = self.lineage.holdout[1]
         else:
             self.notes.append("Drift of the predictions was not judged: no reference_predictions, no model.")
             return live
-        for name in (probability_columns(table) or [table.target.name]) if len(live) else []:
-            figure = "mean_prediction" if table.task == REGRESSION else f"mean_{name}"
-            self.figures[figure] = float(live[name].mean())
-            self.figures[f"{figure}_reference"] = float(reference[name].mean())
-        name = PROBABILITY if table.task == BINARY else table.target.name
         kind = CATEGORY if table.task == MULTICLASS else NUMBER
         self.add(drift.PREDICTION, "the predictions", kind, reference[name], live[name])
+        mean = {BINARY: "mean_probability", REGRESSION: "mean_prediction"}.get(table.task)
+        for suffix, said in (("", live[name]), ("_reference", reference[name])) if len(live) else ():
+            figures = {mean: float(said.mean())} if mean else shares(table, said, "predicted")
+            self.figures |= {f"{figure}{suffix}": value for figure, value in figures.items()}
         return live
 
-    def compare_target(self, before: pd.DataFrame, known: pd.DataFrame) -> None:
-        """The outcomes that are known by now against those of the reference."""
-        target = self.table.target.name
+    def compare_outcomes(self, before: pd.DataFrame, known: pd.DataFrame, predicted: pd.DataFrame | None) -> None:
+        """Those that are known by now against the reference's; live metrics beside those at training; concept drift."""
+        table, target = self.table, self.table.target.name
         if target in before:
-            kind = NUMBER if self.table.task == REGRESSION else CATEGORY
+            kind = NUMBER if table.task == REGRESSION else CATEGORY
             self.add(drift.TARGET, "the target", kind, before[target], known[target])
+        if predicted is None:
+            return
+        outcome = known.set_index(known[table.key.name].astype(str))[target].infer_objects()
+        outcome = outcome[outcome.index.isin(predicted.index)]
+        predicted = predicted.loc[outcome.index]
+        self.figures["live_rows"] = len(outcome)
+        if len(outcome):
+            live = score(table, outcome, predicted)
+            self.figures |= {f"live_{name}": value for name, value in live.items()} | shares(table, outcome, "live")
+        if self.lineage:
+            self.figures |= {f"training_{name}": value for name, value in self.lineage.training_metrics.items()}
+        try:
+            self.findings.append(self.concept_drift(outcome, predicted))
+        except StepError as reason:
+            what = "errors were" if table.task == REGRESSION else "accuracy was"
+            self.notes.append(f"The live {what} not judged: {reason}.")
 
     def add(self, name: str, what: str, kind: str, before: pd.Series, after: pd.Series) -> None:
         """The finding; a note where there is too little for one."""
@@ -195,26 +214,6 @@ class Comparison:
         else:
             counts = f"{after.count()} against {before.count()}"
             self.notes.append(f"Drift of {what} was not judged: {counts} are too few.")
-
-    def compare_performance(self, known: pd.DataFrame, predicted: pd.DataFrame) -> None:
-        """Live metrics beside those at training, and whether the model has become worse: concept drift."""
-        table = self.table
-        outcome = known.set_index(known[table.key.name].astype(str))[table.target.name].infer_objects()
-        outcome = outcome[outcome.index.isin(predicted.index)]
-        predicted = predicted.loc[outcome.index]
-        self.figures["live_rows"] = len(outcome)
-        if len(outcome):
-            live = score(table, outcome, predicted)
-            shown = [table.positive] if table.task == BINARY else table.classes
-            live |= {f"{table.class_label(value)}_share": float((outcome == value).mean()) for value in shown}
-            self.figures |= {f"live_{name}": value for name, value in live.items()}
-        if self.lineage:
-            self.figures |= {f"training_{name}": value for name, value in self.lineage.training_metrics.items()}
-        try:
-            self.findings.append(self.concept_drift(outcome, predicted))
-        except StepError as reason:
-            what = "errors were" if table.task == REGRESSION else "accuracy was"
-            self.notes.append(f"The live {what} not judged: {reason}.")
 
     def concept_drift(self, outcome: pd.Series, predicted: pd.DataFrame) -> Finding:
         """Are predictions worse than those for the holdout? Raises StepError where that cannot be judged."""
@@ -227,21 +226,20 @@ class Comparison:
             pairs = (self.lineage.holdout, (outcome, predicted))
             before, after = (np.abs(truth.to_numpy() - said[truth.name].to_numpy()) for truth, said in pairs)
             return drift.compare_errors(before, after, self.limit)
-        accuracy, held_out = (self.lineage.metrics.get(name, 0) for name in ("accuracy", "rows_holdout"))
-        if not held_out:
-            raise StepError("the training run has no rows_holdout")
-        right = round(self.figures["live_accuracy"] * rows)
-        return drift.compare_accuracy(round(accuracy * held_out), int(held_out), right, rows, self.limit)
+        if not {"accuracy", "rows_holdout"} <= self.lineage.metrics.keys():
+            raise StepError("the training run has no accuracy, rows_holdout")
+        held_out = int(self.lineage.metrics["rows_holdout"])
+        right = (round(self.lineage.metrics["accuracy"] * held_out), round(self.figures["live_accuracy"] * rows))
+        return drift.compare_accuracy(right[0], held_out, right[1], rows, self.limit)
 
 
-def write_reports(
-    found: Comparison,
-    verdict: Verdict,
-    folder: Path,
-    reference: pd.DataFrame,
-    current: pd.DataFrame,
-    kinds: dict[str, str],
-) -> None:
+def shares(table: Table, values: pd.Series, prefix: str) -> dict[str, float]:
+    """How often each class occurs, of two the positive one; nothing of numbers."""
+    shown = [table.positive] if table.task == BINARY else table.classes
+    return {f"{prefix}_{table.class_label(value)}_share": float((values == value).mean()) for value in shown}
+
+
+def write_reports(found: Comparison, verdict: Verdict, folder: Path) -> None:
     """drift.html and drift.json, whole, as the run's artifacts."""
     alpha = found.parameters.alpha
     content = drift_pages.as_dict(verdict, found.figures, found.notes, alpha)
@@ -251,8 +249,9 @@ def write_reports(
         from evidently_report import make_report
 
         by_name = {finding.name: (finding.adjusted_p_value, finding.drifted) for finding in verdict.findings}
-        decisions = {name: by_name[drift.title(name)] for name in kinds if drift.title(name) in by_name}
-        evidently, content["evidently"] = make_report(folder, reference, current, kinds, decisions, alpha)
+        decisions = {name: by_name[drift.title(name)] for name in found.kinds if drift.title(name) in by_name}
+        compared = (found.reference, found.current, found.kinds)
+        evidently, content["evidently"] = make_report(folder, *compared, decisions, alpha)
         page = evidently.replace("<body>", f"<body>\n{summary}", 1)
     outputs = folder / "outputs"
     outputs.mkdir()
