@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from declaration import CLEAN_FIRST, Field, Table, text_of
-from step_error import StepError
+from declaration import DATE_FORMATS, Field, Table, text_of
 
 NUMBER, CATEGORY = "number", "category"
 PREDICTION, TARGET, ACCURACY, ERROR = "prediction", "target", "accuracy", "error"
@@ -72,7 +71,7 @@ def column_kind(one: Field, values: pd.Series) -> str:
     different = values.nunique()
     if not different:
         return ""
-    if one.type in ("date", "datetime"):
+    if one.type in DATE_FORMATS:
         return NUMBER
     if one.few_values:
         return CATEGORY
@@ -86,11 +85,7 @@ def column_kind(one: Field, values: pd.Series) -> str:
 
 
 def comparable(table: Table, rows: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
-    """The columns of `kinds`: quantities as float64, dates as days since 1970, categories as text; gaps stay.
-
-    Raises:
-        StepError: a date is none.
-    """
+    """The columns of `kinds`: quantities as float64, dates as days since 1970, categories as text; gaps stay."""
     columns = {}
     for name, kind in kinds.items():
         one, cells = table.by_name[name], rows[name]
@@ -112,10 +107,7 @@ def as_days(cells: pd.Series) -> pd.Series:
     """Dates as ISO text, as days since 1970."""
     days = pd.Series(np.nan, index=cells.index)
     known = cells.dropna()
-    try:
-        days[known.index] = np.array(known.str[:10].tolist(), dtype="datetime64[D]").astype(float)
-    except ValueError as error:
-        raise StepError(f"{cells.name} holds what is no date ({error}); {CLEAN_FIRST}") from None
+    days[known.index] = np.array(known.str[:10].tolist(), dtype="datetime64[D]").astype(float)
     return days
 
 

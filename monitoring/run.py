@@ -17,7 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from champion_lineage import Lineage
-from declaration import BINARY, MULTICLASS, REGRESSION, Table, read_declaration
+from declaration import BINARY, DATE_FORMATS, MULTICLASS, REGRESSION, Table, read_declaration
 from drift import CATEGORY, NUMBER, Finding, Verdict
 from monitored_files import read_predictions, read_rows
 from predictions import PROBABILITY, probability_columns, score
@@ -28,7 +28,6 @@ from step_error import StepError
 STEP = "monitoring"
 MOST_ROWS = 1_000_000_000
 MAX_ACCURACY_DROP, MAX_ERROR_RISE = 0.05, 0.1  # where none is given
-DATES = ("date", "datetime")
 
 
 def main() -> int:
@@ -139,7 +138,7 @@ def select_columns(columns: str, table: Table, kinds: dict[str, str]) -> dict[st
             f"columns names {', '.join(unknown)}, which {table.name} does not have or which cannot be compared; "
             f"these can: {', '.join(kinds)}"
         )
-    names = names or [name for name in kinds if table.by_name[name].type not in DATES]
+    names = names or [name for name in kinds if table.by_name[name].type not in DATE_FORMATS]
     return {name: kinds[name] for name in names}
 
 
