@@ -56,7 +56,9 @@ def judge(cells: Mapping[str, pd.Series], table: Table, *, target: str = "requir
     order = [name for name in fields if name in texts] + [name for name in texts if name not in fields]
     findings: Findings = {}
     frame = pd.DataFrame({name: convert(name, fields.get(name), texts[name], findings) for name in order})
-    unreadable = {name: mask for (name, _), mask in findings.items()}
+    unreadable: dict[str, np.ndarray] = {}
+    for (name, _), mask in findings.items():
+        unreadable[name] = mask | unreadable.get(name, False)
     for name in order:
         if one := fields.get(name):
             needed = target == "required" if one.role == "target" else one.required
