@@ -1,220 +1,282 @@
-"""Score a file of passengers in chunks. No MLflow here."""
+"""Score a clean table in chunks, and write a line for each row of the file that it was made from. No MLflow here."""
 
 import csv
 import hashlib
-import shutil
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from csv_chunks import read_chunks
-from passenger_rows import ID, NUMBER, WHOLE, check, from_text, is_missing
+from declaration import BINARY, REGRESSION, ROW_NUMBER, Table
+from predictions import probability_columns
+from saved_model import SavedModel
+from step_error import StepError
 
-PROBABILITY_DIGITS = 10  # of a probability: how a library sums, over one row or many, shows only after the 15th
 HASH_RANGE = 2.0**64
-# Classifiers whose predict() is the class with the largest probability, so that one pass gives both.
-BY_PROBABILITY = {
-    "ExtraTreesClassifier",
-    "GradientBoostingClassifier",
-    "HistGradientBoostingClassifier",
-    "LogisticRegression",
-    "RandomForestClassifier",
-    "VotingClassifier",
-}
+DUPLICATE = "duplicate"  # the reason of a row that an earlier one repeats: nothing is wrong with it
+REJECTED_COLUMNS = ["row", "line", "reason"]  # the first ones of rejected.csv
 
-
-@dataclass(frozen=True)
-class Scorer:
-    """A fitted classifier of 0 and 1, the columns it takes, and the name of its version."""
-
-    classifier: Any  # scikit-learn's, which has no types
-    kinds: dict[str, str]
-    label: str = ""
-
-    def __call__(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted class and probability of survival (rounded), for rows in the model's types."""
-        frame = frame[list(self.kinds)].astype({name: "int64" for name, kind in self.kinds.items() if kind == WHOLE})
-        probability = self.classifier.predict_proba(frame)[:, 1]
-        survived = (probability > 0.5).astype("int64")
-        final_estimator = getattr(self.classifier, "steps", [(None, self.classifier)])[-1][1]
-        # Near a tie, and for classifiers with a rule of their own, the model's own predict() decides.
-        undecided = (
-            np.abs(probability - 0.5) < 1e-9
-            if type(final_estimator).__name__ in BY_PROBABILITY
-            else np.ones(len(frame), bool)
-        )
-        if undecided.any():
-            survived[undecided] = self.classifier.predict(frame[undecided])
-        return survived, np.round(probability, PROBABILITY_DIGITS)
+Rejected = tuple[int, str, str]  # a row's place in the original file, from 1; its key; why it was not let through
 
 
 @dataclass
 class Totals:
-    """Counts and sums over a scored file."""
+    """Counts and sums over a scored file of that table."""
 
+    table: Table
     rows: int = 0
     scored: int = 0
-    survived: int = 0
-    probability: float = 0.0
-    errors_by_column: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0  # rows without a prediction that only repeat another one
+    errors: Counter[str] = field(default_factory=Counter)  # reason -> rows
+    predicted: Counter[str] = field(default_factory=Counter)  # class, as it is written -> rows
+    total: float = 0.0  # of the probabilities of two classes, or of the predicted numbers
     canary_rows: int = 0
     shadow_differ: int = 0
     shadow_distance: float = 0.0
     shadow_largest: float = 0.0
 
+    def add(self, said: pd.DataFrame) -> None:
+        """Count what was predicted, as `in_words` has it."""
+        self.rows += len(said)
+        self.scored += len(said)
+        target = self.table.target.name
+        if self.table.task != REGRESSION:
+            self.predicted.update(said[target].tolist())
+        if self.table.task in (BINARY, REGRESSION):
+            (column,) = probability_columns(self.table) or [target]
+            self.total += float(said[column].sum())
+
+    def add_rejected(self, reason: str) -> None:
+        self.rows += 1
+        self.duplicates += reason == DUPLICATE
+        self.errors.update(reason.split("; "))
+
+    @property
+    def error_share(self) -> float:
+        """Of all rows, those that have no prediction because something is wrong with them."""
+        return (self.rows - self.scored - self.duplicates) / max(self.rows, 1)
+
     def metrics(self, shadow: bool, canary: bool) -> dict[str, float]:
-        """Rows, scored, errors; then shares, over the scored rows, where there are any."""
-        scored = max(self.scored, 1)
+        """Rows, scored, errors (of each reason, too); then shares and means over the scored rows, if there are any."""
         found: dict[str, float] = {"rows": self.rows, "scored": self.scored, "errors": self.rows - self.scored}
-        found |= {f"errors_{name}": count for name, count in sorted(self.errors_by_column.items())}
+        found |= {f"errors_{reason}": count for reason, count in sorted(self.errors.items())}
         if self.scored:
-            found |= {"survived_share": self.survived / scored, "mean_probability": self.probability / scored}
+            for value in self.table.classes:
+                share = self.predicted[self.table.class_text(value)] / self.scored
+                found[f"predicted_share_{self.table.class_label(value)}"] = share
+            if self.table.task == BINARY:
+                found["mean_probability"] = self.total / self.scored
+            if self.table.task == REGRESSION:
+                found["mean_prediction"] = self.total / self.scored
         if canary:
-            found |= {"canary_rows": self.canary_rows}
+            found["canary_rows"] = self.canary_rows
         if shadow and self.scored:
-            found |= {
-                "shadow_agreement": 1 - self.shadow_differ / scored,
-                "shadow_differences": self.shadow_differ,
-                "shadow_mean_absolute_difference": self.shadow_distance / scored,
-                "shadow_max_absolute_difference": self.shadow_largest,
-            }
-        return found
+            if self.table.task != REGRESSION:
+                found["shadow_agreement"] = 1 - self.shadow_differ / self.scored
+            found["shadow_differences"] = self.shadow_differ
+            found["shadow_mean_absolute_difference"] = self.shadow_distance / self.scored
+            found["shadow_max_absolute_difference"] = self.shadow_largest
+        # MLflow takes letters, digits and a few signs in a metric's name; a column may be called anything.
+        return {re.sub(r"[^\w. :-]", "_", name)[:250]: value for name, value in found.items()}
 
 
 def score_file(
     source: Path,
     target: Path,
-    model: Scorer,
+    model: SavedModel,
     *,
-    challenger: Scorer | None = None,
+    rejected: Path | None = None,
+    challenger: SavedModel | None = None,
     canary: float = 0,
-    shadow: Scorer | None = None,
+    shadow: SavedModel | None = None,
     differences: Path | None = None,
     model_version_column: bool = False,
     chunk_rows: int = 20_000,
-    progress: Callable[[int], object] = lambda position: None,
+    progress: Callable[[int], object] = lambda rows: None,
 ) -> Totals:
-    """Write PassengerId, Survived, probability (model_version, error) for each row of `source`, in its order.
+    """Write key, target, probabilities (model_version, error) of each row, in the order of the original file.
 
-    The column `error` is there when any row has one. `differences` lists the rows where `shadow` predicts otherwise.
-    `progress` is called with the bytes read so far. Memory holds `chunk_rows` rows, whatever the file's size.
+    `source` is a clean table, `rejected` data_cleaning's list of the rows that are not in it: these have no prediction,
+    and their reason in the column `error`. `differences` lists the rows where `shadow` predicts otherwise. `progress`
+    is called with the rows of each chunk. Memory holds `chunk_rows` rows, whatever the files' size.
 
     Raises:
-        InputError: `source` is not a CSV file with the columns that the models take.
+        StepError: `source` is not clean, `rejected` does not belong to it, or the models answer different questions.
     """
-    kinds = {ID: WHOLE}
-    for scorer in filter(None, (model, challenger, shadow)):
-        kinds |= {name: kind for name, kind in scorer.kinds.items() if kinds.get(name) in (None, NUMBER)}
-    totals, output = Totals(), Output(target, model_version_column or canary > 0)
+    table, totals = model.table, Totals(model.table)
+    for role, other in (("challenger", challenger), ("shadow", shadow)):
+        if other:
+            refuse_other_question(role, other, model)
+    columns = [name for one in (model, challenger, shadow) if one for name in one.columns]
+    answer = [table.target.name, *probability_columns(table)]
+    header = [table.key.name, *answer] + ["model_version"] * (model_version_column or canary > 0)
     if differences:
-        write_lines(differences, [[ID, "Survived", "probability", "shadow_survived", "shadow_probability"]], "w")
-    for table, position in read_chunks(source, list(kinds), chunk_rows):
-        checked = check({name: from_text(table[name], kind) for name, kind in kinds.items()}, kinds)
-        good = checked.good
-        frame = checked.frame if good.all() else checked.frame[good]
-        routed = in_canary(frame[ID], canary) if challenger else np.zeros(len(frame), bool)
-        result = predict_rows(frame, routed, model, challenger)
-        output.write(table[ID].to_pylist(), good, result, checked.reasons)
-        totals.rows += len(good)
-        totals.scored += len(frame)
-        totals.survived += int(result["survived"].sum())
-        totals.probability += float(result["probability"].sum())
-        totals.canary_rows += int(routed.sum())
-        totals.errors_by_column.update(checked.by_column)
-        if shadow and len(frame):
-            compare(totals, frame[ID], result, *shadow(frame), differences)
-        progress(position)
+        write_lines(differences, [[table.key.name, *answer, *(f"shadow_{name}" for name in answer)]], "w")
+
+    def scored() -> Iterator[tuple[object, ...]]:
+        for rows in table.read_chunks(source, chunk_rows, target="none", columns=columns):
+            if rows.empty:
+                continue
+            keys = rows[table.key.name]
+            routed = in_canary(keys, canary) if challenger else np.zeros(len(rows), bool)
+            said = in_words(table, predict_rows(rows, routed, model, challenger))
+            totals.add(said)
+            totals.canary_rows += int(routed.sum())
+            if shadow:
+                compare(totals, keys, said[answer], in_words(table, shadow.predict(rows)), differences)
+            progress(len(rows))
+            yield from zip(keys.tolist(), *(said[name].tolist() for name in header[1:]), strict=True)
+
+    waiting = read_rejected(rejected, table, chunk_rows) if rejected else iter(())
+    first = next(waiting, None)
+    write_lines(target, [header + ["error"] * (first is not None)], "w")
+    write_lines(target, in_their_places(scored(), first, waiting, len(header), totals), "a")
     return totals
 
 
-def predict_rows(frame: pd.DataFrame, routed: np.ndarray, model: Scorer, challenger: Scorer | None) -> pd.DataFrame:
-    """survived, probability and version for each row of `frame`; the `routed` ones by the challenger."""
-    result = pd.DataFrame({"survived": 0, "probability": 0.0, "version": model.label}, index=frame.index)
-    for scorer, mask in ((model, ~routed), (challenger, routed)):
-        if scorer and mask.any():
-            survived, probability = scorer(frame if mask.all() else frame[mask])
-            result.loc[mask, ["survived", "probability", "version"]] = pd.DataFrame(
-                {"survived": survived, "probability": probability, "version": scorer.label}, index=frame.index[mask]
+def refuse_other_question(role: str, other: SavedModel, model: SavedModel) -> None:
+    """Raises StepError unless `other` predicts the same thing, from columns that the model's table has."""
+    ours, theirs = model.table, other.table
+    if (theirs.target.name, theirs.task, theirs.classes, theirs.positive) != (
+        ours.target.name,
+        ours.task,
+        ours.classes,
+        ours.positive,
+    ):
+        raise StepError(
+            f"{role} {other} predicts {theirs.target.name} ({theirs.task}), but {model} {ours.target.name} "
+            f"({ours.task}) with its own classes; give a {role} for the same table"
+        )
+    for name in other.columns:
+        kind = ours.by_name[name].type if name in ours.by_name else "nothing of that name"
+        if kind != theirs.by_name[name].type:
+            raise StepError(
+                f"{role} {other} reads {name} ({theirs.by_name[name].type}), where the table of {model} has {kind}; "
+                f"give a {role} for the same table"
             )
-    return result
 
 
-def in_canary(passenger_ids: pd.Series, share: float) -> np.ndarray:
-    """Which passengers belong to the canary's share: by a hash of PassengerId, so the same ones every time.
+def predict_rows(
+    rows: pd.DataFrame, routed: np.ndarray, model: SavedModel, challenger: SavedModel | None
+) -> pd.DataFrame:
+    """What `SavedModel.predict` gives, and model_version, for each row; the `routed` ones by the challenger."""
+    parts = [
+        one.predict(rows if mask.all() else rows[mask]).assign(model_version=one.label)
+        for one, mask in ((model, ~routed), (challenger, routed))
+        if one and mask.any()
+    ]
+    return parts[0] if len(parts) == 1 else pd.concat(parts).loc[rows.index]
 
-    A larger share holds everyone of a smaller one.
+
+def in_words(table: Table, said: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with the classes as they are written in a file."""
+    words = {value: table.class_text(value) for value in table.classes}
+    return said.assign(**{table.target.name: said[table.target.name].map(words)}) if words else said
+
+
+def in_canary(keys: pd.Series, share: float) -> np.ndarray:
+    """Which rows belong to the canary's share: by a hash of their key, so the same ones every time.
+
+    A larger share holds every row of a smaller one.
     """
     if share <= 0:
-        return np.zeros(len(passenger_ids), bool)
-    digests = (hashlib.sha256(b"canary:%d" % int(key)).digest()[:8] for key in passenger_ids)
+        return np.zeros(len(keys), bool)
+    digests = (hashlib.sha256(f"canary:{key}".encode()).digest()[:8] for key in keys)
     return np.fromiter((int.from_bytes(digest, "big") / HASH_RANGE < share for digest in digests), bool)
 
 
 def compare(
-    totals: Totals,
-    passenger_ids: pd.Series,
-    result: pd.DataFrame,
-    survived: np.ndarray,
-    probability: np.ndarray,
-    differences: Path | None,
+    totals: Totals, keys: pd.Series, said: pd.DataFrame, shadow: pd.DataFrame, differences: Path | None
 ) -> None:
-    """Count where the shadow (`survived`, `probability`) predicts otherwise than what was answered, and list it."""
-    distance = np.abs(result["probability"].to_numpy() - probability)
-    differ = result["survived"].to_numpy() != survived
+    """Count where the shadow predicts otherwise than what was answered, and list it; both as `in_words` gives them.
+
+    The distance is that of the probabilities (of several the largest), or of the predicted numbers.
+    """
+    target = totals.table.target.name
+    numbers = list(probability_columns(totals.table)) or [target]
+    distance = (said[numbers] - shadow[numbers]).abs().max(axis=1)
+    differ = said[target] != shadow[target]
     totals.shadow_differ += int(differ.sum())
     totals.shadow_distance += float(distance.sum())
     totals.shadow_largest = max(totals.shadow_largest, float(distance.max()))
     if differences and differ.any():
-        listed = result.assign(id=passenger_ids.astype("int64"), shadow=survived, shadow_probability=probability)[
-            differ
-        ]
-        columns = listed[["id", "survived", "probability", "shadow", "shadow_probability"]]
-        write_lines(differences, zip(*(columns[name].tolist() for name in columns), strict=True), "a")
+        listed = pd.concat([keys, said, shadow], axis=1)[differ]
+        cells = (listed.iloc[:, place].tolist() for place in range(listed.shape[1]))
+        write_lines(differences, zip(*cells, strict=True), "a")
 
 
-class Output:
-    """predictions.csv as it grows; the column `error` is added to what is there when the first error comes."""
+def read_rejected(path: Path, table: Table, rows: int) -> Iterator[Rejected]:
+    """The rows that data_cleaning did not let through, in their order; at most `rows` in memory.
 
-    def __init__(self, path: Path, version_column: bool) -> None:
-        self.path = path
-        self.header = [ID, "Survived", "probability"] + ["model_version"] * version_column
-        self.errors = False
-        write_lines(path, [self.header], "w")
-
-    def write(self, ids: list[str], good: np.ndarray, result: pd.DataFrame, reasons: np.ndarray) -> None:
-        """Append a row for each of `ids`; `result` has those of the `good` ones."""
-        if not self.errors and not good.all():
-            self.add_error_column()
-        columns: list[list[object]] = [[""] * len(ids) for _ in self.header[1:]]
-        for column, name in zip(columns, ("survived", "probability", "version"), strict=False):
-            values = result[name].tolist()
-            if len(values) == len(ids):
-                column[:] = values
-            else:
-                for place, value in zip(np.flatnonzero(good), values, strict=True):
-                    column[place] = value
-        if self.errors:
-            columns.append(reasons.tolist())
-        ids = [passenger_id_text(cell) for cell in ids]
-        write_lines(self.path, zip(ids, *columns, strict=True), "a")
-
-    def add_error_column(self) -> None:
-        """Add the empty column `error`: so far every row was good, and none holds a line break."""
-        self.errors = True
-        widened = self.path.with_name(self.path.name + ".wide")
-        with self.path.open(newline="") as narrow, widened.open("w", newline="") as file:
-            file.write(next(narrow).rstrip("\n") + ",error\n")
-            file.writelines(line[:-1] + ",\n" for line in narrow)
-        shutil.move(widened, self.path)
+    Raises:
+        StepError: it is not such a list.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header = next(csv.reader(file), [])
+        if header[: len(REJECTED_COLUMNS)] != REJECTED_COLUMNS:
+            raise ValueError(f"it does not begin with {', '.join(REJECTED_COLUMNS)}")
+        # By place: a column of the table may have the same name as one of the first three.
+        columns = header[len(REJECTED_COLUMNS) :]
+        numbered = table.key.name == ROW_NUMBER and ROW_NUMBER not in columns  # the key is of data_cleaning's making
+        key = 0 if numbered else len(REJECTED_COLUMNS) + columns.index(table.key.name)
+        options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8", "usecols": sorted({0, 2, key})}
+        with pd.read_csv(path, chunksize=rows, **options) as reader:  # type: ignore[call-overload]  # it is all there
+            for chunk in reader:
+                numbers, reasons = chunk.iloc[:, 0].astype("int64"), chunk.iloc[:, 1]
+                keys = chunk.iloc[:, 0 if numbered else -1].str.strip()
+                yield from zip(numbers.tolist(), keys.tolist(), reasons.tolist(), strict=True)
+    except OSError as error:
+        raise StepError(f"rejected {str(path)!r} cannot be read ({error.strerror}); give rejected.csv") from None
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise StepError(
+            f"{path.name} is not data_cleaning's list of rejected rows ({reason}); give the rejected.csv that was "
+            "made with the input"
+        ) from None
 
 
-def passenger_id_text(cell: str) -> str:
-    """The PassengerId as it is written to predictions.csv: trimmed, "" where it is empty."""
-    return "" if is_missing(cell) else cell.strip()
+def in_their_places(
+    scored: Iterable[tuple[object, ...]],
+    first: Rejected | None,
+    others: Iterator[Rejected],
+    width: int,
+    totals: Totals,
+) -> Iterator[tuple[object, ...]]:
+    """The lines of scored rows, each of `width` cells, with those of the rejected ones where they were.
+
+    Raises:
+        StepError: a row is neither scored nor rejected, or rejected twice.
+    """
+    row, waiting = 1, first
+    empty = ("",) * (width - 1)
+
+    def rejected_here() -> Iterator[tuple[object, ...]]:
+        nonlocal row, waiting
+        while waiting and waiting[0] <= row:
+            number, key, reason = waiting
+            if number < row:
+                raise StepError(f"the rejected rows are not those of the input: row {number} is there twice")
+            totals.add_rejected(reason)
+            yield (key, *empty, reason)
+            row, waiting = row + 1, next(others, None)
+
+    if waiting is None:
+        yield from scored
+        return
+    for line in scored:
+        yield from rejected_here()
+        yield (*line, "")
+        row += 1
+    yield from rejected_here()
+    if waiting:
+        raise StepError(
+            f"the rejected rows are not those of the input: row {row} is neither in it nor rejected; give the "
+            "rejected.csv that was made with the input"
+        )
 
 
 def write_lines(path: Path, rows: Iterable[Iterable[object]], mode: str) -> None:

@@ -1,113 +1,92 @@
-"""inference: a model and passengers in, predictions.csv out.
+"""inference: a model and a clean table in, predictions.csv out.
 
-One row for each input row, in the same order. A row that cannot be scored has empty cells and the reason in a
-further column `error`.
+One row for each row of the file that the table was made from, in the same order. A row that data_cleaning rejected has
+no prediction, and the reason in a further column `error`.
 """
 
 import argparse
-import hashlib
-import shlex
 import sys
-import tempfile
 from pathlib import Path
 
 import mlflow
-from batch_scoring import Scorer, Totals, score_file
-from csv_chunks import InputError
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
-from model_files import LoadedModel, ModelError, load
+from batch_scoring import Totals, score_file
+from declaration import CLEAN_FIRST, REGRESSION
+from saved_model import SavedModel, open_model
+from step import boolean, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
+from step_error import StepError
 
 STEP = "inference"
 
 
 def main() -> int:
-    arguments = parse_arguments()
+    return run_step(STEP, work)
+
+
+def work(run: mlflow.ActiveRun, folder: Path) -> None:
+    arguments = parse_parameters(
+        STEP,
+        model=str,
+        input=Path,
+        rejected=str,
+        shadow=str,
+        canary=number(0, 1),
+        challenger=str,
+        model_version_column=boolean,
+        max_errors=number(0, 1),
+        chunk_rows=whole(1, 10_000_000),
+    )
+    source = requested_uri(run, "input", arguments.input)
+    model = open_model(arguments.model)
+    challenger_uri = arguments.challenger or f"models:/{model.table.name}@challenger"
+    challenger = open_model(challenger_uri) if arguments.canary > 0 else None
+    shadow = open_model(arguments.shadow) if arguments.shadow else None
+    predictions, differences = folder / "predictions.csv", folder / "shadow_differences.csv"
     try:
-        with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-            refuse_bad_values(arguments)
-            model = load(arguments.model)
-            challenger = load(arguments.challenger) if arguments.canary > 0 else None
-            shadow = load(arguments.shadow) if arguments.shadow else None
-            predictions, differences = Path(folder) / "predictions.csv", Path(folder) / "shadow_differences.csv"
-            totals = score(arguments, model, challenger, shadow, predictions, differences)
-            metrics = totals.metrics(shadow is not None, arguments.canary > 0)
-            mlflow.log_artifact(str(predictions))
-            if shadow:
-                mlflow.log_artifact(str(differences))
-            mlflow.log_metrics(metrics)
-            mlflow.set_tags(
-                model_tags("model", model) | model_tags("challenger", challenger) | model_tags("shadow", shadow)
-            )
-            mlflow.log_inputs(
-                datasets=[dataset(arguments.input, requested_uri(run, "input")), dataset(predictions)],
-                contexts=["scoring", "output"],
-                tags_list=[{}, {}],
-            )
-    except (InputError, ModelError) as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
+        totals = score(arguments, model, challenger, shadow, predictions, differences)
+    except StepError as error:
+        if not str(error).endswith(CLEAN_FIRST):
+            raise
+        raise StepError(f"{error}: mlflow run data_cleaning -P input={source} -P require_target=false") from None
+    metrics = totals.metrics(shadow is not None, arguments.canary > 0)
+    mlflow.log_artifact(str(predictions))
+    if shadow:
+        mlflow.log_artifact(str(differences))
+    mlflow.log_metrics(metrics)
+    mlflow.set_tags(model_tags("model", model) | model_tags("challenger", challenger) | model_tags("shadow", shadow))
+    log_dataset(arguments.input, source, "scoring")
+    log_dataset(predictions, "", "output")
+    refuse_many_errors(totals, arguments.max_errors)
     print_summary(totals, metrics, model)
-    return 0
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(STEP, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--input", type=Path, required=True)
-    parser.add_argument("--shadow", required=True)
-    parser.add_argument("--canary", type=float, required=True)
-    parser.add_argument("--challenger", required=True)
-    parser.add_argument("--model_version_column", required=True)
-    parser.add_argument("--chunk_rows", type=int, required=True)
-    return parser.parse_args()
-
-
-def refuse_bad_values(arguments: argparse.Namespace) -> None:
-    """Raises InputError that names every parameter out of its range."""
-    problems = []
-    if not 0 <= arguments.canary <= 1:
-        problems.append(f"canary={arguments.canary:g} is not a share from 0 to 1")
-    if arguments.model_version_column not in ("true", "false"):
-        problems.append(f"model_version_column={arguments.model_version_column!r} is neither true nor false")
-    if not 1 <= arguments.chunk_rows <= 10_000_000:
-        problems.append(f"chunk_rows={arguments.chunk_rows} is not a number of rows from 1 to 10000000")
-    if problems:
-        raise InputError("; ".join(problems))
 
 
 def score(
     arguments: argparse.Namespace,
-    model: LoadedModel,
-    challenger: LoadedModel | None,
-    shadow: LoadedModel | None,
+    model: SavedModel,
+    challenger: SavedModel | None,
+    shadow: SavedModel | None,
     predictions: Path,
     differences: Path,
 ) -> Totals:
     """Score the input with a progress bar; `differences` is written where there is a shadow model."""
     from tqdm import tqdm
 
-    size = arguments.input.stat().st_size if arguments.input.is_file() else 0
-    with tqdm(total=size, desc=STEP, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    with tqdm(desc=STEP, unit=f" {model.table.rows}", unit_scale=True, disable=None, leave=False) as bar:
         return score_file(
             arguments.input,
             predictions,
-            scorer(model),
-            challenger=scorer(challenger) if challenger else None,
+            model,
+            rejected=fetch(arguments.rejected, "rejected") if arguments.rejected else None,
+            challenger=challenger,
             canary=arguments.canary,
-            shadow=scorer(shadow) if shadow else None,
+            shadow=shadow,
             differences=differences if shadow else None,
-            model_version_column=arguments.model_version_column == "true",
+            model_version_column=arguments.model_version_column,
             chunk_rows=arguments.chunk_rows,
-            progress=lambda position: bar.update(position - bar.n),
+            progress=bar.update,
         )
 
 
-def scorer(model: LoadedModel) -> Scorer:
-    return Scorer(model.classifier, model.kinds, model.label)
-
-
-def model_tags(role: str, model: LoadedModel | None) -> dict[str, str]:
+def model_tags(role: str, model: SavedModel | None) -> dict[str, str]:
     """Tags that identify the model: model.name, model.version, model.run_id, model.id."""
     if model is None:
         return {}
@@ -115,31 +94,34 @@ def model_tags(role: str, model: LoadedModel | None) -> dict[str, str]:
     return {f"{role}.{key}": value for key, value in found.items() if value}
 
 
-def requested_uri(run: mlflow.ActiveRun, parameter: str) -> str:
-    """The parameter as requested (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
-    words = shlex.split(run.data.params.get(parameter, ""))
-    return words[0] if words else ""
+def refuse_many_errors(totals: Totals, max_errors: float) -> None:
+    """Raises StepError if more than that share of the rows has no prediction; it names why."""
+    if totals.error_share > max_errors:
+        count = totals.rows - totals.scored - totals.duplicates
+        raise StepError(
+            f"{count} of {totals.rows} {totals.table.rows} ({totals.error_share:.1%}) have no prediction, more than "
+            f"max_errors={max_errors:g} allows ({reasons(totals)}); correct them where they come from, or allow more "
+            "(the column error of predictions.csv says which they are)"
+        )
 
 
-def dataset(path: Path, source: str = "") -> MetaDataset:
-    """A file as an MLflow dataset: where it came from and the digest of its content, read in chunks."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # That MLflow's MetaDataset lacks a `profile` is its own omission.
-    return MetaDataset(  # type: ignore[abstract]  # see above
-        LocalArtifactDatasetSource(source or path.name), name=path.name, digest=digest[:32]
-    )
+def reasons(totals: Totals) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in totals.errors.most_common(10))
 
 
-def print_summary(totals: Totals, metrics: dict[str, float], model: LoadedModel) -> None:
-    which = f"{model.name} version {model.version}" if model.version else f"model {model.label}"
-    scored = f"{totals.scored} of {totals.rows} passengers scored by {which}"
-    print(f"{STEP}: {scored}, {totals.survived} predicted to survive")
-    if metrics["errors"]:
-        columns = ", ".join(f"{name} {count}" for name, count in totals.errors_by_column.most_common())
-        print(f"{STEP}: {metrics['errors']} rows could not be scored, see the column error (by column: {columns})")
-    if "shadow_agreement" in metrics:
-        print(f"{STEP}: the shadow model agrees on {metrics['shadow_agreement']:.1%} of the scored passengers")
+def print_summary(totals: Totals, metrics: dict[str, float], model: SavedModel) -> None:
+    table = totals.table
+    if table.task == REGRESSION:
+        what = f"{table.target.name} {metrics.get('mean_prediction', 0):.6g} on average"
+    else:
+        counts = (f"{totals.predicted[table.class_text(one)]} {table.class_label(one)}" for one in table.classes)
+        what = f"predicted: {', '.join(counts)}"
+    print(f"{STEP}: {totals.scored} of {totals.rows} {table.rows} scored by {model}, {what}")
+    if totals.errors:
+        print(f"{STEP}: {totals.rows - totals.scored} have no prediction, see the column error ({reasons(totals)})")
+    if "shadow_mean_absolute_difference" in metrics:
+        agrees = f"agrees on {metrics['shadow_agreement']:.1%}" if "shadow_agreement" in metrics else "was compared"
+        print(f"{STEP}: the shadow model {agrees}, {metrics['shadow_mean_absolute_difference']:.4g} apart on average")
 
 
 if __name__ == "__main__":

@@ -11,62 +11,49 @@ from pathlib import Path
 from types import FrameType
 
 import mlflow
-from model_files import ModelError, load
+from saved_model import champion_uri, open_model
+from step import parse_parameters, run_step, whole
+from step_error import StepError
 
 STEP = "inference"
 
 
-class ServeError(Exception):
-    """The server cannot start; the text is meant for the user."""
+started_by_mlflow = "MLFLOW_RUN_ID" in os.environ  # which is set for what we start, too, once we have a run
 
 
 def main() -> int:
-    arguments = parse_arguments()
     signal.signal(signal.SIGTERM, ignore_signal)
     signal.signal(signal.SIGINT, ignore_signal)
-    started_by_mlflow = "MLFLOW_RUN_ID" in os.environ
+    code = run_step(STEP, work)
+    if not code:
+        print(f"{STEP}: stopped")
+    return code
+
+
+def work(run: mlflow.ActiveRun, folder: Path) -> None:
+    arguments = parse_parameters(
+        STEP, model=str, host=str, port=whole(1, 65535), workers=whole(1, 64), max_bytes=whole(1, 1 << 30)
+    )
+    refuse_taken_port(arguments.host, arguments.port)
+    model = open_model(arguments.model or champion_uri())
+    tags = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
+    mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
+    if started_by_mlflow:
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    print(f"{STEP}: {model} at http://{arguments.host}:{arguments.port}/invocations", flush=True)
+    serve(model.folder, arguments)
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises StepError if nothing can listen there."""
     try:
-        with mlflow.start_run():
-            refuse_bad_values(arguments)
-            model = load(arguments.model)
-            tags = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
-            mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
-            if started_by_mlflow:
-                threading.Thread(target=end_with_parent, daemon=True).start()
-            which = f"{model.name} version {model.version}" if model.version else f"model {model.label}"
-            print(f"{STEP}: {which} at http://{arguments.host}:{arguments.port}/invocations", flush=True)
-            serve(model.folder, arguments)
-    except (ModelError, ServeError) as error:
-        print(f"{STEP}: {error}", file=sys.stderr)
-        return 1
-    print(f"{STEP}: stopped")
-    return 0
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(f"{STEP} -e serve", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--max_bytes", type=int, required=True)
-    return parser.parse_args()
-
-
-def refuse_bad_values(arguments: argparse.Namespace) -> None:
-    """Raises ServeError for a value out of range, and for a port that is taken."""
-    for name, low, high in (("port", 1, 65535), ("workers", 1, 64), ("max_bytes", 1, 1 << 30)):
-        value = getattr(arguments, name)
-        if not low <= value <= high:
-            raise ServeError(f"{name}={value} is not a whole number from {low} to {high}")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(arguments.host, arguments.port, type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        where = f"host={arguments.host} port={arguments.port}"
-        raise ServeError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
+        where = f"host={host} port={port}"
+        raise StepError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
 
 
 def serve(folder: Path, arguments: argparse.Namespace) -> None:

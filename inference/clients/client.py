@@ -1,32 +1,21 @@
-"""Ask the scoring server (mlflow run inference -e serve) about one passenger.
+"""Ask the scoring server (mlflow run inference -e serve) about the rows of a CSV file.
 
-Usage: python client.py [URL]
+Usage: python client.py FILE [URL]
 """
 
+import csv
 import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-PASSENGER = {
-    "PassengerId": 1,
-    "Pclass": 1,
-    "Name": "Doe, Miss. Jane",
-    "Sex": "female",
-    "Age": 29.5,
-    "SibSp": 0,
-    "Parch": 0,
-    "Ticket": "PC 17599",
-    "Fare": 71.28,
-    "Cabin": None,
-    "Embarked": "C",
-}
 
-
-def ask(passengers: list[dict[str, Any]], url: str = "http://127.0.0.1:5001") -> list[dict[str, Any]]:
-    """For each passenger {"Survived": 0 or 1, "probability": of survival}; a bad one raises urllib's HTTPError."""
-    body = json.dumps({"dataframe_records": passengers}).encode()
+def ask(rows: Sequence[Mapping[str, Any]], url: str = "http://127.0.0.1:5001") -> list[dict[str, Any]]:
+    """For each row what the model predicts, in their order; a bad one raises urllib's HTTPError."""
+    body = json.dumps({"dataframe_records": rows}).encode()
     request = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         predictions: list[dict[str, Any]] = json.load(answer)["predictions"]
@@ -34,7 +23,9 @@ def ask(passengers: list[dict[str, Any]], url: str = "http://127.0.0.1:5001") ->
 
 
 if __name__ == "__main__":
+    with Path(sys.argv[1]).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     try:
-        print(json.dumps({"predictions": ask([PASSENGER], *sys.argv[1:2])}))
+        print(json.dumps({"predictions": ask(rows, *sys.argv[2:3])}))
     except urllib.error.HTTPError as error:
         sys.exit(error.read().decode())

@@ -1,57 +1,36 @@
-"""Fixtures: a small model, and made-up passengers to score."""
+"""Fixtures: made-up passengers as a clean table, and small models of them."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import make_sample
-import numpy as np
 import pandas as pd
 import pytest
 
-from tests.inference.small_model import (
-    REQUIREMENTS,
-    TRUSTED,
-    make_classifier,
-    model_signature,
-    save_model,
-)
+from tests.example_tables import TITANIC, register_model, save_model
 
 
 @pytest.fixture(scope="session")
-def passengers() -> pd.DataFrame:
-    return make_sample.passengers(200).fillna(np.nan)  # as they are read from a CSV
+def passengers(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    path = tmp_path_factory.mktemp("passengers") / "clean_data.csv"
+    make_sample.passengers(200).to_csv(path, index=False)
+    return TITANIC.read(path)
 
 
 @pytest.fixture
 def passengers_csv(passengers: pd.DataFrame, tmp_path: Path) -> Path:
+    """The passengers without their outcomes, as data_cleaning leaves those that are to be scored."""
     path = tmp_path / "passengers.csv"
-    passengers.drop(columns="Survived").to_csv(path, index=False)
+    TITANIC.write(passengers.drop(columns="Survived"), path)
     return path
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("saved") / "model")
+def model_folder(passengers: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("saved") / "model", TITANIC, passengers)
 
 
 @pytest.fixture
 def register(store: str, passengers: pd.DataFrame) -> Callable[..., str]:
     """Train and register a version of `titanic`, under an alias if one is given; the version."""
-    import mlflow
-
-    def make(alias: str = "", kind: str = "logistic_regression", rows: int = 200) -> str:
-        with mlflow.start_run():
-            info = mlflow.sklearn.log_model(
-                make_classifier(passengers.head(rows), kind),
-                name="model",
-                signature=model_signature(passengers),
-                pip_requirements=REQUIREMENTS,
-                registered_model_name="titanic",
-                skops_trusted_types=TRUSTED,
-            )
-        version = str(info.registered_model_version)
-        if alias:
-            mlflow.MlflowClient().set_registered_model_alias("titanic", alias, version)
-        return version
-
-    return make
+    return lambda alias="", seed=0: register_model(TITANIC, passengers, alias, seed)

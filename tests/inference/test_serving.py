@@ -13,26 +13,18 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import make_sample
 import pytest
+from saved_model import open_model
 
-from tests.inference.small_model import FEATURES
+from tests.example_tables import TITANIC, model_columns
 from tests.step_programs import command_line
 
 pytestmark = pytest.mark.integration
 
 STEP = Path(__file__).resolve().parents[2] / "inference"
-MAN = {
-    "Pclass": 3,
-    "Name": "Doe, Mr. Jo",
-    "Sex": "male",
-    "Age": None,
-    "SibSp": 0,
-    "Parch": 0,
-    "Fare": 7.25,
-    "Embarked": "S",
-}
-WOMAN = MAN | {"Pclass": 1, "Name": 'Doe, Miss. "Jo"', "Sex": "female", "Age": 22, "Fare": 70, "Embarked": None}
+FEATURES = model_columns(TITANIC)
+MAN = {"Pclass": 3, "Sex": "male", "Age": None, "SibSp": 0, "Parch": 0, "Fare": 7.25}
+WOMAN = MAN | {"Pclass": 1, "Sex": "female", "Age": 22, "Fare": 70}
 JSON, CSV = "application/json", "text/csv"
 
 
@@ -89,18 +81,20 @@ def server(model_folder, tmp_path_factory):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert is_free(port)
+    said = (folder / "log").read_text()
+    assert said.splitlines()[-1] == "inference: stopped"
+    assert "Traceback" not in said
+    assert "dog" not in said
 
 
 @pytest.fixture(scope="module")
 def expected(model_folder):
     """What the model itself says of MAN and WOMAN."""
-    import numpy as np
     import pandas as pd
-    from model_files import load
 
-    model = load(str(model_folder)).classifier
-    frame = pd.DataFrame([MAN, WOMAN]).fillna(np.nan)
-    pairs = zip(model.predict(frame).tolist(), model.predict_proba(frame)[:, 1].round(10).tolist(), strict=True)
+    frame = pd.DataFrame([MAN, WOMAN]).fillna(float("nan"))
+    estimator = open_model(model_folder).estimator
+    pairs = zip(estimator.predict(frame).tolist(), estimator.predict_proba(frame)[:, 1].round(10).tolist(), strict=True)
     return [{"Survived": survived, "probability": probability} for survived, probability in pairs]
 
 
@@ -117,11 +111,12 @@ def columns(*passengers: dict) -> dict:
         ({"instances": columns(MAN, WOMAN)}, JSON),
         ({"inputs": [MAN, WOMAN]}, JSON),
         ({"inputs": columns(MAN, WOMAN)}, f"{JSON}; charset=utf-8"),
+        ('Name,Pclass,Sex,Age,SibSp,Parch,Fare\n"Doe, Mr.\nJo",3,male,,0,0,7.25\n,1,female,22,0,0,70\n', CSV),
         (
-            'Pclass,Name,Sex,Age,SibSp,Parch,Fare,Embarked\n3,"Doe, Mr. Jo",male,,0,0,7.25,S\n'
-            '1,"Doe, Miss. ""Jo""",female,22,0,0,70,\n',
-            CSV,
+            '\ufeffPclass , Sex,Age,SibSp,Parch,Fare\r\n 3 ,MALE,NA,0,0,"7,25"\r\n\r\n1,female,22.0,0,0,7e1',
+            f"{CSV}; charset=UTF-8",
         ),
+        ({"inputs": [MAN | {"Age": float("nan"), "Pclass": "3"}, WOMAN | {"Fare": "70"}]}, JSON),
     ],
 )
 def test_every_form_that_mlflow_knows_gets_the_same_answer(server, expected, body, kind):
@@ -147,50 +142,55 @@ def test_a_missing_field_is_a_400_that_names_it(server, form, name):
 def test_a_missing_column_is_a_400_that_names_it(server):
     for body in (
         {"inputs": {name: [value] for name, value in MAN.items() if name != "Sex"}},
-        {"dataframe_split": {"columns": ["Pclass", "Name"], "data": [[3, "Doe, Mr. Jo"]]}},
+        {"dataframe_split": {"columns": ["Pclass", "Age"], "data": [[3, 22]]}},
     ):
         status, answer = ask(server, body)
         assert status == 400
         assert "missing fields: " in answer["message"]
         assert "Sex" in answer["message"]
     status, answer = ask(server, "Pclass,Name\n3,Doe\n", CSV)
-    assert status == 400
-    assert "missing fields: Sex, Age" in answer["message"]
+    assert (status, answer["message"]) == (400, "missing fields: Sex, Age, SibSp, Parch, Fare")
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "said"),
     [
-        ("Age", "old"),
-        ("Age", "22"),
-        ("Age", [22]),
-        ("Age", {"years": 22}),
-        ("Age", True),
-        ("Age", -3),
-        ("Pclass", 7),
-        ("Pclass", 2.5),
-        ("Pclass", None),
-        ("Name", 5),
-        ("Sex", "unknown"),
-        ("Fare", float("inf")),
+        ("Age", "old", "Age_not_a_number ('old'; must be a number)"),
+        ("Age", [22], "Age is a list or an object; give one value"),
+        ("Age", {"years": 22}, "Age is a list or an object; give one value"),
+        ("Age", True, "Age_not_a_number ('true'; must be a number)"),
+        ("Age", 200, "Age_out_of_range ('200'; must be: 0 to 120)"),
+        ("Pclass", 7, "Pclass_not_allowed ('7'; must be: 1, 2, 3)"),
+        ("Pclass", 2.5, "Pclass_not_a_whole_number ('2.5'; must be a whole number)"),
+        ("Sex", "unknown", "Sex_not_allowed ('unknown'; must be: female, male)"),
+        ("Sex", "x\n" * 99, "Sex_not_allowed ('" + r"x\n" * 12 + r"x\…; must be: female, male)"),
+        ("Fare", float("inf"), "Fare_not_a_number ('Infinity'; must be a number)"),
+        ("Fare", 10**400, f"Fare_not_a_number ('1{'0' * 37}…; must be a number)"),
     ],
 )
-def test_a_mistyped_field_is_a_400_that_names_it(server, field, value):
+def test_a_field_that_breaks_the_declaration_is_a_400_that_names_it(server, field, value, said):
     bad = WOMAN | {field: value}
     forms = [
         {"dataframe_records": [WOMAN, bad]},
-        {"dataframe_split": {"columns": list(bad), "data": [list(bad.values())]}},
+        {"dataframe_split": {"columns": list(bad), "data": [list(WOMAN.values()), list(bad.values())]}},
+        {"inputs": [WOMAN, bad]},
+        {"instances": columns(WOMAN, bad)},
     ]
-    forms += [{"inputs": [bad]}, {"inputs": bad}] if not isinstance(value, list | dict) else []
     for body in forms:
-        status, answer = ask(server, body)
-        assert status == 400
-        assert field in answer["message"]
+        assert ask(server, body) == (400, {"error_code": "BAD_REQUEST", "message": f"row 2: {said}"})
 
 
-def test_a_mistyped_cell_of_a_csv_is_a_400_that_names_it(server):
-    status, answer = ask(server, ",".join(MAN) + '\n3,"Doe, Mr. Jo",male,old,0,0,7.25,S\n', CSV)
-    assert (status, answer["message"]) == (400, "row 1: Age 'old' is not a number")
+def test_a_cell_of_a_csv_that_breaks_the_declaration_is_a_400_that_names_it(server):
+    status, answer = ask(server, ",".join(MAN) + "\n3,male,old,0,0,7.25\n", CSV)
+    assert (status, answer["message"]) == (400, "row 1: Age_not_a_number ('old'; must be a number)")
+
+
+def test_no_more_than_five_bad_rows_are_named(server):
+    status, answer = ask(server, {"inputs": [WOMAN] + [WOMAN | {"Age": -1, "Sex": "x"}] * 8})
+    assert status == 400
+    assert answer["message"].startswith("row 2: Sex_not_allowed ('x'; must be: female, male), Age_out_of_range ('-1'; ")
+    assert answer["message"].count("row ") == 5
+    assert answer["message"].endswith("; and 3 more rows")
 
 
 NONSENSE = [
@@ -211,7 +211,13 @@ NONSENSE = [
     (b'{"instances": {"Age": [1, 2], "Sex": ["male"]}}', JSON, 400),
     (b'{"messages": [{"role": "user"}]}', JSON, 400),
     (b'{"dataframe_records": [{}], "params": 3}', JSON, 400),
+    (b'{"inputs": {"Pclass": 3, "Sex": "\\ud800", "Age": 1, "SibSp": 0, "Parch": 0, "Fare": 7}}', JSON, 400),
+    (b'{"inputs": {"Pclass": [3], "Sex": "male", "Age": 1, "SibSp": 0, "Parch": 0, "Fare": 7}}', JSON, 400),
+    (b'{"inputs": ' + b"9" * 5000 + b"}", JSON, 400),
     (b'Pclass,Name\n3,"Doe', CSV, 400),
+    (b"Pclass,Sex,Age,SibSp,Parch,Fare\n3,male,22,0,0\n", CSV, 400),
+    (b"Pclass,Sex,Age,SibSp,Parch,Fare,Age\n3,male,22,0,0,7,22\n", CSV, 400),
+    (b"Pclass,Sex,Age,SibSp,Parch,Fare\n3,male,\0,0,0,7\n", CSV, 400),
     (b"a,b\n1,2\n3,4,5\n", CSV, 400),
     (b"\xff\xfe", CSV, 400),
     (b"Age\n", CSV, 400),
@@ -252,25 +258,50 @@ def test_many_at_once_each_get_their_own_answer(server, expected):
     assert answers == [(200, {"predictions": [answer]}) for _, answer in pairs]
 
 
-def test_the_server_says_what_batch_and_pyfunc_say(server, model_folder, tmp_path):
-    import mlflow
-    from batch_scoring import Scorer, score_file
-    from model_files import load
+def test_a_header_alone_has_no_predictions(server):
+    assert ask(server, ",".join(MAN) + "\n", CSV) == (200, {"predictions": []})
 
-    model = load(str(model_folder))
-    passengers = make_sample.passengers(50, seed=3)
-    passengers.to_csv(tmp_path / "in.csv", index=False)
-    score_file(tmp_path / "in.csv", tmp_path / "out.csv", Scorer(model.classifier, model.kinds))
+
+def test_the_request_is_described_by_the_declaration(server):
+    def get(path):
+        with urllib.request.urlopen(server + path, timeout=10) as answer:  # noqa: S310
+            return answer.read().decode()
+
+    assert "swagger" in get("/docs")
+    document = json.loads(get("/openapi.json"))
+    row = document["components"]["schemas"]["Row"]
+    assert (row["title"], list(row["properties"]), row["required"]) == ("passenger", FEATURES, FEATURES)
+    age = row["properties"]["Age"]
+    assert {"type": "number", "minimum": 0, "maximum": 120, "unit": "years"} in age["anyOf"]
+    assert age["title"] == "Age"
+    assert age["description"].startswith("Age; below one year as a fraction")
+    assert {"type": "string", "enum": ["female", "male"]} in row["properties"]["Sex"]["anyOf"]
+    assert get("/ping") == get("/health") == "\n"
+    assert get("/version") == "3.17.2"
+    example = document["paths"]["/invocations"]["post"]["requestBody"]["content"][JSON]["example"]
+    status, answer = ask(server, example)
+    assert (status, list(answer["predictions"][0])) == (200, ["Survived", "probability"])
+
+
+@pytest.fixture
+def to_score(passengers, tmp_path):
+    path = tmp_path / "passengers.csv"
+    TITANIC.write(passengers.head(50), path)
+    return path
+
+
+def test_the_server_says_what_batch_and_pyfunc_say(server, model_folder, passengers, to_score, tmp_path):
+    import mlflow
+    from batch_scoring import score_file
+
+    score_file(to_score, tmp_path / "out.csv", open_model(model_folder))
     batch = [line.split(",")[1:] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
-    forms = [
-        ((tmp_path / "in.csv").read_text(), CSV),
-        ({"dataframe_records": json.loads(passengers.to_json(orient="records"))}, JSON),
-    ]
-    for body, kind in forms:
+    records = json.loads(passengers.head(50).to_json(orient="records"))
+    for body, kind in ((to_score.read_text(), CSV), ({"dataframe_records": records}, JSON)):
         served = ask(server, body, kind)[1]["predictions"]
         assert [[str(one["Survived"]), repr(one["probability"])] for one in served] == batch
     pyfunc = mlflow.pyfunc.load_model(str(model_folder))
-    assert [str(value) for value in pyfunc.predict(passengers[FEATURES])] == [row[0] for row in batch]
+    assert [str(value) for value in pyfunc.predict(passengers.head(50)[FEATURES])] == [row[0] for row in batch]
 
 
 @pytest.mark.parametrize(
@@ -281,14 +312,18 @@ def test_the_server_says_what_batch_and_pyfunc_say(server, model_folder, tmp_pat
         ("java", ["java", "Client.java"]),
     ],
 )
-def test_the_example_clients_work(server, program, command):
+def test_the_example_clients_work(server, to_score, program, command):
     if not shutil.which(program):
         pytest.skip(f"{program} is not on this machine")
-    done = subprocess.run([*command, server], cwd=STEP / "clients", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*command, to_score, server], cwd=STEP / "clients", capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
-    (prediction,) = json.loads(done.stdout)["predictions"]
-    assert prediction["Survived"] == 1
-    assert 0.5 < prediction["probability"] < 1
+    assert json.loads(done.stdout) == ask(server, to_score.read_text(), CSV)[1]
+    to_score.write_text(to_score.read_text().replace("male", "dog"))
+    bad = subprocess.run([*command, to_score, server], cwd=STEP / "clients", capture_output=True, text=True, timeout=60)
+    assert bad.returncode != 0
+    assert "Sex_not_allowed" in bad.stdout + bad.stderr
 
 
 def test_started_by_mlflow_and_stopped_with_it_the_port_is_free_and_the_run_is_over(register, tmp_path):
@@ -344,4 +379,7 @@ def test_a_port_that_is_taken_and_a_missing_model_are_said_in_one_sentence(store
         port = str(taken.getsockname()[1])
         said = refused(tmp_path, model=model_folder, port=port)
     assert said.startswith(f"inference: cannot listen on host=127.0.0.1 port={port}")
-    assert "models:/titanic@champion could not be downloaded" in refused(tmp_path, port=free_port())
+    assert "no registered model has a champion; train and evaluate one first" in refused(tmp_path, port=free_port())
+    uri = "models:/titanic@champion"
+    assert f"{uri} could not be downloaded" in refused(tmp_path, port=free_port(), model=uri)
+    assert "port='0' is not a whole number from 1 to 65535" in refused(tmp_path, port=0)
