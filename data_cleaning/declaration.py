@@ -204,9 +204,10 @@ class Table:
 
     def write(self, rows: pd.DataFrame, path: Path) -> None:
         """Write rows, as `read` gives them, as a clean table: what was read is written as it was."""
+        fields = {one.name: one for one in self.clean_fields}
         columns: dict[str, Any] = {}
         for name in rows.columns:
-            one = self.by_name.get(name, self.key)
+            one = fields.get(name, Field(name))
             if one.role == "target" and self.task != REGRESSION:
                 columns[name] = rows[name].map(self.class_text, na_action="ignore")
             elif one.type == "boolean":
