@@ -179,7 +179,13 @@ class Table:
         content = dict(self.content)
         content["fields"] = [clean_format(one) for one in content["fields"]]
         if not self.has_key:
-            added = {"name": ROW_NUMBER, "type": "integer", "role": "key", "description": self.key.description}
+            added = {
+                "generated": True,
+                "name": ROW_NUMBER,
+                "type": "integer",
+                "role": "key",
+                "description": self.key.description,
+            }
             content["fields"] = [added | {"constraints": {"required": True, "minimum": 0}}, *content["fields"]]
         return content | {"task": self.task, "primaryKey": self.key.name}
 
@@ -396,6 +402,7 @@ def parse_declaration(content: Any, name: str) -> Table:
     problems: list[str] = []
     if not isinstance(content, dict) or not isinstance(content.get("fields"), list) or not content["fields"]:
         raise StepError(f"{name} declares no table: it needs a list `fields`, each with a name and a type")
+    content = without_row_numbers(content)
     refuse_unknown_keys(content, TABLE_KEYS, "", problems)
     key = content.get("primaryKey")
     key = key[0] if isinstance(key, list) and len(key) == 1 else key
@@ -525,6 +532,14 @@ def parse_field(content: Any, key: Any, problems: list[str]) -> Field:
         bins=tuple(map(float, bins)),
         labels={text_of(value): str(word) for value, word in labels.items()},
     )
+
+
+def without_row_numbers(content: dict[str, Any]) -> dict[str, Any]:
+    """The declaration of the raw table: without the key that a clean table was given for want of one."""
+    fields = [one for one in content["fields"] if not (isinstance(one, dict) and one.get("generated"))]
+    if len(fields) == len(content["fields"]):
+        return content
+    return {key: value for key, value in content.items() if key != "primaryKey"} | {"fields": fields}
 
 
 def clean_format(content: Mapping[str, Any]) -> dict[str, Any]:

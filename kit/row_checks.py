@@ -124,18 +124,18 @@ def convert_booleans(name: str, cells: pa.Array, findings: Findings) -> pa.Array
 
 
 def convert_dates(one: Field, cells: pa.Array, findings: Findings) -> Any:
-    """Dates as ISO text: 2024-12-31, or 2024-12-31T23:59:59."""
+    """Dates as ISO text, 2024-12-31 or 2024-12-31T23:59:59; read in the declared format, and in ISO 8601."""
     texts = pd.Series(cells.to_pandas(), dtype=object)
     parsed = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[ns]")
+    own = one.format != "default"
+    # Not a year alone, which pandas takes for its first of January; where there is a format, nothing it could mean.
+    iso = texts.str.match(r"\d{4}-\d\d-\d\d" if own else r"\d{4}-?\d\d-?\d\d", na=False)
     # Times with an offset become UTC, each by itself: pandas reads those without by the offset of the one before.
-    with_offset = texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$", na=False) if one.type == "datetime" else texts.isna()
-    if one.format == "default":  # ISO 8601, but not a year alone for its first of January
-        readable, pattern = texts.str.match(r"\d{4}-?\d\d-?\d\d", na=False), "ISO8601"
-    else:
-        readable, pattern = texts.notna(), one.format
-    naive, aware = readable & ~with_offset, readable & with_offset
-    parsed[naive] = pd.to_datetime(texts[naive], format=pattern, errors="coerce")
-    parsed[aware] = pd.to_datetime(texts[aware], format=pattern, errors="coerce", utc=True).dt.tz_localize(None)
+    aware = iso & texts.str.contains(r":.*(?:Z|[+-]\d\d:?\d\d)$", na=False)
+    for rows, pattern, utc in ((iso & ~aware, "ISO8601", False), (aware, "ISO8601", True), (~iso, one.format, False)):
+        if rows.any() and (own or pattern == "ISO8601"):
+            found = pd.to_datetime(texts[rows], format=pattern, errors="coerce", utc=utc)
+            parsed[rows] = found.dt.tz_localize(None) if utc else found
     wrong = (texts.notna() & parsed.isna()).to_numpy()
     if wrong.any():
         findings[one.name, "not_a_date"] = wrong

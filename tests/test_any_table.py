@@ -15,7 +15,6 @@ import urllib.request
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 from declaration import REGRESSION, Table, read_declaration
@@ -33,21 +32,19 @@ QUICK += [part.replace("training.", "retraining.") for part in QUICK[:2]] + ["re
 def raw(name: str, path: Path) -> pd.DataFrame:
     """The messy file as text, column by column."""
     separator = {"cancer": ";", "wine": "\t", "diabetes": ","}[name]
-    return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig").dropna()
+    frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    return frame[frame[messy_tables.TARGETS[name]] != ""]
 
 
 def drifted(name: str, frame: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """New rows of the same kind in which a column has moved, and with it what there is to learn."""
+    """New rows of the same kind, in which a column has moved."""
     column = {"cancer": "mean_radius", "wine": "alcohol", "diabetes": "bmi"}[name]
     numbers = frame[column].str.replace(",", ".").astype(float)
-    frame[column] = (numbers * 1.15 + numbers.std()).round(3).astype(str)
+    frame[column] = (numbers + numbers.std()).round(3).astype(str)
     if table.has_key:
         start = 10_000
         text = table.key.type == "string"
         frame[table.key.name] = [f"N{start + n}" if text else str(start + n) for n in range(len(frame))]
-    generator = np.random.default_rng(7)
-    order = generator.permutation(len(frame))
-    frame[table.target.name] = frame[table.target.name].to_numpy()[order]
     return frame
 
 
@@ -102,19 +99,14 @@ def retrained(pipeline, name: str, frame: pd.DataFrame, table: Table, folder: Pa
     if labels is not None:
         labels.to_csv(known, index=False)
         settings.append(f"labels={known}")
-    # A challenger that learned from rows without rhyme or reason may be worse: it need not win here, but be judged.
-    code, steps, out = pipeline(
-        *settings,
-        "reevaluation.tolerance=1",
-        "reevaluation.min_slice_accuracy=" + ("" if table.task == REGRESSION else "0"),
-    )
+    # How much better it must be is for other tests: here any that passes the gate is to become champion.
+    code, steps, out = pipeline(*settings, "reevaluation.tolerance=1")
     assert code == 0, out
     assert steps["monitoring"]["metrics"]["drift_detected"] == 1
     assert steps["new_data"]["metrics"]["rows_new"] == len(new)
     assert steps["reevaluation"]["state"] == "executed"
-    if champion(table) == "1":  # so that there is something to roll back from
-        mlflow.MlflowClient().set_registered_model_alias(table.name, "champion", "1")
-        pytest.skip(f"the challenger was not promoted: {out[-300:]}")
+    assert champion(table) == "2", out
+    assert steps["rescoring"]["state"] == "executed"
 
 
 def served(project: Path, table: Table) -> None:

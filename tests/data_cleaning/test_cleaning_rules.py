@@ -226,6 +226,8 @@ def of(**fields: dict) -> Table:
         ({"type": "date"}, "2023-02-29", "a_not_a_date"),
         ({"type": "date"}, "2024", "a_not_a_date"),
         ({"type": "date", "format": "%d.%m.%Y"}, "1.2.2024", "2024-02-01"),
+        ({"type": "date", "format": "%d.%m.%Y"}, "2024-02-01", "2024-02-01"),
+        ({"type": "date", "format": "%d.%m.%Y"}, "1/2/2024", "a_not_a_date"),
         ({"type": "date", "constraints": {"minimum": "2020-01-01"}}, "2019-12-31", "a_out_of_range"),
         ({"type": "datetime"}, "2024-01-01T10:00:00+02:00", "2024-01-01T08:00:00"),
         ({"type": "datetime"}, "2024-01-01 10:00", "2024-01-01T10:00:00"),

@@ -98,14 +98,17 @@ def test_yes_and_no_are_texts_as_a_person_means_them(tmp_path):
     assert read_declaration(tmp_path / "dataset.yaml").classes == ("no", "yes")
 
 
-@pytest.mark.parametrize("of", [TITANIC, table(BINARY), table(MULTICLASS), table(REGRESSION)])
+KEYLESS = parse_declaration({"fields": [{"name": "a"}, TARGET]}, "x.yaml")
+
+
+@pytest.mark.parametrize("of", [TITANIC, table(BINARY), table(MULTICLASS), table(REGRESSION), KEYLESS])
 def test_a_declaration_travels_without_loss(of, tmp_path):
     (tmp_path / "dataset.json").write_text(of.json())
     package = {"resources": [{"name": "clean_data", "schema": of.schema()}]}
     (tmp_path / "datapackage.json").write_text(json.dumps(package))
     for name in ("dataset.json", "datapackage.json"):
         again = read_declaration(tmp_path / name)
-        assert again.json() == of.json()
+        assert again.json() == of.json() and again.has_key == of.has_key
         assert (again.task, again.fields, again.minimum, again.limits) == (of.task, of.fields, of.minimum, of.limits)
 
 
