@@ -23,7 +23,9 @@ OURS = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
 from clean_file import clean_file
-result = clean_file(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
+from declaration import read_declaration
+table = read_declaration(pathlib.Path(sys.argv[1], "..", "dataset.yaml"))
+result = clean_file(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), table)
 assert not result.checks.failures and result.checks.rows_out == int(sys.argv[4]), result.checks.metrics()
 """
 BARE = """

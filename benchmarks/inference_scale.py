@@ -2,7 +2,7 @@
 
     python benchmarks/inference_scale.py [--rows 1000000] [--model models:/titanic@champion]
 
-Without --model, a logistic regression on the raw columns is fitted. Both run in processes of their own, one after
+Without --model, a small forest on some columns is fitted. Both run in processes of their own, one after
 the other; tracking is not part of either.
 """
 
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "inference"), str(ROOT / "data")]
+sys.path[:0] = [str(ROOT), str(ROOT / "inference"), str(ROOT / "training"), str(ROOT / "data")]
 CHUNK = 20_000
 
 
@@ -51,9 +51,12 @@ def main() -> None:
 
 
 def make_model(folder: Path) -> str:
-    from tests.inference.small_model import save_model
+    from make_sample import passengers, write
 
-    return str(save_model(folder / "model"))
+    from tests.example_tables import TITANIC, save_model
+
+    write(passengers(900), folder / "training.csv")
+    return str(save_model(folder / "model", TITANIC, TITANIC.read(folder / "training.csv")))
 
 
 def write_rows(path: Path, rows: int) -> None:
@@ -68,18 +71,18 @@ def write_rows(path: Path, rows: int) -> None:
 
 def measure(which: str, folder: Path, model: str) -> dict[str, float]:
     import pandas as pd
-    from batch_scoring import Scorer, score_file
-    from model_files import load
+    from batch_scoring import score_file
+    from saved_model import open_model
 
-    loaded = load(model)
+    loaded = open_model(model)
     source, target = folder / "input.csv", folder / f"{which}.csv"
     target.unlink(missing_ok=True)
     start = time.perf_counter()
     if which == "ours":
-        score_file(source, target, Scorer(loaded.classifier, loaded.kinds), chunk_rows=CHUNK)
+        score_file(source, target, loaded, chunk_rows=CHUNK)
     else:
         for chunk in pd.read_csv(source, chunksize=CHUNK):
-            probability = loaded.classifier.predict_proba(chunk[list(loaded.kinds)])[:, 1]
+            probability = loaded.estimator.predict_proba(chunk[list(loaded.columns)])[:, 1]
             result = pd.DataFrame(
                 {"PassengerId": chunk["PassengerId"], "Survived": probability > 0.5, "p": probability}
             )

@@ -195,7 +195,8 @@ class Ours(Tool):
         return ["python", "main.py", *self.overrides(seed), *self.settings, steps, f"data_url={self.bench.list}"]
 
     def overrides(self, seed: int) -> list[str]:
-        return [*FOREST, f"inference.input={self.bench.list}", *([f"training.seed={seed}"] if seed else [])]
+        given = [f"inference.input={self.bench.list}", "inference.rejected="]  # a list that is clean as it comes
+        return [*FOREST, *given, *([f"training.seed={seed}"] if seed else [])]
 
     def check(self, column: str) -> None:
         manifest = json.loads((self.work / "outputs" / "manifest.json").read_text(encoding="utf-8"))

@@ -64,7 +64,7 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
     # Drifted passengers arrive; nobody knows yet who of them was saved.
     code, steps, told = pipeline(steps="retrain", current=files["arrived"])
     assert steps["monitoring"]["metrics"]["drift_detected"] == 1
-    assert code == 1 and "the labels of the new passengers have not arrived; give labels=FILE" in told
+    assert code == 1 and "none of the 2400 new passengers has an outcome yet; give labels=FILE" in told
     assert {name: steps[name]["state"] for name in ("new_data", "retraining", "reevaluation", "rescoring")} == {
         "new_data": "failed", "retraining": "skipped", "reevaluation": "skipped", "rescoring": "skipped",
     }  # fmt: skip
@@ -96,14 +96,18 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
         code, steps, _ = pipeline(steps="retrain", current=files[current], labels="")
         assert code == 0
         assert steps["monitoring"]["metrics"]["drift_detected"] == 0
-        assert {step["state"] for name, step in steps.items() if name not in ("inference", "monitoring")} == {"skipped"}
+        assert {
+            step["state"] for name, step in steps.items() if name not in ("scoring_data", "inference", "monitoring")
+        } == {"skipped"}
 
 
 def test_drift_can_be_an_exit_code_and_a_line_of_json(run, project, files, store):
     """`fail_on_drift=true` through the pipeline, for an alerting system."""
     assert run("python", "main.py", f"data_url={files['first']}", *QUICK).code == 0
     overrides = f"overrides=current={files['next']} monitoring.fail_on_drift=true {' '.join(QUICK)}"
-    done = run("mlflow", "run", ".", "--env-manager", "local", "-P", "steps=inference,monitoring", "-P", overrides)
+    done = run(
+        "mlflow", "run", ".", "--env-manager", "local", "-P", "steps=scoring_data,inference,monitoring", "-P", overrides
+    )
     assert done.code == 1
     assert "monitoring failed: drift in Age" in done.out
     line = next(line for line in done.out.splitlines() if '{"step": "monitoring"' in line)
