@@ -655,7 +655,7 @@ def text_of(value: object) -> str:
 
 
 class CautiousLoader(yaml.SafeLoader):
-    """YAML without aliases, which can make a small file very large, and with `yes`, `no`, `on`, `off` as text."""
+    """YAML without aliases, which can make a small file very large; `yes`, `no`, `on`, `off` and dates are text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -664,7 +664,7 @@ class CautiousLoader(yaml.SafeLoader):
 
 
 CautiousLoader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:bool"]
+    first: [(tag, expression) for tag, expression in resolvers if tag.rpartition(":")[2] not in ("bool", "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 CautiousLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|false|False"), list("tTfF"))
