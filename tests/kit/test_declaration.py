@@ -93,7 +93,8 @@ def test_a_file_that_is_no_declaration_is_refused(text, message, tmp_path):
 
 
 def test_dates_need_no_quotes(tmp_path):
-    text = "fields:\n  - {name: a, type: date, constraints: {minimum: 2020-01-01}}\n  - {name: y, type: number, role: target}\n"
+    text = "fields:\n  - {name: a, type: date, constraints: {minimum: 2020-01-01}}\n"
+    text += "  - {name: y, type: number, role: target}\n"
     (tmp_path / "dataset.yaml").write_text(text)
     table = read_declaration(tmp_path / "dataset.yaml")
     assert table.by_name["a"].minimum == "2020-01-01" and "2020-01-01" in table.json()
