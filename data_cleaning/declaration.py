@@ -33,7 +33,7 @@ HOLDS = {"integer": "whole number", "boolean": "true or false", "string": "text"
 MISSING_VALUES = ("", "-", "?", "#n/a", "<na>", "n/a", "na", "nan", "none", "null")  # in any case
 ROW_NUMBER = "row"  # the key of a table that has none: its rows in order, from 1
 TABLE_KEYS = {"name", "title", "description", "task", "row", "rows", "primaryKey", "missingValues", "fields"}
-TABLE_KEYS |= {"positive", "minimum", "intended_use", "limits", "$schema", "profile"}
+TABLE_KEYS |= {"group", "positive", "minimum", "intended_use", "limits", "$schema", "profile"}
 FIELD_KEYS = {"name", "type", "title", "description", "format", "constraints"}
 FIELD_KEYS |= {"raw_format", "role", "unit", "max_missing", "slice", "bins", "labels"}
 CONSTRAINTS = ("required", "unique", "minimum", "maximum", "enum", "pattern")
@@ -112,6 +112,7 @@ class Table:
     rows: str = "rows"
     title: str = ""
     description: str = ""
+    group: str = ""  # the column whose value rows share that belong together, such as the people of one ticket
     positive: Any = None  # of two classes, the one whose probability is meant
     missing_values: tuple[str, ...] = MISSING_VALUES
     minimum: Mapping[str, float] = field(default_factory=dict)  # metric -> what a model must reach
@@ -434,6 +435,9 @@ def parse_declaration(content: Any, name: str) -> Table:
     positive = int(positive) if isinstance(positive, bool) else positive
     if task == BINARY and not problems and positive not in classes:
         problems.append(f"positive {positive!r} is none of {target.name}'s values {', '.join(map(text_of, classes))}")
+    group = str(content.get("group") or "")
+    if group and (group not in names or group == target.name):
+        problems.append(f"group {group!r} is no field{nearest(group, names)}, or is the target")
     minimum = content.get("minimum") or {}
     if not isinstance(minimum, dict) or not all(is_number(value) for value in minimum.values()):
         problems.append("minimum is not a block of metrics, each with a number")
@@ -457,6 +461,7 @@ def parse_declaration(content: Any, name: str) -> Table:
         rows=str(content.get("rows") or f"{row}s"),
         title=str(content.get("title") or ""),
         description=str(content.get("description") or ""),
+        group=group,
         positive=positive if task == BINARY else None,
         missing_values=tuple(dict.fromkeys(["", *(one.strip().lower() for one in missing)])),
         minimum={str(metric): float(value) for metric, value in minimum.items()},

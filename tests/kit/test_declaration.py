@@ -54,6 +54,7 @@ def test_the_task_is_told_from_the_target_where_it_is_not_said(target, task, cla
         ([{"name": "a", "constraints": {"unique": True}}], {}, "unique is for the primary key alone"),
         ([{"name": "a", "slice": True}], {}, "a: slice is true (of a field with few values), or names ranges"),
         ([{"name": "a", "type": "date", "constraints": {"minimum": "soon"}}], {}, "'soon' is not a date such as"),
+        ([{"name": "ship"}], {"group": "shop"}, "group 'shop' is no field: did you mean ship?"),
         ([], {"task": "binary"}, "the classes of task binary are text or integers"),
         ([], {"task": "clustering"}, "task 'clustering' is none of binary, multiclass, regression"),
         ([], {"name": "a/b"}, "name 'a/b' is not made of letters"),
