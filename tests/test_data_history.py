@@ -9,7 +9,10 @@ import pytest
 from data_versions import ProducingRun, TrainedModel, format_table, versions
 from make_sample import passengers, write
 
+from tests.conftest import ROOT
+
 RAW, CLEAN, GROWN = (hashlib.sha256(name.encode()).hexdigest() for name in ("raw", "clean", "grown"))
+
 QUICK = ["training.cv_repeats=0", "training.plots=false", "training.model=logistic_regression"]
 
 
@@ -81,7 +84,7 @@ def test_an_old_version_is_listed_and_can_be_worked_with_again(run, manifest, ml
     assert rows[0]["uri"] == f"runs:/{steps[first]['data_download']['run_id']}/data.csv"
     assert all(row["sha256"][:12] in done.out for row in rows)
 
-    done = mlflow_run("data_cleaning", input=rows[0]["uri"])
+    done = mlflow_run("data_cleaning", input=rows[0]["uri"], dataset=ROOT / "dataset.yaml")
     assert done.code == 0 and done.run.data.tags["data.sha256"] == rows[1]["sha256"]
 
     old = f"data_cleaning.input={rows[0]['uri']}"

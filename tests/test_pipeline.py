@@ -10,7 +10,8 @@ from tests.conftest import ROOT, served_folder
 
 pytestmark = pytest.mark.integration
 QUICK = "training.cv_repeats=0 training.plots=false evaluation.report=false monitoring.report=false"
-STEPS = "data_download,data_cleaning,training,evaluation,inference,monitoring"
+CLEAN = {"input": "clean_data.csv", "dataset": "datapackage.json"}
+STEPS = "data_download,data_cleaning,training,evaluation,scoring_data,inference,monitoring"
 
 
 @pytest.fixture
@@ -35,12 +36,13 @@ def test_mlflow_run_does_everything_and_the_second_time_nothing(run, project, ma
     children = [runs[name] for name in STEPS.split(",")]
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
     assert {r.info.status for r in (parent, *children)} == {"FINISHED"}
-    download, cleaning, training, evaluation, inference, monitoring = children
+    download, cleaning, training, evaluation, scoring, inference, monitoring = children
     assert cleaning.data.params["input"] == f"runs:/{download.info.run_id}/data.csv"
     assert training.data.params["input"] == f"runs:/{cleaning.info.run_id}/clean_data.csv"
     assert cleaning.data.metrics["rows_out"] == 900
     assert 0.7 < training.data.metrics["accuracy"] < 1
     assert evaluation.data.tags["verdict"] == "promoted"
+    assert inference.data.params["input"] == f"runs:/{scoring.info.run_id}/clean_data.csv"
     assert inference.data.params["model"] == "models:/titanic/1"
     assert inference.data.metrics["rows"] == 200
     assert monitoring.data.metrics["drift_detected"] == 0
@@ -98,10 +100,10 @@ def test_a_component_alone_makes_the_same_bytes_as_in_the_pipeline(run, manifest
 
     made = {name: f"runs:/{step['run_id']}" for name, step in steps.items()}
     same("data_download", "data.csv", data_url=str(passenger_list))
-    same("data_cleaning", "clean_data.csv", input=f"{made['data_download']}/data.csv")
-    same(
-        "training", "model/model.skops", input=f"{made['data_cleaning']}/clean_data.csv", cv_repeats="0", plots="false"
-    )
+    dataset = str(ROOT / "dataset.yaml")
+    same("data_cleaning", "clean_data.csv", input=f"{made['data_download']}/data.csv", dataset=dataset)
+    clean = {name: f"{made['data_cleaning']}/{file}" for name, file in CLEAN.items()}
+    same("training", "model/model.skops", **clean, cv_repeats="0", plots="false")
     passengers = str(ROOT / "data" / "passengers_to_score.csv")
     same("inference", "predictions.csv", model=f"{made['training']}/model", input=passengers)
 
