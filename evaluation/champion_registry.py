@@ -1,7 +1,9 @@
 """The champion, its predecessors and the decisions about them: aliases and tags in MLflow's model registry.
 
-The alias `champion` marks the current one. Tags of each version say what was decided about it; the tags
-`history.000001`, `history.000002` … of the registered model hold one event each, so that the history outlives any run.
+The alias `champion` marks the current one, `anchor` the best that ever was (a promotion moves it only to what is
+better), and `challenger` one that is good enough by itself but is kept out for now: a shadow or a canary may try it.
+Tags of each version say what was decided about it; the tags `history.000001`, `history.000002` … of the registered
+model hold one event each, so that the history outlives any run.
 """
 
 import getpass
@@ -15,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from saved_model import SavedModel
 from step_error import StepError
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, ANCHOR = "champion", "challenger", "anchor"
 EVENT = re.compile(r"history\.\d{6}")
 MAX_TAG_LENGTH = 2000  # characters of a tag's value that every store accepts
 
@@ -95,12 +97,48 @@ def same_version(one: ModelVersion, other: ModelVersion | None) -> bool:
     return other is not None and (one.name, str(one.version)) == (other.name, str(other.version))
 
 
-def promote(client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, run_id: str) -> None:
-    """Make the version champion. Repeating it after an interruption completes it."""
+def find_anchor(client: MlflowClient, name: str) -> tuple[ModelVersion | None, list[str]]:
+    """The best champion that ever was, None where nobody has the alias; and a note where its version is gone."""
+    anchor = find_champion(client, f"models:/{name}@{ANCHOR}")
+    known = client.get_registered_model(name).tags.get(ANCHOR, "")
+    if anchor is None and known:
+        return None, [f"the best champion so far, version {known}, is gone; the champion takes its place"]
+    return anchor, []
+
+
+def promote(
+    client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, anchor: str, run_id: str
+) -> None:
+    """Make the version champion, and `anchor` (a version) anchor. Repeating it after an interruption completes it."""
     predecessor = champion.version if champion and champion.name == version.name else ""
-    set_tags(client, version, {"verdict": "promoted", "verdict.reasons": "", "predecessor": str(predecessor)})
+    tags = {"verdict": "promoted", "verdict.reasons": "", "predecessor": str(predecessor)}
+    if anchor == str(version.version):
+        before, _ = find_anchor(client, version.name)
+        if before and before.version != version.version:
+            tags["anchor.before"] = str(before.version)
+    set_tags(client, version, tags)
     add_event(client, version, "promoted", predecessor, run_id, "passed the gate")
+    set_anchor(client, version.name, anchor)
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
+    take_challenger_away(client, version.name)
+
+
+def set_anchor(client: MlflowClient, name: str, version: str) -> None:
+    client.set_registered_model_alias(name, ANCHOR, version)
+    client.set_registered_model_tag(name, ANCHOR, version)  # which outlives the version, and its alias
+
+
+def take_challenger_away(client: MlflowClient, name: str, version: ModelVersion | None = None) -> None:
+    """No version is challenger any more; with `version` only if it was that one."""
+    found = find_champion(client, f"models:/{name}@{CHALLENGER}")
+    if found and (version is None or same_version(version, found)):
+        client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def aliases_now(client: MlflowClient, name: str) -> dict[str, str]:
+    """Which versions are champion and anchor; "" where none is."""
+    found = {alias: find_champion(client, f"models:/{name}@{alias}") for alias in (CHAMPION, ANCHOR)}
+    return {alias: str(version.version) if version else "" for alias, version in found.items()}
 
 
 def find_rollback_reason(client: MlflowClient, version: ModelVersion, sha256: str) -> str:
@@ -110,9 +148,13 @@ def find_rollback_reason(client: MlflowClient, version: ModelVersion, sha256: st
     return audits[0]["why"] if audits else ""
 
 
-def reject(client: MlflowClient, version: ModelVersion, reasons: list[str]) -> None:
-    """Write the verdict and its reasons into the version's tags."""
-    set_tags(client, version, {"verdict": "rejected", "verdict.reasons": "; ".join(reasons)})
+def stay_out(client: MlflowClient, version: ModelVersion, verdict: str, reasons: list[str]) -> None:
+    """Write the verdict and its reasons into the version's tags; only what is not rejected may be challenger."""
+    set_tags(client, version, {"verdict": verdict, "verdict.reasons": "; ".join(reasons)})
+    if verdict == "rejected":
+        take_challenger_away(client, version.name, version)
+    else:
+        client.set_registered_model_alias(version.name, CHALLENGER, version.version)
 
 
 def roll_back(client: MlflowClient, name: str, reason: str, run_id: str) -> tuple[ModelVersion, ModelVersion]:
@@ -138,7 +180,12 @@ def roll_back(client: MlflowClient, name: str, reason: str, run_id: str) -> tupl
     audit = {"who": user(), "when": now(), "why": reason, "run_id": run_id, "to": previous}
     set_tags(client, champion, {"verdict": "rolled back", "rolled_back": json.dumps(audit, ensure_ascii=False)})
     add_event(client, predecessor, "rolled back to", champion.version, run_id, reason)
+    if same_version(champion, find_champion(client, f"models:/{name}@{ANCHOR}")):
+        before = champion.tags.get("anchor.before", previous)
+        known = {str(one.version) for one in client.search_model_versions(f"name = '{name}'")}
+        set_anchor(client, name, before if before in known else previous)
     client.set_registered_model_alias(name, CHAMPION, previous)
+    take_challenger_away(client, name, champion)
     return predecessor, champion
 
 

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from declaration import BINARY, REGRESSION, Table
-from predictions import PROBABILITY, score
+from predictions import PROBABILITY, probability_columns, score
 from scipy.stats import binomtest, wilcoxon
 
 WORDS = {"roc_auc": "ROC AUC", "r2": "R²", "rmse": "RMSE", "mae": "MAE", "brier": "Brier score"}
 IN_UNITS = {"rmse", "mae", "mean", "mean_error"}  # of the target, whatever size that is
+LEAST_PROBABILITY = (
+    0.001  # that log loss counts: one row of which a model was sure and wrong must not outweigh a thousand
+)
+CERTAIN = 1e6  # instead of an infinite t: the same difference on every row
 GAPS = {"accuracy", "selected", "mae", "mean_error"}  # what slices are compared in
 Measure = Callable[[np.ndarray], dict[str, float]]  # places of rows -> metrics of these rows
 
@@ -51,7 +55,8 @@ def compare(
 ) -> dict[str, float]:
     """Challenger minus champion, of predictions for the same rows.
 
-    `rows`; each metric compared, with `_low` and `_high`, the ends of its 95 % bootstrap interval (rows are drawn, so
+    `rows`; `loss`, the mean of `losses`, and `loss_t`, its paired t statistic, negative where the challenger is worse;
+    each metric compared, with `_low` and `_high`, the ends of its 95 % bootstrap interval (rows are drawn, so
     that both models are always judged on the same ones); and the p-value of a test of the two on the same rows. Of
     classes that is McNemar's exact one, which asks whether the rows on which only one model is right could be split so
     by a fair coin; of numbers Wilcoxon's signed-rank test of the absolute errors.
@@ -72,7 +77,8 @@ def compare(
 
     generator, count = np.random.default_rng(0), len(truth)
     drawn = pd.DataFrame([difference(generator.integers(0, count, count)) for _ in range(draws)])
-    found: dict[str, float] = {"rows": count}
+    worse = losses(table, truth, challenger) - losses(table, truth, champion)
+    found: dict[str, float] = {"rows": count, "loss": float(worse.mean()), "loss_t": paired_t(-worse)}
     for name, value in difference(np.arange(count)).items():
         low, high = np.quantile(drawn[name], [0.025, 0.975])
         found |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
@@ -84,6 +90,28 @@ def compare(
     gained, lost = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     p = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     return found | {"only_challenger_right": gained, "only_champion_right": lost, "mcnemar_p": p}
+
+
+def losses(table: Table, truth: np.ndarray, predicted: pd.DataFrame) -> np.ndarray:
+    """What each row costs: of classes the log loss in nats, of a number the absolute error in the target's unit."""
+    said = predicted[table.target.name].to_numpy()
+    if table.task == REGRESSION:
+        return np.asarray(np.abs(said - truth))
+    if table.task == BINARY:
+        probability = predicted[PROBABILITY].to_numpy(float)
+        likelihood = np.where(truth == table.positive, probability, 1 - probability)
+    else:
+        columns = probability_columns(table)
+        likelihood = np.select([truth == value for value in columns.values()], [predicted[name] for name in columns])
+    return np.asarray(-np.log(np.clip(likelihood, LEAST_PROBABILITY, 1)))
+
+
+def paired_t(better: np.ndarray) -> float:
+    """The t statistic of the mean of differences on the same rows: mean by standard error; 0 where all are 0."""
+    mean, spread = float(better.mean()), float(better.std(ddof=1)) if len(better) > 1 else 0.0
+    if spread < 1e-12 * max(1.0, abs(mean)):
+        return float(np.sign(mean)) * CERTAIN if len(better) > 1 and abs(mean) > 1e-12 else 0.0
+    return float(np.clip(mean / (spread / np.sqrt(len(better))), -CERTAIN, CERTAIN))
 
 
 def class_measure(right: np.ndarray, positive: np.ndarray, probability: np.ndarray | None) -> Measure:

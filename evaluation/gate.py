@@ -1,4 +1,14 @@
-"""Whether a challenger may become champion: every reason against it, together. No MLflow here."""
+"""Whether a challenger may become champion: every reason against it, together. No MLflow here.
+
+Two parts. By itself a model must reach what is asked of it (`reasons_against`). Beside the champion, and beside the
+anchor, the best champion that ever was, it must not be worse (`reasons_worse`): neither by a paired test of what each
+row costs, nor by more than the tolerance. The anchor is what small steps down add up against: a promotion moves it
+only where the paired test says that the new champion is better than it (`is_better`).
+
+Equal is enough for a challenger that is newer than the champion and no larger (`reason_to_stay`): "equal" is what the
+test can tell, the same recipe trained again is equal, and data that has come since is a reason to change. Equal and
+larger, or equal and older, stays out.
+"""
 
 import math
 from collections.abc import Mapping
@@ -12,6 +22,8 @@ from predictions import HIGHER_IS_BETTER, METRICS
 from step_error import StepError
 
 MINIMUM = "minimum_"  # and a metric: the parameters that go before the declaration's `minimum`
+SIGNIFICANT = 1.645  # the t statistic of a one-sided test at 5 %
+SAME_SIZE = 1.2  # up to so many times the bytes is no more complicated: seeds and samples make some difference
 OF_CLASSES = {"max_calibration_error": 0.15, "min_slice_accuracy": 0.6}  # where nothing is said
 
 
@@ -63,14 +75,8 @@ def reasons_against(
     truth: np.ndarray,
     metrics: Mapping[str, float],
     slices: pd.DataFrame,
-    difference: Mapping[str, float] | None,
-    compared: int | None,
 ) -> list[str]:
-    """Every reason why the model may not be released; none: it may.
-
-    `difference` (see `comparison.compare`) is to the champion, None where there is none to compare with; `compared` is
-    the number of rows that neither has seen, None without a champion.
-    """
+    """Every reason why the model by itself may not be released; none: it may."""
     reasons = []
     for metric, limit in gate.minimum.items():
         value = f"{word(metric)} {figure(metric, metrics[metric])}"
@@ -96,21 +102,65 @@ def reasons_against(
                     f"accuracy {row['accuracy']:.3f} on the {row['count']} {table.rows} of {row['by']} {row['slice']} "
                     f"(95 % interval up to {highest:.3f}) is under min_slice_accuracy {gate.min_slice_accuracy:g}"
                 )
-    if compared is not None and compared < gate.min_compared:
+    return reasons
+
+
+def reason_too_few(gate: Gate, table: Table, compared: int, other: str) -> str:
+    """Why two models cannot be compared on so few rows; "" where they can."""
+    if compared >= gate.min_compared:
+        return ""
+    return (
+        f"only {compared} of the held-out {table.rows} are unseen by {other} too, under min_compared "
+        f"{gate.min_compared}: too few to judge; train with its split_seed and test_size, or on more {table.rows}"
+    )
+
+
+def reasons_worse(
+    gate: Gate, table: Table, difference: Mapping[str, float], other: str, rows: str = "same"
+) -> list[str]:
+    """Every reason why a model is worse than the `other` one, by the `difference` of `comparison.compare` to it.
+
+    `rows` says which they are, for people.
+    """
+    reasons, where = [], f"the {rows} {difference['rows']} {table.rows}"
+    if difference["loss_t"] < -SIGNIFICANT:
+        loss = "absolute error" if table.task == REGRESSION else "log loss"
+        value = figure("mae" if table.task == REGRESSION else "log_loss", difference["loss"])
         reasons.append(
-            f"only {compared} of the held-out {table.rows} are unseen by the champion too, under min_compared "
-            f"{gate.min_compared}; train with the champion's split_seed and test_size"
+            f"{loss} is {value} over {other}'s on {where}, more than chance explains (paired t = "
+            f"{difference['loss_t']:.2f}, under -{SIGNIFICANT})"
         )
     test = ("wilcoxon_p", "Wilcoxon") if table.task == REGRESSION else ("mcnemar_p", "McNemar")
     for name in METRICS[table.task]:
-        if difference and name in HIGHER_IS_BETTER and difference.get(name, 0) < -gate.tolerance:
+        if name in HIGHER_IS_BETTER and difference.get(name, 0) < -gate.tolerance:
             reasons.append(
-                f"{word(name)} is {-difference[name]:.3f} under the champion's on the same {difference['rows']} "
-                f"{table.rows} (95 % interval of the difference {difference[f'{name}_low']:+.3f} to "
+                f"{word(name)} is {-difference[name]:.3f} under {other}'s on {where} "
+                f"(95 % interval of the difference {difference[f'{name}_low']:+.3f} to "
                 f"{difference[f'{name}_high']:+.3f}; {test[1]} p = {difference[test[0]]:.2g}), "
                 f"more than tolerance {gate.tolerance:g}"
             )
     return reasons
+
+
+def is_better(difference: Mapping[str, float]) -> bool:
+    """Whether the paired test says that the challenger is better."""
+    return difference["loss_t"] > SIGNIFICANT
+
+
+def reason_to_stay(difference: Mapping[str, float], newer: bool, size: float, before: float) -> str:
+    """Why a challenger that is not worse than the champion does not replace it; "" where it may.
+
+    `newer`: whether it was registered after the champion. `size` and `before`: bytes of the two models' files, the
+    champion's as it would be with as many rows: trees grow with what they are trained on.
+    """
+    if is_better(difference):
+        return ""
+    equal = f"it is not better than the champion (paired t = {difference['loss_t']:.2f}, not over {SIGNIFICANT})"
+    if not newer:
+        return f"{equal}, which came after it"
+    if size > SAME_SIZE * before:
+        return f"{equal}, and not simpler: {size:,.0f} bytes, and {before:,.0f} would be as many"
+    return ""
 
 
 def baseline_of(table: Table, truth: np.ndarray) -> tuple[str, float, str]:

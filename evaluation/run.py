@@ -60,8 +60,10 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
     challenger, champion = Judged(model, version, model.predict(holdout)), None
     if champion_version:
         champion = judge_champion(champion_version, challenger, holdout, folder)
+    anchor, notes = judge_anchor(client, challenger, champion, holdout, folder)
     rollback_reason = registry.find_rollback_reason(client, version, model.sha256)
-    verdict, slices = make_verdict(gate, holdout, challenger, champion, rollback_reason)
+    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, rollback_reason)
+    verdict["notes"] += notes
     pictures = {}
     if given.report:
         from evaluation_report import draw  # matplotlib and MLflow's evaluation take a while to import
@@ -119,7 +121,38 @@ def judge_champion(version: ModelVersion, challenger: Judged, holdout: pd.DataFr
             f"the champion {uri} cannot be opened ({error}); go back with mlflow run evaluation -e rollback"
         ) from error
     refuse_other_table(model, challenger.model, holdout)
-    return Judged(model, version, model.predict(holdout))
+    return Judged(model, version, model.predict(holdout), own_holdout(model, version, folder))
+
+
+def judge_anchor(
+    client: mlflow.MlflowClient, challenger: Judged, champion: Judged | None, holdout: pd.DataFrame, folder: Path
+) -> tuple[Judged | None, list[str]]:
+    """The best champion that ever was; None where nobody knows it, or it cannot be asked any more, and a note on that.
+
+    Without a champion of its name there is none either: what may be champion then is asked nothing but the minimum.
+    """
+    name = challenger.version.name
+    version, notes = registry.find_anchor(client, name)
+    if version is None or champion is None or champion.version.name != name:
+        return None, notes
+    for known in (challenger, champion):
+        if registry.same_version(version, known.version):
+            return known, notes
+    try:
+        return judge_champion(version, challenger, holdout, folder / "anchor"), notes
+    except StepError as error:
+        return None, [f"the best champion so far, version {version.version}, is not compared with: {error}"]
+
+
+def own_holdout(model: SavedModel, version: ModelVersion, folder: Path) -> pd.Series | None:
+    """The keys of the holdout that the version's training run left; None where that is gone."""
+    if not version.run_id:
+        return None
+    try:
+        path = mlflow.artifacts.download_artifacts(f"runs:/{version.run_id}/holdout.csv", dst_path=str(folder))
+        return model.table.read(Path(path))[model.table.key.name]
+    except (StepError, mlflow.MlflowException, OSError):
+        return None
 
 
 def log_mlflow_evaluation(holdout: pd.DataFrame, name: str, model: SavedModel) -> None:
@@ -156,18 +189,21 @@ def apply_verdict(
         StepError: the model is rejected and there is no champion.
     """
     mlflow.set_tags({"verdict": verdict["verdict"], "verdict.reasons": "; ".join(verdict["reasons"])[:2000]})
-    client.set_registered_model_alias(version.name, registry.CHALLENGER, version.version)
     is_champion = registry.same_version(version, champion)
     if not is_champion:
         registry.set_tags(client, version, {"verdict.run_id": run_id})
     if verdict["verdict"] == "promoted":
-        registry.promote(client, version, champion, run_id)
-    elif verdict["verdict"] == "rejected":
-        registry.reject(client, version, verdict["reasons"])
+        registry.promote(client, version, champion, str(verdict["anchor"]["afterwards"]), run_id)
+    elif verdict["verdict"] in ("rejected", "kept out"):
+        registry.stay_out(client, version, verdict["verdict"], verdict["reasons"])
         if champion is None:
             raise StepError(verdict["summary"])
     elif champion and not is_champion:
         registry.set_tags(client, version, {"verdict": f"same as version {champion.version}"})
+        registry.take_challenger_away(client, version.name, version)
+    # What this run leaves in the registry, and what a later one must find there to be the same: see DESIGN.md.
+    effect = {"model": version.name, "aliases": registry.aliases_now(client, version.name)}
+    mlflow.set_tag("effect.registry", json.dumps(effect, sort_keys=True))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from comparison import compare, figure, largest_gaps, metrics_of, slices, word
 from declaration import Table
-from gate import Gate, reasons_against
+from gate import Gate, is_better, reason_to_stay, reason_too_few, reasons_against, reasons_worse
 from holdout import in_holdout
 from mlflow.entities.model_registry import ModelVersion
 from predictions import METRICS
@@ -24,6 +24,18 @@ class Judged:
     model: SavedModel
     version: ModelVersion
     predicted: pd.DataFrame
+    own_holdout: pd.Series | None = None  # keys of the rows that it was judged on when it was trained; None: not known
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The challenger beside another model, on rows that neither was trained on."""
+
+    difference: dict[str, float] | None  # see `comparison.compare`; None: too few rows
+    parts: dict[str, dict[str, float]]  # "old": rows of the other's own holdout; "new": those that came since
+    reasons: list[str]  # why the challenger is worse
+    doubts: list[str]  # why that cannot be told
+    notes: list[str]
 
 
 def refuse_other_table(champion: SavedModel, challenger: SavedModel, holdout: pd.DataFrame) -> None:
@@ -53,21 +65,38 @@ def described(table: Table) -> str:
 
 
 def make_verdict(
-    gate: Gate, holdout: pd.DataFrame, challenger: Judged, champion: Judged | None, rollback_reason: str
+    gate: Gate,
+    holdout: pd.DataFrame,
+    challenger: Judged,
+    champion: Judged | None,
+    anchor: Judged | None,
+    rollback_reason: str,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The verdict with all its figures, and the table of slices.
 
-    `rollback_reason`: why the model was rolled back before, "" if it was not.
+    `promoted`: nothing speaks against it; `rejected`: it does not reach what is asked for, or is worse than the
+    champion or the anchor; `kept out`: neither, but whether it is as good cannot be told from so few rows, or it is no
+    better and no simpler; `kept`: it is the champion. `anchor` is the best champion that ever was, None where none is
+    known; the champion then stands in for it. `rollback_reason`: why the model was rolled back before, "" if it was
+    not.
     """
     table, version = challenger.model.table, challenger.version
     truth = holdout[table.target.name].to_numpy()
     metrics, by_slice = metrics_of(table, truth, challenger.predicted), slices(table, holdout, challenger.predicted)
     same_model = champion is not None and champion.model.sha256 == challenger.model.sha256
-    difference, compared, notes = None, None, notes_on_holdout(table, holdout, version)
+    reasons = reasons_against(gate, table, truth, metrics, by_slice)
+    passed, doubts = not reasons, list[str]()
+    notes = notes_on_holdout(table, holdout, version)
+    beside, beside_anchor = None, None
     if champion and not same_model:
-        difference, compared, more = compare_unseen(gate, holdout, challenger, champion)
-        notes += more
-    reasons = reasons_against(gate, table, truth, metrics, by_slice, difference, compared)
+        beside = compare_unseen(gate, holdout, challenger, champion, "the champion")
+        beside_anchor = compare_with_anchor(gate, holdout, challenger, champion, anchor, beside)
+        for one in (beside, *([beside_anchor] if beside_anchor and beside_anchor is not beside else [])):
+            reasons, doubts, notes = reasons + one.reasons, doubts + one.doubts, notes + one.notes
+        if beside.difference and not beside.reasons:
+            newer = int(version.version) > int(champion.version.version) or version.name != champion.version.name
+            sizes = size_of(challenger.model), size_of(champion.model) * growth(version, champion.version)
+            doubts += filter(None, [reason_to_stay(beside.difference, newer, *sizes)])
     if rollback_reason and not same_model:
         reasons.append(f"this model was champion and was rolled back ({rollback_reason})")
     if same_model and not registry.same_version(version, champion.version if champion else None):
@@ -75,13 +104,16 @@ def make_verdict(
     if same_model and reasons:
         notes.append("the champion itself would not pass this gate today")
     verdict: dict[str, Any] = {
-        "verdict": "kept" if same_model else "rejected" if reasons else "promoted",
+        "verdict": "kept" if same_model else "rejected" if reasons else "kept out" if doubts else "promoted",
         "summary": "",
-        "reasons": reasons,
+        "reasons": reasons + doubts,
         "notes": notes,
-        "challenger": {"version": int(version.version), "metrics": metrics},
+        "passed_by_itself": passed,
+        "challenger": {"version": int(version.version), "metrics": metrics, "bytes": size_of(challenger.model)},
         "champion": None,
-        "difference": difference,
+        "difference": beside.difference if beside else None,
+        "parts": beside.parts if beside else {},
+        "anchor": None,
         "holdout": {"rows": len(holdout)},
         "gate": asdict(gate),
         "largest_gaps": largest_gaps(by_slice, gate.min_slice_size),
@@ -92,9 +124,34 @@ def make_verdict(
         verdict["holdout"]["classes"] = counts
     if champion:
         theirs = metrics_of(table, truth, champion.predicted)
-        verdict["champion"] = {"version": int(champion.version.version), "metrics": theirs}
+        bytes_now = size_of(champion.model)
+        verdict["champion"] = {"version": int(champion.version.version), "metrics": theirs, "bytes": bytes_now}
+    if best := anchor or champion:
+        found = beside_anchor.difference if beside_anchor else None
+        moves = verdict["verdict"] == "promoted" and found is not None and is_better(found)
+        after = version if moves else best.version
+        verdict["anchor"] = {
+            "version": int(best.version.version),
+            "difference": found,
+            "afterwards": int(after.version),
+        }
+    elif verdict["verdict"] == "promoted":
+        verdict["anchor"] = {"version": None, "difference": None, "afterwards": int(version.version)}
     verdict["summary"] = summary(verdict, table)
     return verdict, by_slice
+
+
+def size_of(model: SavedModel) -> int:
+    """Bytes of the model's own files."""
+    return sum(file.stat().st_size for file in model.folder.rglob("*.skops"))
+
+
+def growth(challenger: ModelVersion, champion: ModelVersion) -> float:
+    """How many times the champion's rows the challenger was trained on, where that is more and both say it."""
+    try:
+        return max(1.0, float(challenger.tags["rows_train"]) / float(champion.tags["rows_train"]))
+    except (KeyError, ValueError, ZeroDivisionError):
+        return 1.0
 
 
 def notes_on_holdout(table: Table, holdout: pd.DataFrame, version: ModelVersion) -> list[str]:
@@ -106,25 +163,67 @@ def notes_on_holdout(table: Table, holdout: pd.DataFrame, version: ModelVersion)
     return [f"{seen} of the {len(holdout)} {table.rows} are not of the model's own holdout: it may have seen them"]
 
 
-def compare_unseen(
-    gate: Gate, holdout: pd.DataFrame, challenger: Judged, champion: Judged
-) -> tuple[dict[str, float] | None, int, list[str]]:
-    """Both models on the rows that neither was trained on, how many these are, and what to say about it."""
+def compare_unseen(gate: Gate, holdout: pd.DataFrame, challenger: Judged, other: Judged, name: str) -> Comparison:
+    """Both models on the rows that neither was trained on: all of them, and the old and the new ones apart.
+
+    New labels may be wrong, and many: what was learned from them is right about them. So a model must also hold on
+    those rows that the other one was judged on when it was trained.
+    """
     table, unseen, notes = challenger.model.table, np.ones(len(holdout), dtype=bool), []
-    split = registry.split_of(champion.version)
+    split = registry.split_of(other.version)
     if split is None:
-        notes.append(f"the champion's split is not known (no tags), so it may have seen some of the {len(holdout)}")
+        notes.append(f"{name}'s split is not known (no tags), so it may have seen some of the {len(holdout)}")
     elif split != registry.split_of(challenger.version):
         unseen = in_holdout(holdout[table.key.name], *split)
         notes.append(
-            f"the champion was trained with another split (test_size {split[0]:g}, split_seed {split[1]}): "
+            f"{name} was trained with another split (test_size {split[0]:g}, split_seed {split[1]}): "
             f"{unseen.sum()} of {len(holdout)} {table.rows} are unseen by both, and the comparison is on these"
         )
-    rows = int(unseen.sum())
-    if rows < gate.min_compared:
-        return None, rows, notes
-    truth = holdout[table.target.name].to_numpy()[unseen]
-    return compare(table, truth, challenger.predicted[unseen], champion.predicted[unseen]), rows, notes
+    if too_few := reason_too_few(gate, table, int(unseen.sum()), name):
+        return Comparison(None, {}, [], [too_few], notes)
+    truth = holdout[table.target.name].to_numpy()
+
+    def beside(rows: np.ndarray) -> dict[str, float]:
+        return compare(table, truth[rows], challenger.predicted[rows], other.predicted[rows])
+
+    parts: dict[str, dict[str, float]] = {}
+    doubts: list[str] = []
+    difference = beside(unseen)
+    reasons = reasons_worse(gate, table, difference, name)
+    if other.own_holdout is None:
+        notes.append(f"{name}'s own holdout is not there any more, so old and new {table.rows} are not told apart")
+        return Comparison(difference, parts, reasons, doubts, notes)
+    old = holdout[table.key.name].isin(set(other.own_holdout)).to_numpy()
+    masks = {"old": unseen & old, "new": unseen & ~old}
+    counts = {part: int(mask.sum()) for part, mask in masks.items()}
+    if all(counts.values()):
+        for part, mask in masks.items():
+            if counts[part] >= gate.min_compared:
+                parts[part] = beside(mask)
+                reasons += reasons_worse(gate, table, parts[part], name, part)
+        if "old" not in parts and "new" in parts:
+            doubts.append(
+                f"only {counts['old']} of the held-out {table.rows} are those that {name} was judged on, under "
+                f"min_compared {gate.min_compared}: too few to judge beside {counts['new']} new ones, whose labels may "
+                "be wrong"
+            )
+        elif "new" not in parts:
+            notes.append(f"{counts['new']} of the {table.rows} are new, too few to be judged apart")
+    elif counts["new"]:
+        notes.append(f"none of the {table.rows} that {name} was judged on are in the holdout: all are new")
+    return Comparison(difference, parts, reasons, doubts, notes)
+
+
+def compare_with_anchor(
+    gate: Gate, holdout: pd.DataFrame, challenger: Judged, champion: Judged, anchor: Judged | None, beside: Comparison
+) -> Comparison | None:
+    """The challenger beside the anchor; what is known already where that is the champion, None where it is itself."""
+    if anchor is None or registry.same_version(anchor.version, champion.version):
+        return beside
+    if anchor.model.sha256 == challenger.model.sha256:
+        return None
+    name = f"the best champion so far (version {anchor.version.version})"
+    return compare_unseen(gate, holdout, challenger, anchor, name)
 
 
 def summary(verdict: Mapping[str, Any], table: Table) -> str:
@@ -143,7 +242,7 @@ def summary(verdict: Mapping[str, Any], table: Table) -> str:
         end = "is champion already" if is_same else f"is the same model as the champion, version {champion['version']}"
         return f"{start}{end}" + (f"; today's gate would refuse it: {reasons}" if reasons else "")
     if champion:
-        return f"{start}is rejected, version {champion['version']} stays champion: {reasons}"
+        return f"{start}is {verdict['verdict']}, version {champion['version']} stays champion: {reasons}"
     return (
         f"{start}is rejected, and there is no champion to go on with: {reasons}; train a better model or lower the gate"
     )
@@ -154,8 +253,11 @@ def run_metrics(verdict: Mapping[str, Any]) -> dict[str, float]:
     metrics = dict(verdict["challenger"]["metrics"])
     if verdict["champion"]:
         metrics |= {f"champion_{name}": value for name, value in verdict["champion"]["metrics"].items()}
-    if verdict["difference"]:
-        metrics |= {f"difference_{name}": float(value) for name, value in verdict["difference"].items()}
+    anchor = verdict["anchor"] or {}
+    differences = {"": verdict["difference"], "anchor_": anchor.get("difference")}
+    differences |= {f"{part}_": found for part, found in verdict["parts"].items()}
+    for prefix, found in differences.items():
+        metrics |= {f"{prefix}difference_{name}": float(value) for name, value in (found or {}).items()}
     return metrics | {
         "rows_holdout": verdict["holdout"]["rows"],
         "promoted": float(verdict["verdict"] == "promoted"),

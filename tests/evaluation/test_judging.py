@@ -10,7 +10,7 @@ import pytest
 from comparison import calibration_error, compare, largest_gaps, metrics_of, rank_auc, slices
 from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
 from evaluation_report import draw, page
-from gate import Gate, make_gate, reasons_against
+from gate import Gate, make_gate, reason_too_few, reasons_against, reasons_worse
 from make_sample import passengers
 from predictions import METRICS, probability_columns
 from scipy.stats import wilcoxon
@@ -43,7 +43,7 @@ def by_probability(of: Table, probability: np.ndarray) -> pd.DataFrame:
 
 def reasons(gate: Gate, metrics: dict[str, float], *rest: Any, of: Table = TITANIC) -> list[str]:
     truth = np.tile([0, 1], 100) if of.task == BINARY else rows(of.task)[of.target.name].to_numpy()
-    return reasons_against(gate, of, truth, metrics, *(rest or (NO_SLICES, None, None)))
+    return reasons_against(gate, of, truth, metrics, *(rest or (NO_SLICES,)))
 
 
 def test_ranks_give_the_same_auc_as_scikit_learn_ties_included() -> None:
@@ -181,13 +181,13 @@ def test_where_nothing_is_asked_for_a_model_must_beat_saying_always_the_same(tas
     gate = make_gate(of, NOT_GIVEN)
     baseline = 0.0 if task == REGRESSION else truth.value_counts(normalize=True).max()
     metrics = {METRICS[task][0]: baseline, "calibration_error": 0.0}
-    (reason,) = reasons_against(gate, of, truth.to_numpy(), metrics, NO_SLICES, None, None)
+    (reason,) = reasons_against(gate, of, truth.to_numpy(), metrics, NO_SLICES)
     assert "of always saying" in reason
     better = metrics | {METRICS[task][0]: baseline + 0.01}
-    assert reasons_against(gate, of, truth.to_numpy(), better, NO_SLICES, None, None) == []
+    assert reasons_against(gate, of, truth.to_numpy(), better, NO_SLICES) == []
     if task != REGRESSION:  # what is asked for replaces it, were it less
         asked = dataclasses.replace(gate, minimum={"accuracy": 0.1})
-        assert reasons_against(asked, of, truth.to_numpy(), metrics, NO_SLICES, None, None) == []
+        assert reasons_against(asked, of, truth.to_numpy(), metrics, NO_SLICES) == []
 
 
 def test_of_a_loss_the_minimum_is_the_most_that_it_may_be() -> None:
@@ -209,10 +209,13 @@ def test_all_reasons_are_said_together_with_their_figures() -> None:
     truth = np.tile([0, 1], 50)
     right = by_probability(TITANIC, np.where(truth == 1, 0.9, 0.1))
     worse = compare(TITANIC, truth, by_probability(TITANIC, np.full(100, 0.4)), right)
-    found = reasons(GATE, bad, by_sex, worse, 100)
-    assert [reason.split()[0] for reason in found] == ["accuracy", "ROC", "calibration", "accuracy", "accuracy", "ROC"]
+    found = reasons(GATE, bad, by_sex)
+    assert [reason.split()[0] for reason in found] == ["accuracy", "ROC", "calibration", "accuracy"]
     assert "0.300 on the 40 passengers of Sex male" in found[3]
-    assert "McNemar p" in found[4]
+    found = reasons_worse(GATE, TITANIC, worse, "the champion")
+    assert [reason.split()[0] for reason in found] == ["log", "accuracy", "ROC"]
+    assert "paired t = " in found[0]
+    assert "McNemar p" in found[1]
 
 
 def test_a_worse_fit_of_numbers_than_the_champions_is_a_reason_and_a_better_one_is_none() -> None:
@@ -220,16 +223,17 @@ def test_a_worse_fit_of_numbers_than_the_champions_is_a_reason_and_a_better_one_
     gate, truth = make_gate(of, NOT_GIVEN), rows(REGRESSION)["price"].to_numpy()
     noise = np.random.default_rng(0).normal(0, 10, len(truth))
     near, far = said(of, truth + noise), said(of, truth + 2 * noise)
-    (reason,) = reasons(gate, {"r2": 0.5}, NO_SLICES, compare(of, truth, far, near), len(truth), of=of)
-    assert reason.startswith("R² is ")
-    assert "Wilcoxon p" in reason
-    assert reasons(gate, {"r2": 0.5}, NO_SLICES, compare(of, truth, near, far), len(truth), of=of) == []
+    error, fit = reasons_worse(gate, of, compare(of, truth, far, near), "the champion")
+    assert error.startswith("absolute error is ")
+    assert fit.startswith("R² is ")
+    assert "Wilcoxon p" in fit
+    assert reasons_worse(gate, of, compare(of, truth, near, far), "the champion") == []
 
 
 def test_a_slice_is_only_held_against_a_model_where_chance_does_not_explain_it() -> None:
     small = pd.DataFrame([{"by": "Age", "slice": "child", "count": 30, "accuracy": 0.5}])
-    assert reasons(GATE, GOOD, small, None, None) == []
-    assert len(reasons(GATE, GOOD, small.assign(count=1000), None, None)) == 1
+    assert reasons(GATE, GOOD, small) == []
+    assert len(reasons(GATE, GOOD, small.assign(count=1000))) == 1
 
 
 def test_a_little_worse_than_the_champion_is_tolerated() -> None:
@@ -238,11 +242,12 @@ def test_a_little_worse_than_the_champion_is_tolerated() -> None:
     challenger = champion.copy()
     challenger[0] = 0.8  # one mistake in 200
     found = compare(TITANIC, truth, by_probability(TITANIC, challenger), by_probability(TITANIC, champion))
-    assert reasons(GATE, GOOD, NO_SLICES, found, 200) == []
+    assert reasons_worse(GATE, TITANIC, found, "the champion") == []
 
 
 def test_too_few_rows_unseen_by_both_is_a_reason() -> None:
-    (reason,) = reasons(GATE, GOOD, NO_SLICES, None, 12)
+    reason = reason_too_few(GATE, TITANIC, 12, "the champion")
+    assert reason_too_few(GATE, TITANIC, 30, "the champion") == ""
     assert "only 12" in reason
     assert "split_seed" in reason
 
