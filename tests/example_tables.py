@@ -144,7 +144,7 @@ def register_model(of: Table, frame: pd.DataFrame, alias: str = "", seed: int = 
             flavor=skops_flavor,
             flavor_name="sklearn",
             registered_model_name=of.name,
-            tags={"split_seed": "0", "test_size": "0.2", "data.sha256": "0" * 64},
+            tags={"split_seed": "0", "test_size": "0.2", "data.sha256": "0" * 64, "rows_train": str(len(train))},
             validate_serving_input=False,
             await_registration_for=0,
             **options,

@@ -22,6 +22,7 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
     reads: Mapping[str, str] = field(default_factory=dict)  # what it read beside its code and inputs -> digest
+    effects: Mapping[str, str] = field(default_factory=dict)  # what it did outside its artifacts: name -> JSON
     source_sha256: str = ""  # of what it fetched from a web address, where it says that it checked that
     seconds: float = 0.0  # wall time
     ended: str = ""  # local time, for people

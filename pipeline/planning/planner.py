@@ -155,7 +155,7 @@ class Planner:
             return execute(f"{', '.join(unknown)} will be made again; reused if the content stays the same")
         reason = ""
         for result in self.store.matching(step.name, fingerprint):
-            error = self.reads_changed(result) or self.store.integrity_error(result)
+            error = self.reads_changed(result) or self.store.integrity_error(result) or self.store.effect_error(result)
             if url and result.source_sha256 != pin:
                 error = f"run {result.run_id[:8]} did not say that what came from {url} has this sha256"
             if not error:

@@ -28,6 +28,9 @@ class Store(Protocol):
     def integrity_error(self, result: Result) -> str:
         """What is wrong with a result's artifacts, in words; "" where they are as they were made."""
 
+    def effect_error(self, result: Result) -> str:
+        """Which effect that a result declares does not hold any more, in words; "" where all do."""
+
     def artifact_digest(self, uri: str) -> str:
         """The digest of what a `runs:/` or `models:/` URI points at; LookupError where nothing is there."""
 

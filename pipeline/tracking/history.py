@@ -1,5 +1,6 @@
 """What earlier runs left in the store: the planner's `Store`. Nothing is written here."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -92,6 +93,38 @@ class History:
         if metrics_digest(run.data.metrics) != run.data.tags.get(METRICS):
             return f"the metrics of run {result.run_id[:8]} were altered in the store"
         return ""
+
+    def effect_error(self, result: Result) -> str:
+        """Which effect that a result declares does not hold any more, in words; "" where all do.
+
+        An effect is one in the model registry: `{"model": NAME, "aliases": {ALIAS: VERSION}}` says who carries which
+        alias ("": nobody), `{"model": NAME, "version": VERSION}` that the run made this version.
+        """
+        for name, text in result.effects.items():
+            try:
+                effect = json.loads(text)
+                model, aliases, version = effect["model"], effect.get("aliases", {}), effect.get("version")
+                wrong = self._wrong_alias(model, aliases) or (version and self._wrong_version(model, version, result))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return f"its effect {name} is not one that can be verified"
+            if wrong:
+                return f"its effect no longer holds: {wrong}"
+        return ""
+
+    def _wrong_alias(self, model: str, aliases: dict[str, str]) -> str:
+        for alias, then in aliases.items():
+            now = self.model_version(model, alias) or ""
+            if now != then:
+                words = [f"version {one}" if one else "none" for one in (now, then)]
+                return f"{alias} of {model} is {words[0]}, not {words[1]}"
+        return ""
+
+    def _wrong_version(self, model: str, version: str, result: Result) -> str:
+        try:
+            made_by = self.store.client.get_model_version(model, version).run_id
+        except MlflowException:
+            made_by = ""
+        return "" if made_by == result.run_id else f"version {version} of {model}, which it made, is gone"
 
     def artifact_digest(self, uri: str) -> str:
         """The digest of what a `runs:/` or `models:/` URI points at; LookupError where nothing is there."""

@@ -46,6 +46,7 @@ from pipeline.tracking.tags import (
     as_metrics,
     as_params,
     as_tags,
+    effects_of,
     fingerprint_tags,
     metrics_digest,
     metrics_of,
@@ -194,6 +195,7 @@ class Recorder:
             metrics_of(run),
             decision.fingerprint or Fingerprint(),
             reads=reads.digests,
+            effects=effects_of(run.data.tags),
             seconds=seconds,
             moved=tuple(moved),
         )

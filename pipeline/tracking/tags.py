@@ -21,6 +21,7 @@ OUTPUT_HEX, PLAIN = "pipeline.output_hex.", re.compile(r"[\w. -]{1,200}", re.ASC
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
+EFFECT = "effect."  # and a name; set by a step: what it did outside its artifacts, as JSON (`History.effect_error`)
 MOVED = "moved"  # the STATE of a run whose code, inputs or reads changed while it ran: used for nothing later
 TAG_LIMIT = 8000  # characters that MLflow keeps of a tag
 PARAMETER_LIMIT = 6000  # characters that MLflow keeps of a parameter
@@ -36,10 +37,16 @@ def as_result(run: Run) -> Result:
         metrics=metrics_of(run),
         fingerprint=as_fingerprint(tags),
         reads=json.loads(tags.get(READS, "{}")) if not tags.get(READS, "").startswith("@") else {},
+        effects=effects_of(tags),
         source_sha256=tags.get(SOURCE_SHA256, ""),
         seconds=float(tags.get(SECONDS, 0)),
         ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
     )
+
+
+def effects_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """The effects outside its artifacts that a run declares."""
+    return {name.removeprefix(EFFECT): value for name, value in tags.items() if name.startswith(EFFECT)}
 
 
 def output_tags(digests: Mapping[str, str]) -> dict[str, str]:

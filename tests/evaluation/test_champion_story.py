@@ -49,7 +49,7 @@ def latest() -> mlflow.entities.Run:
 
 
 def alias(of: Table, name: str = "champion") -> str:
-    return str(mlflow.MlflowClient().get_model_version_by_alias(of.name, name).version)
+    return str(mlflow.MlflowClient().get_registered_model(of.name).aliases.get(name, ""))
 
 
 def tags(of: Table, version: int) -> dict[str, str]:
@@ -67,13 +67,13 @@ def test_a_bad_model_does_not_get_in_a_better_one_does_and_a_rollback_undoes_it(
     of = table(task)
     register_model(of, rows(task, 300, seed=1))
     assert evaluate(of, 1) == 0
-    assert (alias(of), alias(of, "challenger")) == ("1", "1")
+    assert (alias(of), alias(of, "anchor"), alias(of, "challenger")) == ("1", "1", "")
     assert tags(of, 1)["verdict"] == "promoted"
     assert latest().data.metrics["promoted"] == 1
 
     register_model(of, shuffled(of, rows(task, 600, seed=2)))
     assert evaluate(of, 2, holdout=1) == 0
-    assert (alias(of), alias(of, "challenger")) == ("1", "2")
+    assert (alias(of), alias(of, "anchor"), alias(of, "challenger")) == ("1", "1", "")
     assert tags(of, 2)["verdict"] == "rejected"
     assert "under the champion's" in tags(of, 2)["verdict.reasons"]
     assert "of always saying" in tags(of, 2)["verdict.reasons"]
@@ -114,8 +114,8 @@ def test_the_titanics_verdict_is_by_its_declaration(capsys: pytest.CaptureFixtur
     assert evaluate(TITANIC, 1) == 0
     found = verdict()
     assert list(found) == [
-        "verdict", "summary", "reasons", "notes", "challenger", "champion", "difference", "holdout", "gate",
-        "largest_gaps", "slices",
+        "verdict", "summary", "reasons", "notes", "passed_by_itself", "challenger", "champion", "difference", "parts",
+        "anchor", "holdout", "gate", "largest_gaps", "slices",
     ]  # fmt: skip
     assert found["gate"]["minimum"] == {"accuracy": 0.7, "roc_auc": 0.75}
     assert "held-out passengers) passed" in found["summary"]
@@ -168,6 +168,11 @@ def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw() -
     client.set_model_version_tag(of.name, "1", "split_seed", "1")
     register_model(of, rows(BINARY, 900), seed=1)
     assert evaluate(of, 2) == 0
+    assert "only 35 of the held-out orders are unseen by the champion too, under min_compared 50" in (
+        verdict()["reasons"][0]
+    )
+    assert (alias(of), alias(of, "challenger"), tags(of, 2)["verdict"]) == ("1", "2", "kept out")
+    assert evaluate(of, 2, min_compared=30) == 0
     found = verdict()
     assert found["difference"]["rows"] < found["holdout"]["rows"] / 3
     assert f"{found['difference']['rows']} of {found['holdout']['rows']} orders are unseen by both" in found["notes"][0]

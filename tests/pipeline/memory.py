@@ -37,10 +37,11 @@ class MemoryJob:
 
 @dataclass
 class MemoryStore:
-    """Results by run ID, newest last; `lost` are runs whose artifacts are gone."""
+    """Results by run ID, newest last; `lost` are runs whose artifacts are gone, `undone` those whose effects are."""
 
     results: dict[str, Result] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    undone: set[str] = field(default_factory=set)
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def latest(self, step: str) -> Result | None:
@@ -51,6 +52,9 @@ class MemoryStore:
 
     def integrity_error(self, result: Result) -> str:
         return f"output of run {result.run_id} is no longer in the store" if result.run_id in self.lost else ""
+
+    def effect_error(self, result: Result) -> str:
+        return f"effect of run {result.run_id} is undone" if result.run_id in self.undone else ""
 
     def artifact_digest(self, uri: str) -> str:
         return f"digest of {uri}"

@@ -1,0 +1,221 @@
+"""Whom the gate lets through: challengers of known worth, many times, and a long chain of ever worse ones.
+
+    python benchmarks/gate_trials.py [--splits 10] [--challengers 4] [--chain 100] [--chains 20]
+
+The list is split by key, a champion is trained, and challengers of five kinds are judged beside it by the functions that
+the step evaluation calls. How much worse a kind truly is, is the mean of its accuracy under the champion's over all
+splits. The chain is simulated, without fitting anything: each challenger is a little worse than the champion of its
+day, every one that passes becomes champion, and the truth is known. 40 splits of 80 challengers take hours.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "evaluation"), str(ROOT / "training")]
+
+from comparison import compare  # noqa: E402 - found by the line above
+from declaration import read_declaration  # noqa: E402
+from gate import Gate, is_better, reasons_worse  # noqa: E402
+from predictions import PROBABILITY, predict  # noqa: E402
+
+TABLE = read_declaration(ROOT / "dataset.yaml")
+TARGET = TABLE.target.name
+LISTS = (ROOT.parent / "shared" / "data" / "titanic.csv", ROOT / "data" / "titanic_sample.csv")
+GATE = Gate({}, None, None, 30, 0.02, 50)  # of what is asked beside other models, the step's defaults
+DRAWS = 20  # of the bootstrap: its intervals decide nothing
+EQUAL, WORSE = 0.9, 0.1  # least share of equals, most of those worse by MUCH, that may be promoted
+MUCH = 0.025
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--challengers", type=int, default=4, help="of each kind and split")
+    parser.add_argument("--model", default="soft_vote", help="the champion's recipe")
+    parser.add_argument("--chain", type=int, default=100, help="challengers in a row")
+    parser.add_argument("--chains", type=int, default=20)
+    parser.add_argument("--rows", type=int, nargs="+", default=[180, 1000], help="of the chain's holdouts")
+    given = parser.parse_args()
+    kept = trials(given.splits, given.challengers, given.model)
+    print()
+    kept &= all([chains(given.chains, given.chain, rows, fresh) for rows in given.rows for fresh in (False, True)])
+    return 0 if kept else 1
+
+
+# Challengers that are trained -----------------------------------------------------------------------------------------
+
+
+def same(train: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    return train
+
+
+def half(train: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    return train.iloc[random.permutation(len(train))[: len(train) // 2]]
+
+
+def flipped(share: float) -> Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]:
+    def change(train: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+        wrong = random.random(len(train)) < share
+        other = train[TARGET].map(dict(zip(TABLE.classes, TABLE.classes[::-1], strict=True)))
+        return train.assign(**{TARGET: train[TARGET].where(~wrong, other)})
+
+    return change
+
+
+KINDS = {
+    "same recipe, another seed": (None, same),
+    "half the rows": (None, half),
+    "10 % of labels flipped": (None, flipped(0.1)),
+    "20 % of labels flipped": (None, flipped(0.2)),
+    "logistic regression": ("logistic_regression", same),
+}
+
+
+def trials(splits: int, challengers: int, model: str) -> bool:
+    """Print the table of trained challengers; whether what is wanted was kept."""
+    path = next(path for path in LISTS if path.is_file())
+    rows = TABLE.read(path)
+    found = pd.DataFrame(list(judged(rows, splits, challengers, model)))
+    print(f"{len(rows)} rows of {path.name}, {splits} splits, {challengers} challengers of each kind\n")
+    print("| challenger | truly worse by | promoted by accuracy and ROC AUC alone | promoted | wanted | |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    kept = True
+    for kind in KINDS:
+        part = found[found["kind"] == kind]
+        worse, promoted = part["worse"].mean(), part["promoted"].mean()
+        wanted, good = "", ""
+        if kind == "same recipe, another seed":
+            wanted, good = f"at least {EQUAL:.0%}", "kept" if promoted >= EQUAL else "MISSED"
+        elif worse >= MUCH:
+            wanted, good = f"at most {WORSE:.0%}", "kept" if promoted <= WORSE else "MISSED"
+        kept &= good != "MISSED"
+        print(f"| {kind} | {worse:.3f} | {part['before'].mean():.0%} | {promoted:.0%} | {wanted} | {good} |")
+    return kept
+
+
+def judged(rows: pd.DataFrame, splits: int, challengers: int, model: str) -> Iterator[dict]:
+    """By split and challenger: how much worse its accuracy is, and whether it is promoted, before and now."""
+    from estimators import Recipe, hyperparameters
+    from holdout import in_holdout
+
+    def said(name: str, seed: int, train: pd.DataFrame, holdout: pd.DataFrame) -> pd.DataFrame:
+        recipe = Recipe(TABLE, name, hyperparameters(TABLE.task, name, {}), seed)
+        return predict(recipe.fit(train), TABLE, holdout[recipe.columns])
+
+    for split in range(splits):
+        held = in_holdout(rows[TABLE.key.name], 0.2, split)
+        train, holdout = rows[~held], rows[held]
+        truth, champion = holdout[TARGET].to_numpy(), said(model, 0, train, holdout)
+        for kind, (recipe, change) in KINDS.items():
+            for seed in range(1, 1 + challengers):
+                changed = change(train, np.random.default_rng(seed))
+                difference = compare(TABLE, truth, said(recipe or model, seed, changed, holdout), champion, DRAWS)
+                yield {"kind": kind, "worse": -difference["accuracy"], **verdicts(difference)}
+                if recipe and change is same:
+                    break  # the seed changes nothing
+
+
+def verdicts(*differences: dict[str, float]) -> dict[str, bool]:
+    """Whether these differences (to the champion, to the anchor) let a challenger pass: by metrics alone, and now."""
+    return {
+        "before": all(differences[0][name] >= -GATE.tolerance for name in ("accuracy", "roc_auc")),
+        "promoted": not any(reasons_worse(GATE, TABLE, one, "the other") for one in differences),
+    }
+
+
+# A chain that is simulated --------------------------------------------------------------------------------------------
+
+
+def chains(count: int, length: int, rows: int, fresh: bool) -> bool:
+    """Print what becomes of the champion's true accuracy; whether it falls by no more than the tolerance."""
+    if not hasattr(chains, "header"):
+        chains.header = True
+        print(f"{count} chains of {length} challengers, each worse than the champion by 0.002 to 0.01\n")
+        print("| rows compared | holdout | champion's true accuracy falls by, mean | 95 % of chains | metrics alone, mean |"
+              " wanted | |\n| --- | --- | --- | --- | --- | --- | --- |")  # fmt: skip
+    falls, before = (
+        np.array([chain(length, rows, fresh, rule, np.random.default_rng(seed)) for seed in range(count)])
+        for rule in ("promoted", "before")
+    )
+    good = float(falls.mean()) <= GATE.tolerance
+    print(
+        f"| {rows} | {'fresh each time' if fresh else 'the same'} | {falls.mean():.3f} | "
+        f"{np.quantile(falls, 0.95):.3f} | {before.mean():.3f} | at most {GATE.tolerance:g} | "
+        f"{'kept' if good else 'MISSED'} |"
+    )
+    return good
+
+
+class Simulated:
+    """People of whom the chance to be positive is known, and models that know it with more or less noise.
+
+    A model is a noise level: the logit it gives is the true one plus as much noise of its own for each person.
+    """
+
+    def __init__(self, rows: int, random: np.random.Generator):
+        self.random = random
+        self.logit = random.normal(-0.5, 2.2, rows)
+        self.truth = (random.random(rows) < 1 / (1 + np.exp(-self.logit))).astype(int)
+        self.own = random.normal(size=rows)  # what all models get wrong alike
+
+    def says(self, noise: float, own: np.ndarray) -> pd.DataFrame:
+        """Predictions of a model whose noise is mostly the others' too: models of one table err alike."""
+        logit = self.logit + noise * (0.8 * self.own + 0.6 * own)
+        probability = 1 / (1 + np.exp(-logit))
+        return pd.DataFrame({TARGET: (probability >= 0.5).astype(int), PROBABILITY: probability})
+
+
+def true_accuracy(noise: float) -> float:
+    """Of a model with that much noise, on a million people."""
+    places = np.arange(1, 2001) / 2001
+    if not hasattr(true_accuracy, "normal"):
+        from scipy.stats import norm
+
+        true_accuracy.normal = norm
+    normal = true_accuracy.normal
+    logit = -0.5 + 2.2 * normal.ppf(places)
+    says_yes = normal.cdf(logit / noise) if noise else (logit >= 0).astype(float)
+    chance = 1 / (1 + np.exp(-logit))
+    return float((says_yes * chance + (1 - says_yes) * (1 - chance)).mean())
+
+
+def noise_for(accuracy: float) -> float:
+    """The noise of a model with that true accuracy."""
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda noise: true_accuracy(noise) - accuracy, 1e-6, 50))
+
+
+def chain(length: int, rows: int, fresh: bool, rule: str, random: np.random.Generator) -> float:
+    """By how much the true accuracy of the champion has fallen after so many challengers."""
+    first = true_accuracy(1.0)
+    people = Simulated(rows, random)
+    champion = anchor = (first, 1.0, random.normal(size=rows))
+    for _ in range(length):
+        if fresh:  # other people, of whom every model is wrong in its own way again
+            people = Simulated(rows, random)
+            champion, anchor = ((*one[:2], random.normal(size=rows)) for one in (champion, anchor))
+        accuracy = champion[0] - random.uniform(0.002, 0.01)
+        if accuracy < 0.55:
+            break
+        challenger = (accuracy, noise_for(accuracy), random.normal(size=rows))
+        says = {name: people.says(*one[1:]) for name, one in
+                {"us": challenger, "champion": champion, "anchor": anchor}.items()}  # fmt: skip
+        to_champion, to_anchor = (
+            compare(TABLE, people.truth, says["us"], says[name], DRAWS) for name in ("champion", "anchor")
+        )
+        if verdicts(to_champion, to_anchor)[rule]:
+            champion = challenger
+            if is_better(to_anchor):
+                anchor = challenger
+    return first - champion[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
