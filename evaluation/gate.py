@@ -37,6 +37,7 @@ class Gate:
     min_slice_size: int
     tolerance: float
     min_compared: int
+    accept_change: bool = False
 
 
 def make_gate(table: Table, given: Mapping[str, float | None]) -> Gate:
@@ -65,7 +66,7 @@ def make_gate(table: Table, given: Mapping[str, float | None]) -> Gate:
         limits = {name: OF_CLASSES[name] if value is None else value for name, value in limits.items()}
     if problems:
         raise StepError("; ".join(problems))
-    others = {name: given[name] for name in ("min_slice_size", "tolerance", "min_compared")}
+    others = {name: given[name] for name in ("min_slice_size", "tolerance", "min_compared", "accept_change")}
     return Gate(minimum, **limits, **others)  # type: ignore[arg-type]  # these are never None
 
 

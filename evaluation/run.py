@@ -48,6 +48,7 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
         min_slice_size=whole(1, 10**9),
         tolerance=share,
         min_compared=whole(1, 10**9),
+        accept_change=boolean,
         report=boolean,
     )
     model = open_model(given.model)

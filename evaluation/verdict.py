@@ -128,7 +128,9 @@ def make_verdict(
         verdict["champion"] = {"version": int(champion.version.version), "metrics": theirs, "bytes": bytes_now}
     if best := anchor or champion:
         found = beside_anchor.difference if beside_anchor else None
-        moves = verdict["verdict"] == "promoted" and found is not None and is_better(found)
+        # The best model of another world is no measure of this one's.
+        other_world = gate.accept_change and beside is not None and "new" in beside.parts
+        moves = verdict["verdict"] == "promoted" and (other_world or (found is not None and is_better(found)))
         after = version if moves else best.version
         verdict["anchor"] = {
             "version": int(best.version.version),
@@ -167,7 +169,7 @@ def compare_unseen(gate: Gate, holdout: pd.DataFrame, challenger: Judged, other:
     """Both models on the rows that neither was trained on: all of them, and the old and the new ones apart.
 
     New labels may be wrong, and many: what was learned from them is right about them. So a model must also hold on
-    those rows that the other one was judged on when it was trained.
+    those rows that the other one was judged on when it was trained; unless a person says that the world has changed.
     """
     table, unseen, notes = challenger.model.table, np.ones(len(holdout), dtype=bool), []
     split = registry.split_of(other.version)
@@ -200,8 +202,15 @@ def compare_unseen(gate: Gate, holdout: pd.DataFrame, challenger: Judged, other:
         for part, mask in masks.items():
             if counts[part] >= gate.min_compared:
                 parts[part] = beside(mask)
-                reasons += reasons_worse(gate, table, parts[part], name, part)
-        if "old" not in parts and "new" in parts:
+        against = {part: reasons_worse(gate, table, found, name, part) for part, found in parts.items()}
+        if gate.accept_change and "new" in parts:
+            notes += [f"let pass by accept_change: {one}" for one in (*reasons, *against.pop("old", []))]
+            reasons = against["new"]
+        else:
+            reasons += [one for part in against.values() for one in part]
+            if against.get("old"):
+                reasons.append("if the world has changed, and the labels are right, say so with accept_change=true")
+        if "old" not in parts and "new" in parts and not gate.accept_change:
             doubts.append(
                 f"only {counts['old']} of the held-out {table.rows} are those that {name} was judged on, under "
                 f"min_compared {gate.min_compared}: too few to judge beside {counts['new']} new ones, whose labels may "

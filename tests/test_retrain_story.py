@@ -70,8 +70,17 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
     }  # fmt: skip
     assert champion() == "1"
 
-    # The labels arrive, of most of them.
+    # The labels arrive, of most of them. They may be wrong: what learned from them is no good at the old people.
     code, steps, _ = pipeline(steps="retrain", current=files["arrived"], labels=files["labels"])
+    assert code == 0
+    refused = json.loads(artifact(steps["reevaluation"], "verdict.json").read_text())
+    assert refused["verdict"] == "rejected" and "accept_change=true" in refused["reasons"][-1]
+    assert refused["parts"]["old"]["loss_t"] < -1.645 and refused["parts"]["new"]["loss_t"] > 1.645
+    assert champion() == "1"
+
+    # A person has looked: they are right, and it is the world that has changed.
+    accepted = {"steps": "retrain", "current": files["arrived"], "labels": files["labels"]}
+    code, steps, _ = pipeline(**accepted, **{"reevaluation.accept_change": "true"})
     assert code == 0
     assert steps["monitoring"]["metrics"]["concept_drift"] == 1
     added = steps["new_data"]["metrics"]

@@ -168,8 +168,9 @@ def test_a_champion_with_another_split_is_compared_on_those_whom_neither_saw() -
     client.set_model_version_tag(of.name, "1", "split_seed", "1")
     register_model(of, rows(BINARY, 900), seed=1)
     assert evaluate(of, 2) == 0
-    assert "only 35 of the held-out orders are unseen by the champion too, under min_compared 50" in (
-        verdict()["reasons"][0]
+    assert (
+        "only 35 of the held-out orders are unseen by the champion too, under min_compared 50"
+        in (verdict()["reasons"][0])
     )
     assert (alias(of), alias(of, "challenger"), tags(of, 2)["verdict"]) == ("1", "2", "kept out")
     assert evaluate(of, 2, min_compared=30) == 0

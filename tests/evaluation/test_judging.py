@@ -26,7 +26,7 @@ GOOD = {"accuracy": 0.8, "roc_auc": 0.85, "calibration_error": 0.05}
 NO_SLICES = pd.DataFrame(columns=["by", "slice", "count", "accuracy"])
 NOT_GIVEN = dict.fromkeys(["max_calibration_error", "min_slice_accuracy"])
 NOT_GIVEN |= dict.fromkeys(f"minimum_{metric}" for metric in ("accuracy", "balanced_accuracy", "roc_auc", "r2"))
-NOT_GIVEN |= {"min_slice_size": 30, "tolerance": 0.02, "min_compared": 30}
+NOT_GIVEN |= {"min_slice_size": 30, "tolerance": 0.02, "min_compared": 30, "accept_change": False}
 
 
 def said(of: Table, values: Any, probability: Any = None) -> pd.DataFrame:
