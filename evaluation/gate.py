@@ -3,7 +3,8 @@
 Two parts. By itself a model must reach what is asked of it (`reasons_against`). Beside the champion, and beside the
 anchor, the best champion that ever was, it must not be worse (`reasons_worse`): neither by a paired test of what each
 row costs, nor by more than the tolerance. The anchor is what small steps down add up against: a promotion moves it
-only where the paired test says that the new champion is better than it (`is_better`).
+only where the paired test says that the new champion is better than it (`is_better`), and while the champion is another
+model than the anchor, the next one must look as good as the anchor (`reason_below_anchor`).
 
 Equal is enough for a challenger that is newer than the champion and no larger (`reason_to_stay`): "equal" is what the
 test can tell, the same recipe trained again is equal, and data that has come since is a reason to change. Equal and
@@ -146,6 +147,20 @@ def reasons_worse(
 def is_better(difference: Mapping[str, float]) -> bool:
     """Whether the paired test says that the challenger is better."""
     return difference["loss_t"] > SIGNIFICANT
+
+
+def reason_below_anchor(difference: Mapping[str, float]) -> str:
+    """Why a challenger stays out that is not worse than the anchor, where the champion is another model; "" if it may.
+
+    One step that is not better is let go; of the next ones each must look as good as the anchor. A hundred challengers
+    have a hundred chances to be lucky: with the bound of a single test they slide on (benchmarks/gate_trials.py).
+    """
+    if difference["loss_t"] >= 0:
+        return ""
+    return (
+        f"it does not look as good as the best champion so far (paired t = {difference['loss_t']:.2f}, under 0), "
+        "and today's champion was no improvement on that one either"
+    )
 
 
 def reason_to_stay(difference: Mapping[str, float], newer: bool, size: float, before: float) -> str:

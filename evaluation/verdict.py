@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from comparison import compare, figure, largest_gaps, metrics_of, slices, word
 from declaration import Table
-from gate import Gate, is_better, reason_to_stay, reason_too_few, reasons_against, reasons_worse
+from gate import Gate, is_better, reason_below_anchor, reason_to_stay, reason_too_few, reasons_against, reasons_worse
 from holdout import in_holdout
 from mlflow.entities.model_registry import ModelVersion
 from predictions import METRICS
@@ -232,7 +232,11 @@ def compare_with_anchor(
     if anchor.model.sha256 == challenger.model.sha256:
         return None
     name = f"the best champion so far (version {anchor.version.version})"
-    return compare_unseen(gate, holdout, challenger, anchor, name)
+    found = compare_unseen(gate, holdout, challenger, anchor, name)
+    other_world = gate.accept_change and "new" in found.parts
+    if found.difference and not found.reasons and not other_world:
+        found.doubts.extend(filter(None, [reason_below_anchor(found.difference)]))
+    return found
 
 
 def summary(verdict: Mapping[str, Any], table: Table) -> str:

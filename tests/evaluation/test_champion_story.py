@@ -109,6 +109,66 @@ def test_a_bad_model_does_not_get_in_a_better_one_does_and_a_rollback_undoes_it(
     assert "was rolled back (it was a Friday)" in verdict()["reasons"][0]
 
 
+def test_labels_that_are_wrong_do_not_get_in_by_their_number_unless_a_person_says_that_they_are_right() -> None:
+    of = table(BINARY)
+    old, new = rows(BINARY, 300, seed=1), rows(BINARY, 2000, seed=2)
+    register_model(of, old)
+    assert evaluate(of, 1) == 0
+    register_model(of, pd.concat([old, new.assign(paid=1 - new["paid"])]))
+    assert evaluate(of, 2) == 0
+    found = verdict()
+    assert (found["verdict"], alias(of)) == ("rejected", "1")
+    assert found["parts"]["old"]["loss_t"] < -1.645 < 1.645 < found["parts"]["new"]["loss_t"]
+    assert found["parts"]["old"]["rows"] + found["parts"]["new"]["rows"] == found["difference"]["rows"]
+    assert found["reasons"][0].startswith("log loss is ") and "on the old 57 orders" in found["reasons"][0]
+    assert latest().data.metrics["old_difference_accuracy"] < -0.3
+    assert evaluate(of, 2, min_compared=100) == 0
+    assert verdict()["verdict"] == "kept out"
+    assert "too few to judge beside" in verdict()["reasons"][0]
+    assert evaluate(of, 2, accept_change="true") == 0
+    assert (alias(of), alias(of, "anchor")) == ("2", "2")
+    assert verdict()["notes"][0].startswith("let pass by accept_change: log loss")
+
+
+def test_a_step_that_is_no_improvement_leaves_the_anchor_and_a_rollback_finds_it_again() -> None:
+    of, client = table(BINARY), mlflow.MlflowClient()
+    frame = rows(BINARY, 600, seed=1)
+    register_model(of, frame)
+    evaluate(of, 1)
+    register_model(of, frame, seed=1)  # the same recipe: equal
+    assert evaluate(of, 2) == 0
+    assert (alias(of), alias(of, "anchor"), verdict()["verdict"]) == ("2", "1", "promoted")
+    assert verdict()["anchor"] == {"version": 1, "difference": verdict()["difference"], "afterwards": 1}
+    register_model(of, shuffled(of, frame))
+    assert evaluate(of, 3, holdout=1) == 0
+    assert verdict()["anchor"]["version"] == 1
+    assert any("under the best champion so far (version 1)'s" in reason for reason in verdict()["reasons"])
+
+    # What was replaced does not come back by being judged again: it is older, and no better.
+    assert evaluate(of, 1) == 0
+    assert (alias(of), verdict()["verdict"]) == ("2", "kept out")
+    assert "which came after it" in verdict()["reasons"][-1]
+    effect = json.loads(latest().data.tags["effect.registry"])
+    assert effect == {"model": of.name, "aliases": {"champion": "2", "anchor": "1"}}
+
+    client.delete_model_version(of.name, "1")
+    register_model(of, frame, seed=2)
+    assert evaluate(of, 4) == 0
+    assert "the best champion so far, version 1, is gone; the champion takes its place" in verdict()["notes"]
+    assert verdict()["anchor"]["version"] == 2
+
+
+def test_a_better_champion_is_the_anchor_until_it_is_rolled_back() -> None:
+    of = table(REGRESSION)
+    register_model(of, rows(REGRESSION, 300, seed=1))
+    evaluate(of, 1)
+    register_model(of, rows(REGRESSION, 3000, seed=3))
+    assert evaluate(of, 2) == 0
+    assert (alias(of), alias(of, "anchor")) == ("2", "2")
+    assert rollback() == 0
+    assert (alias(of), alias(of, "anchor")) == ("1", "1")
+
+
 def test_the_titanics_verdict_is_by_its_declaration(capsys: pytest.CaptureFixture[str]) -> None:
     register_model(TITANIC, passengers(600, seed=1))
     assert evaluate(TITANIC, 1) == 0

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from comparison import calibration_error, compare, largest_gaps, metrics_of, rank_auc, slices
+from comparison import calibration_error, compare, largest_gaps, losses, metrics_of, paired_t, rank_auc, slices
 from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
 from evaluation_report import draw, page
-from gate import Gate, make_gate, reason_too_few, reasons_against, reasons_worse
+from gate import Gate, is_better, make_gate, reason_to_stay, reason_too_few, reasons_against, reasons_worse
 from make_sample import passengers
 from predictions import METRICS, probability_columns
-from scipy.stats import wilcoxon
+from scipy.stats import ttest_1samp, wilcoxon
 from sklearn.metrics import r2_score, roc_auc_score
 from step_error import StepError
 from verdict import refuse_other_table
@@ -243,6 +243,53 @@ def test_a_little_worse_than_the_champion_is_tolerated() -> None:
     challenger[0] = 0.8  # one mistake in 200
     found = compare(TITANIC, truth, by_probability(TITANIC, challenger), by_probability(TITANIC, champion))
     assert reasons_worse(GATE, TITANIC, found, "the champion") == []
+
+
+def test_what_costs_more_than_chance_explains_is_a_reason_though_as_many_are_right() -> None:
+    truth, champion = np.tile([0, 1], 100), np.tile([0.2, 0.8], 100)
+    generator = np.random.default_rng(0)
+    challenger = np.clip(champion + np.where(truth == 1, -1, 1) * generator.uniform(0, 0.2, 200), 0, 1)
+    found = compare(TITANIC, truth, by_probability(TITANIC, challenger), by_probability(TITANIC, champion))
+    assert (found["accuracy"], found["roc_auc"]) == (0, 0)
+    (reason,) = reasons_worse(GATE, TITANIC, found, "the champion")
+    assert reason.startswith("log loss is ")
+    assert "more than chance explains" in reason
+    back = compare(TITANIC, truth, by_probability(TITANIC, champion), by_probability(TITANIC, challenger))
+    assert is_better(back) and not is_better(found)
+    assert back["loss_t"] == -found["loss_t"]
+
+
+def test_the_paired_t_is_that_of_the_textbook_and_finite_where_nothing_varies() -> None:
+    values = np.random.default_rng(0).normal(0.1, 1, 50)
+    assert paired_t(values) == pytest.approx(ttest_1samp(values, 0).statistic)
+    assert paired_t(np.zeros(50)) == 0
+    assert paired_t(np.full(50, 0.1)) == -paired_t(np.full(50, -0.1)) == 1e6
+
+
+def test_a_row_costs_its_log_loss_or_its_absolute_error_and_no_row_outweighs_a_thousand() -> None:
+    binary = by_probability(TITANIC, np.array([0.9, 0.25, 0.0]))
+    assert losses(TITANIC, np.array([1, 0, 1]), binary) == pytest.approx(-np.log([0.9, 0.75, 0.001]))
+    of = table(MULTICLASS)
+    three = said(of, ["low", "top"]).assign(probability_low=0.7, probability_mid=0.2, probability_top=0.1)
+    assert losses(of, np.array(["low", "mid"]), three) == pytest.approx(-np.log([0.7, 0.2]))
+    of = table(REGRESSION)
+    assert list(losses(of, np.array([1.0, 5.0]), said(of, np.array([3.0, 4.0])))) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("t", "newer", "size", "said"),
+    [
+        (0.0, True, 1200, ""),  # equal, and as simple
+        (0.0, True, 500, ""),
+        (0.0, True, 1201, "and not simpler: 1,201 bytes, and 1,000 would be as many"),
+        (0.0, False, 500, "which came after it"),
+        (2.0, True, 9999, ""),  # better
+        (2.0, False, 9999, ""),
+    ],
+)
+def test_equal_is_enough_for_what_is_newer_and_as_simple(t: float, newer: bool, size: float, said: str) -> None:
+    reason = reason_to_stay({"loss_t": t}, newer, size, 1000)
+    assert said in reason and bool(said) == bool(reason)
 
 
 def test_too_few_rows_unseen_by_both_is_a_reason() -> None:

@@ -52,6 +52,16 @@ def test_a_lost_artifact_is_made_again_and_never_handed_on():
     assert memory.outcomes["a"].run_id != lost
 
 
+def test_a_step_whose_effect_was_undone_runs_again_though_its_content_is_the_same():
+    memory = Memory(chain("a", "b"))
+    memory.run()
+    undone = memory.outcomes["a"].run_id
+    memory.store.undone.add(undone)
+    assert memory.run() == {"a": "executed", "b": "reused"}
+    assert memory.outcomes["a"].reason == f"effect of run {undone} is undone"
+    assert memory.run() == {"a": "reused", "b": "reused"}
+
+
 def test_an_older_run_with_the_same_fingerprint_is_reused():
     memory = Memory({"a": {"parameters": {"seed": 0}}})
     memory.run()
