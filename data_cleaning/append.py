@@ -79,7 +79,7 @@ def append(run: mlflow.ActiveRun, folder: Path) -> None:
         chunk_rows=whole(1, 10_000_000),
         profile=boolean,
     )
-    table = read_declaration(given.dataset)
+    table = read_declaration(given.dataset).cleaned
     old = given.old or f"models:/{table.name}@champion"
     old_path, origin = fetch_old_table(old, folder)
     output = folder / "output"

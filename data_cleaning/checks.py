@@ -11,6 +11,7 @@ import pandas as pd
 from cleaning import DUPLICATE, INCOMPLETE, ROW, Cleaned
 from csv_reading import RaggedRow
 from declaration import Table
+from number_marks import NumberMarks
 from row_checks import rules
 
 MAX_EXAMPLES = 5  # first lines and values shown of each check
@@ -44,12 +45,15 @@ class Checks:
         self.checks = {(check.column, check.rule): check for check in declared_checks(columns, table, require_target)}
         self.missing: dict[str, int] = {}
         self.failures: list[str] = []
+        self.notes: list[str] = []  # what was assumed of the file
+        self.number_marks = NumberMarks(table)
 
     def add(self, cells: pd.DataFrame, lines: np.ndarray, ragged: list[RaggedRow], cleaned: Cleaned) -> None:
         """Count one chunk: its cells as they were, the line of each, and what became of them."""
         self.rows_in += len(cells) + len(ragged)
         self.parsed += len(cells)
         self.rows_out += len(cleaned.rows)
+        self.number_marks.add(cells, lines)
         for (column, broken), positions in cleaned.findings.items():
             first = positions[:MAX_EXAMPLES]
             values = (
@@ -95,10 +99,13 @@ class Checks:
         if empty:
             noun = "column" if len(empty) == 1 else "columns"
             self.failures.append(f"{noun} {', '.join(empty)}: empty in every row; fill or correct the input")
+        self.failures += self.number_marks.failures()
         if self.share_rejected > max_rejected:
+            unclear = any(check.rule == "ambiguous_number" for check in self.failed_checks())
+            hint = ", say decimalChar in the declaration (1,234 may be 1.234 or 1234)" if unclear else ""
             self.failures.append(
                 f"{self.rejected} of {self.rows_in} rows were rejected ({self.rejection_summary()}), more than "
-                f"max_rejected={max_rejected:g}; correct the input (see checks.html), or raise max_rejected"
+                f"max_rejected={max_rejected:g}; correct the input (see checks.html){hint}, or raise max_rejected"
             )
         elif self.rows_in and not self.rows_out and not empty and not self.duplicates:
             self.failures.append(f"none of the {self.rows_in} rows is left; use missing=keep, or another input")
@@ -149,12 +156,20 @@ class Checks:
         texts = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         broken = len(rows) - 1
         summary = f"{len(self.checks)} checks, {broken} broken"
-        return "\n".join([*(texts if broken else []), summary, *(f"warning: {text}" for text in self.warnings())])
+        return "\n".join(
+            [
+                *(texts if broken else []),
+                summary,
+                *(f"note: {text}" for text in self.notes),
+                *(f"warning: {text}" for text in self.warnings()),
+            ]
+        )
 
     def as_dict(self) -> dict[str, object]:
         return {
             "passed": not self.failures,
             "failures": self.failures,
+            "notes": self.notes,
             "warnings": self.warnings(),
             "metrics": self.metrics(),
             "checks": [
@@ -177,6 +192,7 @@ class Checks:
     def html(self) -> str:
         verdict = "; ".join(self.failures) or "passed"
         texts = [f"<p><b>{html.escape(verdict)}</b></p>"]
+        texts += [f"<p>Note: {html.escape(text)}</p>" for text in self.notes]
         texts += [f"<p>Warning: {html.escape(text)}</p>" for text in self.warnings()]
         figures = [
             (name, f"{value:g}" if isinstance(value, float) else value) for name, value in self.metrics().items()

@@ -49,15 +49,17 @@ def clean_file(
     require_target: bool = True,
     chunk_rows: int = 50_000,
     profile: bool = True,
+    encoding: str = "",
 ) -> Result:
     """Write clean_data.csv, datapackage.json, rejected.csv, checks.json, checks.html and profile.html to `folder`.
 
-    `labels` are outcomes that are known by now; where there are none, a row keeps its own.
+    `labels` are outcomes that are known by now; where there are none, a row keeps its own. `encoding` is the name of
+    a codec; "" to find it out.
 
     Raises:
         StepError: the file cannot be read as such a table at all, or none of its rows has a label.
     """
-    source = inspect(path, [one.name for one in table.clean_fields])
+    source = inspect(path, [one.name for one in table.clean_fields], encoding)
     chunks = read_chunks(source, chunk_rows)
     if labels and table.target.name not in source.columns:
         columns = [*source.columns, table.target.name]
@@ -68,6 +70,7 @@ def clean_file(
     if extra_columns == "keep":
         columns += [name for name in source.columns if name not in columns]
     checks = Checks(columns, table, require_target=require_target)
+    checks.notes += [*source.notes, *(labels.notes if labels else ())]
     detector, profiler = DuplicateDetector(), Profile(table) if profile else None
     target = Writer(folder / CLEAN_DATA, columns)
     rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *source.columns])

@@ -27,11 +27,18 @@ from step_error import StepError
 SEPARATORS = ",;\t|"
 BLOCK_BYTES = 1 << 20
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+WORDS = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp1252": "Windows-1252"}
+UTF_8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+SEPARATOR_LINE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?(\1|[,;\t|])*')  # Excel's first line, which says the separator
+HEADER_LINES = 20  # in which the header is looked for below titles
 
 
 @dataclass(frozen=True)
 class Source:
-    """A CSV file as found: `columns` are its columns in order, declared ones by the declaration's own names."""
+    """A CSV file as found: `columns` are its columns in order, declared ones by the declaration's own names.
+
+    `skip` are the lines above the header; `notes` say in sentences what was assumed.
+    """
 
     path: Path
     bytes: int
@@ -40,6 +47,8 @@ class Source:
     separator: str
     header: list[str]
     columns: list[str]
+    skip: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -72,26 +81,57 @@ class Chunk:
         return found
 
 
-def inspect(path: Path, names: Iterable[str] = ()) -> Source:
+def inspect(path: Path, names: Iterable[str] = (), encoding: str = "") -> Source:
     """Find out how the file is written, and which column is which of those that have `names`.
 
+    Lines above the header are left out: `sep=;`, and titles, where a later line has the `names`. `encoding` is a
+    codec's name; "" to find it out.
+
     Raises:
-        StepError: not a text file, or empty.
+        StepError: not a text file, not in that encoding or in one that is not said, or empty.
     """
     if not path.is_file():
         raise StepError(f"input {str(path)!r} names no file; give the path of a CSV file")
-    encoding, digest = detect_encoding(path)
+    encoding, digest, notes = detect_encoding(path, encoding)
     names = list(names)
+    with open_text(path, encoding) as file:
+        lines = list(islice(file, HEADER_LINES))
+    separators, first = SEPARATORS, 0
+    if said := SEPARATOR_LINE.fullmatch(lines[0].rstrip("\n") if lines else ""):
+        separators, first = said[1], 1
+        notes.append(f"line 1 says that {said[1]!r} is the separator")
     candidates = []
-    for separator in SEPARATORS:
+    for separator in separators:
+        skip = find_header(lines, first, separator, names)
         with open_text(path, encoding) as file:
-            header, _ = read_header(file, separator)
-        score = (len(set(name_columns(header, names)) & set(names)), len(header))
-        candidates.append((score, separator, header))
-    _, separator, header = max(candidates, key=lambda candidate: candidate[0])  # of equal ones the first
+            header, _ = read_header(file, separator, skip)
+        candidates.append(((known_names(header, names), len(header)), separator, skip, header))
+    _, separator, skip, header = max(candidates, key=lambda candidate: candidate[0])  # of equal ones the first
     if not header:
         raise StepError(f"{path.name} is empty; a CSV file with a header and rows is needed")
-    return Source(path, path.stat().st_size, digest, encoding, separator, header, name_columns(header, names))
+    if skip > first:
+        titles = " / ".join(line.strip() for line in lines[first:skip] if line.strip())
+        notes.append(f"the header is line {skip + 1}; what stands above it was left out: {titles[:80]!r}")
+    columns = name_columns(header, names)
+    return Source(path, path.stat().st_size, digest, encoding, separator, header, columns, skip, tuple(notes))
+
+
+def find_header(lines: list[str], first: int, separator: str, names: list[str]) -> int:
+    """How many lines are above the header: `first`, unless a later line has at least half of the names, and more."""
+    known = []
+    for skip in range(first, max(len(lines), first + 1)):
+        try:
+            header, _ = read_header(lines[skip:], separator)
+        except StepError:
+            header = []
+        known.append(known_names(header, names))
+    best = known.index(max(known))
+    return first + best if best and known[best] >= max(2, len(names) / 2) and known[best] > 2 * known[0] else first
+
+
+def known_names(header: list[str], names: list[str]) -> int:
+    """How many of the names are there."""
+    return len(set(name_columns(header, names)) & set(names))
 
 
 def refuse_duplicate_columns(columns: list[str]) -> None:
@@ -100,34 +140,109 @@ def refuse_duplicate_columns(columns: list[str]) -> None:
         raise StepError(f"the input has the column {', '.join(duplicates)} more than once; rename or remove one")
 
 
-def detect_encoding(path: Path) -> tuple[str, str]:
-    """The encoding (UTF-8 if the whole file is valid so, else Windows-1252, else Latin-1) and SHA-256 of the file."""
-    digest = hashlib.sha256()
+def detect_encoding(path: Path, encoding: str = "") -> tuple[str, str, list[str]]:
+    """The file's encoding, its SHA-256, and what is to be said of it.
+
+    UTF-8 where all of the file is that, or UTF-16 where it begins so. What has no character of UTF-8 at all may be
+    Windows-1252. A file that is mostly UTF-8 has a broken byte, and other code pages are not guessed.
+
+    Raises:
+        StepError: no text, no such codec, or not in that encoding: with the first line and byte that are not.
+    """
+    try:
+        b"a".decode(encoding or "utf-8", errors="replace")
+    except LookupError:
+        raise StepError(f"encoding={encoding!r} is no encoding; give one such as utf-8, cp1250, or shift_jis") from None
     with path.open("rb") as file:
         start = file.read(BLOCK_BYTES)
-        file.seek(0)
+    found = encoding or next((name for bom, name in BOMS.items() if start.startswith(bom)), "")
+    packed = start.startswith((b"\x1f\x8b", b"PK\x03\x04"))
+    if packed or (not found and start.count(0) > 2 + len(start) // 500):
+        raise StepError(f"{path.name} is a binary or packed file, not a CSV file; unpack or export it first")
+    given = codecs.lookup(found or "utf-8").name
+    codec = "utf-8-sig" if given == "utf-8" and start.startswith(codecs.BOM_UTF8) else given
+    digest, sound = read_through(path, codec)
+    if sound:
+        return codec, digest, []
+    line, wrong = first_fault(path, codec)
+    if wrong == b"\0":
+        raise StepError(
+            f"{path.name}, line {line}: a NUL character, which no text has; remove it, or save the file again"
+        )
+    if found:
+        what = f"{shown_bytes(wrong)} is not {WORDS.get(codec, codec)}"
+        raise StepError(f"{path.name}, line {line}: {what}; correct that line, or say what it is: encoding=…")
+    if has_utf_8_characters(path):
+        raise StepError(
+            f"{path.name}, line {line}: {shown_bytes(wrong)} is not UTF-8, which other lines are; correct that line, "
+            "or say encoding=cp1252 if that is what the whole file is"
+        )
+    _, sound = read_through(path, "cp1252")
+    if not sound:
+        line, wrong = first_fault(path, "cp1252")
+        raise StepError(
+            f"{path.name}, line {line}: {shown_bytes(wrong)} is neither UTF-8 nor Windows-1252; save the file as "
+            "UTF-8, or say what it is, such as encoding=cp1250"
+        )
+    return "cp1252", digest, ["read as Windows-1252; save it as UTF-8, or say its encoding, to be sure"]
+
+
+def read_through(path: Path, encoding: str) -> tuple[str, bool]:
+    """The SHA-256 of the file, and whether all of it is text in the encoding."""
+    digest, decoder, sound = hashlib.sha256(), codecs.getincrementaldecoder(encoding)(), True
+    with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-    for bom, encoding in BOMS.items():
-        if start.startswith(bom):
-            return encoding, digest.hexdigest()
-    if b"\0" in start or start.startswith(b"\x1f\x8b"):
-        raise StepError(f"{path.name} is a binary or packed file, not a CSV file; unpack or export it first")
-    encoding = next((name for name in ("utf-8", "cp1252") if is_encoded_in(path, name)), "latin-1")
-    return encoding, digest.hexdigest()
-
-
-def is_encoded_in(path: Path, encoding: str) -> bool:
-    """Whether the whole file is valid in the encoding."""
-    decoder = codecs.getincrementaldecoder(encoding)()
+            try:
+                sound = sound and "\0" not in decoder.decode(block)
+            except UnicodeError:
+                sound = False
     try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                decoder.decode(block)
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeError:
+        sound = False
+    return digest.hexdigest(), sound
+
+
+def first_fault(path: Path, encoding: str) -> tuple[int, bytes]:
+    """The first line that is not text in the encoding, and the bytes that are not."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    line = 1
+    with path.open("rb") as file:
+        while True:
+            block = file.read(BLOCK_BYTES)
+            before = decoder.getstate()
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                sound = max(0, error.start - len(error.object) + len(block))  # bytes of this block
+                decoder.setstate(before)
+                return line + decoder.decode(block[:sound], final=sound > 0).count("\n"), error.object[
+                    error.start : error.end
+                ]
+            except UnicodeError as error:  # of codecs that do not say where
+                raise StepError(f"{path.name} is not {encoding} ({error}); say what it is: encoding=…") from None
+            if "\0" in text:
+                return line + text[: text.index("\0")].count("\n"), b"\0"
+            line += text.count("\n")
+            if not block:
+                return line, b""
+
+
+def has_utf_8_characters(path: Path) -> bool:
+    """Whether there is a character of more than one byte in UTF-8 anywhere."""
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            if UTF_8_CHARACTER.search(rest + block):
+                return True
+            rest = block[-3:]
+    return False
+
+
+def shown_bytes(found: bytes) -> str:
+    """`the byte 0xfc`."""
+    return f"the byte{'s' if len(found) > 1 else ''} {' '.join(f'0x{byte:02x}' for byte in found[:4])}"
 
 
 def open_text(path: Path, encoding: str) -> TextIO:
@@ -135,16 +250,16 @@ def open_text(path: Path, encoding: str) -> TextIO:
     return path.open(encoding=encoding, newline=None)
 
 
-def read_header(file: TextIO, separator: str) -> tuple[list[str], int]:
-    """The first line that is not blank, as cells, and the line number on which it ends."""
-    reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
+def read_header(file: Iterable[str], separator: str, skip: int = 0) -> tuple[list[str], int]:
+    """The first line after `skip` that is not blank, as cells, and the line number on which it ends."""
+    reader = csv.reader(islice(file, skip, None), delimiter=separator, skipinitialspace=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                return cells, reader.line_num
+                return cells, skip + reader.line_num
     except csv.Error as error:
         raise StepError(f"the header cannot be read ({error}); is this a CSV file?") from error
-    return [], reader.line_num
+    return [], skip + reader.line_num
 
 
 def name_columns(header: list[str], known: Iterable[str]) -> list[str]:
@@ -187,7 +302,7 @@ def read_chunks(source: Source, rows: int) -> Iterator[Chunk]:
         StepError: a quote is opened and never closed.
     """
     with open_text(source.path, source.encoding) as file:
-        _, line = read_header(file, source.separator)
+        _, line = read_header(file, source.separator, source.skip)
         start = 0
         while lines := list(islice(file, rows)):
             chunk = read_with_arrow(source, lines, line)

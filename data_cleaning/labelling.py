@@ -16,10 +16,14 @@ MAX_SHOWN = 5  # values that a message names
 
 @dataclass
 class Labels:
-    """The known outcomes as text, by key (int or text), and how many rows they were joined to so far."""
+    """The known outcomes as text, by key (int or text), and how many rows they were joined to so far.
+
+    `notes` say in sentences what was assumed of the file.
+    """
 
     outcomes: dict[int | str, str]
     joined: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read_labels(path: Path, table: Table, chunk_rows: int = 50_000) -> Labels:
@@ -57,7 +61,8 @@ def read_labels(path: Path, table: Table, chunk_rows: int = 50_000) -> Labels:
         raise StepError(f"labels {path.name} has {key} {names} with more than one {target}; keep the right one")
     if known_rows.empty:
         raise StepError(f"labels {path.name} has no {target} in any row; wait until outcomes are known")
-    return Labels(dict(zip(known_rows[key].tolist(), known_rows[target].tolist(), strict=True)))
+    notes = tuple(f"labels {path.name}: {note}" for note in source.notes)
+    return Labels(dict(zip(known_rows[key].tolist(), known_rows[target].tolist(), strict=True)), notes=notes)
 
 
 def target_text(column: pd.DataFrame) -> pd.Series:
@@ -74,6 +79,8 @@ def join_labels(chunk: Chunk, labels: Labels, table: Table) -> Chunk:
     else:
         keys = pd.Series(chunk.numbers(chunk.lines), dtype="Int64")
     outcome = keys.astype(object).map(labels.outcomes)
+    if char := table.target.decimal_char:  # they are read once more, as the raw cells that they stand among
+        outcome = outcome.str.replace(".", char)
     labels.joined += int(outcome.notna().sum())
     own = chunk.cells[target] if target in chunk.cells else pd.Series("", index=chunk.cells.index)
     joined = outcome.set_axis(chunk.cells.index).fillna(own).astype(TEXT)

@@ -31,6 +31,7 @@ def clean_input(run: mlflow.ActiveRun, folder: Path) -> None:
         require_target=boolean,
         chunk_rows=whole(1, 10_000_000),
         profile=boolean,
+        encoding=str.strip,
     )
     path, uri, options = given.input, given.labels, vars(given)
     table = read_declaration(options.pop("dataset"))

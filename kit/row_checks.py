@@ -5,8 +5,9 @@ A row's fate depends on that row alone: nothing is learned from others. No files
 This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from declaration import Field, Table, broken_values
 
 TEXT = pd.StringDtype("pyarrow")
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
+OPEN_NUMBER = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"  # 1,234 may be 1.234 or 1234
+OPEN_WHOLE_NUMBER = r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$"  # and among whole numbers 1.000 may be 1 or 1000
+PLAIN_WHOLE_NUMBER = r"^[+-]?0*[0-9]{1,18}$"  # fits int64
+GROUP_CHARS = {" ": r"[ \x{00a0}\x{202f}]", "'": "['\u2019]"}  # ways in which the character is written
 IRREGULAR_SPACES = r"[\t\n\v\f\r\x{00a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{3000}]|  "
 MAX_EXACT_INTEGER = 2**53  # whole numbers up to here are exact as float64
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -75,9 +80,10 @@ def clean_text(one: Field | None, values: pd.Series, table: Table) -> pa.Array:
     if is_text and pc.any(pc.match_substring_regex(cells, IRREGULAR_SPACES)).as_py():
         cells = pc.replace_substring_regex(cells, r"[\s\p{Z}]+", " ")
     cells = pc.utf8_trim_whitespace(cells)
-    longest = max(len(word.encode()) for word in table.missing_values)
+    words = table.missing_values if one is None or one.missing_values is None else one.missing_values
+    longest = max(len(word.encode()) for word in words)
     short = pc.if_else(pc.less_equal(pc.binary_length(cells), longest), cells, "x" * (longest + 1))  # no look at others
-    gaps = pc.is_in(pc.utf8_lower(short), pa.array(table.missing_values, pa.large_string()))
+    gaps = pc.is_in(pc.utf8_lower(short), pa.array(words, pa.large_string()))
     return pc.if_else(gaps, pa.scalar(None, pa.large_string()), cells)
 
 
@@ -86,31 +92,64 @@ def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -
     if one is None or one.type == "string":
         return pd.array(canonical_spelling(one, cells), dtype=TEXT)
     if one.type == "number":
-        return convert_numbers(name, cells, findings)
+        return convert_numbers(one, cells, findings)
     if one.type == "integer":
-        return convert_whole_numbers(name, cells, findings)
+        return convert_whole_numbers(one, cells, findings)
     if one.type == "boolean":
         return pd.array(convert_booleans(name, cells, findings), dtype=TEXT)
     return convert_dates(one, cells, findings).astype(TEXT).array
 
 
-def convert_numbers(name: str, cells: pa.Array, findings: Findings) -> np.ndarray:
+def convert_numbers(one: Field, cells: pa.Array, findings: Findings) -> np.ndarray:
     """The column as float64."""
-    numbers, wrong = parse_numbers(cells)
+    numbers, wrong, ambiguous = parse_numbers(cells, one.decimal_char, one.group_char)
     if wrong.any():
-        findings[name, "not_a_number"] = wrong
+        findings[one.name, "not_a_number"] = wrong
+    if ambiguous.any():
+        findings[one.name, "ambiguous_number"] = ambiguous
     return numbers
 
 
-def convert_whole_numbers(name: str, cells: pa.Array, findings: Findings) -> pd.arrays.IntegerArray:
-    """The column as Int64."""
-    numbers = convert_numbers(name, cells, findings)
-    gaps = np.isnan(numbers)
-    broken = ~gaps & ((numbers != np.floor(numbers)) | (np.abs(numbers) > MAX_EXACT_INTEGER))
+def convert_whole_numbers(one: Field, cells: pa.Array, findings: Findings) -> pd.arrays.IntegerArray:
+    """The column as Int64; each number is read from its own digits, so that none is rounded."""
+    try:  # Arrow reads 0x10 as 16
+        exact = pc.cast(cells, pa.int64()) if not pc.any(pc.match_substring(cells, "x")).as_py() else None
+    except pa.ArrowInvalid:
+        exact = None
+    if exact is not None and not pc.any(pc.match_substring(cells, "X")).as_py():
+        whole, gaps = as_integers(exact)
+        broken = np.zeros(len(cells), bool)
+    else:
+        if not one.decimal_char:
+            open_cells = matches(cells, OPEN_WHOLE_NUMBER)
+            if open_cells.any():
+                findings[one.name, "ambiguous_number"] = open_cells
+                cells = pc.if_else(pa.array(open_cells), pa.scalar(None, cells.type), cells)
+        else:
+            cells = with_point(cells, one.decimal_char, one.group_char)
+        numbers = convert_numbers(replace(one, decimal_char="", group_char=""), cells, findings)
+        whole, not_plain = as_integers(
+            pc.cast(
+                pc.if_else(pc.match_substring_regex(cells, PLAIN_WHOLE_NUMBER), pc.utf8_ltrim(cells, "+"), None),
+                pa.int64(),
+            )
+        )
+        gaps = np.isnan(numbers)
+        # Of what is written otherwise (3.0, 1e2) the digits beyond what float64 holds are lost.
+        broken = ~gaps & not_plain & ((numbers != np.floor(numbers)) | (np.abs(numbers) >= MAX_EXACT_INTEGER))
+        rounded = not_plain & ~gaps & ~broken
+        whole[rounded] = numbers[rounded].astype(np.int64)
+    broken |= ~gaps & ((whole > MAX_EXACT_INTEGER) | (whole < -MAX_EXACT_INTEGER))
     if broken.any():
-        findings[name, "not_a_whole_number"] = broken
-    whole = np.where(gaps | broken, 0, numbers).astype(np.int64)
-    return pd.arrays.IntegerArray(whole, gaps | broken)
+        findings[one.name, "not_a_whole_number"] = broken
+    return pd.arrays.IntegerArray(np.where(gaps | broken, 0, whole), gaps | broken)
+
+
+def as_integers(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers as int64, 0 for gaps; and where the gaps are."""
+    whole: np.ndarray = pc.fill_null(cells, 0).to_numpy(zero_copy_only=False).copy()
+    gaps: np.ndarray = pc.is_null(cells).to_numpy(zero_copy_only=False)
+    return whole, gaps
 
 
 def convert_booleans(name: str, cells: pa.Array, findings: Findings) -> pa.Array:
@@ -156,21 +195,44 @@ def canonical_spelling(one: Field | None, cells: pa.Array) -> pa.Array:
     return cells
 
 
-def parse_numbers(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers (NaN for gaps and for what is none), and where a cell is no number. `7,25` is 7.25."""
+def parse_numbers(
+    cells: pa.Array, decimal_char: str = "", group_char: str = ""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers (NaN for gaps and for what is none), where a cell is no number, and where it may be one of two.
+
+    Without a `decimal_char` both `7.25` and `7,25` are 7.25, and `1,234` may be 1.234 or 1234.
+    """
     none = np.zeros(len(cells), bool)
+    if decimal_char:
+        cells = with_point(cells, decimal_char, group_char)
     try:
         numbers = as_float(cells)
         if not np.isinf(numbers).any() and np.isnan(numbers).sum() == cells.null_count:
-            return numbers, none
+            return numbers, none, none
     except pa.ArrowInvalid:
         pass
-    matching = pc.match_substring_regex(cells, NUMBER)
+    ambiguous = matches(cells, OPEN_NUMBER)
+    matching = pc.and_(pc.match_substring_regex(cells, NUMBER), pa.array(~ambiguous))
     plain = pc.if_else(matching, pc.replace_substring(pc.utf8_ltrim(cells, "+"), ",", "."), None)
     numbers = as_float(plain)
     numbers[np.isinf(numbers)] = np.nan
-    wrong = pc.is_valid(cells).to_numpy(zero_copy_only=False) & np.isnan(numbers)
-    return numbers, wrong
+    wrong = pc.is_valid(cells).to_numpy(zero_copy_only=False) & np.isnan(numbers) & ~ambiguous
+    return numbers, wrong, ambiguous
+
+
+def with_point(cells: pa.Array, decimal_char: str, group_char: str) -> pa.Array:
+    """Numbers that are written with these characters as 1234.5; what is none becomes `x`."""
+    point, group = re.escape(decimal_char), GROUP_CHARS.get(group_char, re.escape(group_char))
+    digits = f"([0-9]+|[0-9]{{1,3}}({group}[0-9]{{3}})+)" if group else "[0-9]+"
+    fits = pc.match_substring_regex(cells, f"^[+-]?({digits}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?$")
+    plain = pc.replace_substring_regex(cells, group, "") if group else cells
+    return pc.if_else(fits, pc.replace_substring(plain, decimal_char, "."), pa.scalar("x", cells.type))
+
+
+def matches(cells: pa.Array, pattern: str) -> np.ndarray:
+    """Which cells match; a gap does not."""
+    found: np.ndarray = pc.fill_null(pc.match_substring_regex(cells, pattern), False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def as_float(cells: pa.Array) -> np.ndarray:
@@ -203,8 +265,17 @@ def rules(one: Field, *, needed: bool) -> dict[str, str]:
     found = {"missing": "must be given"} if needed else {}
     if one.type in ("integer", "number"):
         found["not_a_number"] = "must be a number"
+        if one.decimal_char:
+            found["not_a_number"] += f" such as 1{one.group_char}234{one.decimal_char}5"
+        else:
+            found["ambiguous_number"] = (
+                "must not be open to two readings: 1,234 may be 1.234 or 1234; "
+                "write it as one of these, or say decimalChar and groupChar in the declaration"
+            )
     if one.type == "integer":
         found["not_a_whole_number"] = "must be a whole number"
+        if not (one.enum or (is_small(one.minimum) and is_small(one.maximum))):
+            found["not_a_whole_number"] += f" of at most {MAX_EXACT_INTEGER} either way, beyond which digits are lost"
     if one.type == "boolean":
         found["not_true_or_false"] = "must be true or false"
     if one.type in ("date", "datetime"):
@@ -216,3 +287,8 @@ def rules(one: Field, *, needed: bool) -> dict[str, str]:
     if one.pattern:
         found["not_of_the_form"] = f"must be: text of the form {one.pattern}"
     return found
+
+
+def is_small(limit: object) -> bool:
+    """Whether a bound keeps whole numbers to those that are exact."""
+    return isinstance(limit, int | float) and abs(limit) < MAX_EXACT_INTEGER

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,22 @@ ROW_NUMBER = "row"  # the key of a table that has none: its rows in order, from 
 TABLE_KEYS = {"name", "title", "description", "task", "row", "rows", "primaryKey", "missingValues", "fields"}
 TABLE_KEYS |= {"group", "positive", "minimum", "intended_use", "limits", "$schema", "profile"}
 FIELD_KEYS = {"name", "type", "title", "description", "format", "constraints"}
-FIELD_KEYS |= {"raw_format", "role", "unit", "max_missing", "slice", "bins", "labels"}
+FIELD_KEYS |= {
+    "missingValues",
+    "decimalChar",
+    "groupChar",
+    "raw_decimalChar",
+    "raw_groupChar",
+    "raw_format",
+    "role",
+    "unit",
+    "max_missing",
+    "slice",
+    "bins",
+    "labels",
+}
 CONSTRAINTS = ("required", "unique", "minimum", "maximum", "enum", "pattern")
+DECIMAL_CHARS, GROUP_CHARS = (",", "."), (",", ".", " ", "'")
 MODEL_NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 
@@ -59,6 +73,9 @@ class Field:
     slice: Mapping[str, tuple[float, float]] | None = None  # groups to judge a model by; {}: one for each value
     bins: tuple[float, ...] = ()  # edges of the groups that a number is drawn in
     labels: Mapping[str, str] = field(default_factory=dict)  # words for values
+    decimal_char: str = ""  # of raw numbers, where it is said: then they are written so and in no other way
+    group_char: str = ""  # of raw numbers: between thousands
+    missing_values: tuple[str, ...] | None = None  # in place of the table's
 
     @property
     def numeric(self) -> bool:
@@ -174,6 +191,11 @@ class Table:
     def class_label(self, value: object) -> str:
         """A class in words."""
         return self.target.label(self.class_text(value))
+
+    @functools.cached_property
+    def cleaned(self) -> "Table":
+        """The declaration of the clean table where that is read as raw once more: its numbers are with a point."""
+        return replace(self, fields=tuple(replace(one, decimal_char="", group_char="") for one in self.fields))
 
     def schema(self) -> dict[str, Any]:
         """The declaration as a Table Schema of the clean table."""
@@ -441,9 +463,7 @@ def parse_declaration(content: Any, name: str) -> Table:
     minimum = content.get("minimum") or {}
     if not isinstance(minimum, dict) or not all(is_number(value) for value in minimum.values()):
         problems.append("minimum is not a block of metrics, each with a number")
-    missing = content.get("missingValues", list(MISSING_VALUES))
-    if not isinstance(missing, list) or not all(isinstance(one, str) for one in missing):
-        problems.append("missingValues is not a list of texts; put each in quotes")
+    missing = missing_values_of(content.get("missingValues", list(MISSING_VALUES)), "", problems)
     limits = content.get("limits") or []
     if not isinstance(limits, list):
         problems.append("limits is not a list of sentences")
@@ -463,7 +483,7 @@ def parse_declaration(content: Any, name: str) -> Table:
         description=str(content.get("description") or ""),
         group=group,
         positive=positive if task == BINARY else None,
-        missing_values=tuple(dict.fromkeys(["", *(one.strip().lower() for one in missing)])),
+        missing_values=missing,
         minimum={str(metric): float(value) for metric, value in minimum.items()},
         intended_use=str(content.get("intended_use") or ""),
         limits=tuple(map(str, limits)),
@@ -520,6 +540,8 @@ def parse_field(content: Any, key: Any, problems: list[str]) -> Field:
     if not isinstance(labels, dict):
         problems.append(f"{where}labels is not a block of a word for each value")
         labels = {}
+    decimal_char, group_char = number_chars(content, kind, where, problems)
+    missing = content.get("missingValues")
     return Field(
         name=name,
         type=kind,
@@ -536,7 +558,33 @@ def parse_field(content: Any, key: Any, problems: list[str]) -> Field:
         slice=slices_of(content.get("slice"), kind, bool(enum) or kind == "boolean", where, problems),
         bins=tuple(map(float, bins)),
         labels={text_of(value): str(word) for value, word in labels.items()},
+        decimal_char=decimal_char,
+        group_char=group_char,
+        missing_values=None if missing is None else missing_values_of(missing, where, problems),
     )
+
+
+def number_chars(content: Mapping[str, Any], kind: str, where: str, problems: list[str]) -> tuple[str, str]:
+    """What stands before a raw number's decimals and between its thousands; two empty texts where nothing is said."""
+    said = [(key, content.get(f"raw_{key}") or content.get(key) or "") for key in ("decimalChar", "groupChar")]
+    for (key, char), known in zip(said, (DECIMAL_CHARS, GROUP_CHARS), strict=True):
+        if char and char not in known:
+            problems.append(f"{where}{key} {char!r} is none of {'  '.join(map(repr, known))}")
+        if char and kind not in ("integer", "number"):
+            problems.append(f"{where}{key} is for numbers, not for {kind}")
+    group_char = said[1][1]
+    decimal_char = said[0][1] or ("." if group_char else "")
+    if decimal_char and decimal_char == group_char:
+        problems.append(f"{where}decimalChar and groupChar are both {group_char!r}; say both, and differently")
+    return str(decimal_char), str(group_char)
+
+
+def missing_values_of(words: Any, where: str, problems: list[str]) -> tuple[str, ...]:
+    """What stands for a missing value, in lower case; an empty cell always does."""
+    if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
+        problems.append(f"{where}missingValues is not a list of texts; put each in quotes")
+        return ("",)
+    return tuple(dict.fromkeys(["", *(one.strip().lower() for one in words)]))
 
 
 def without_row_numbers(content: dict[str, Any]) -> dict[str, Any]:
@@ -548,9 +596,11 @@ def without_row_numbers(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def clean_format(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A field as it is in a clean table, where dates are ISO 8601; how raw ones are written is kept."""
+    """A field as it is in a clean table: dates are ISO 8601, numbers with a point; how raw ones are written is kept."""
+    chars = ("decimalChar", "groupChar")
+    found = {f"raw_{key}" if key in chars else key: value for key, value in content.items()}
     raw = content.get("raw_format") or content.get("format") or "default"
-    return {**content, "format": "default", "raw_format": raw} if raw != "default" else dict(content)
+    return {**found, "format": "default", "raw_format": raw} if raw != "default" else found
 
 
 def values_of(kind: str, values: Any, where: str, problems: list[str]) -> tuple[Any, ...]:
