@@ -43,7 +43,8 @@ class NumberMarks:
             (comma_line, comma), (point_line, point) = self.commas[name], self.points[name]
             texts.append(
                 f"{name} has commas before decimals ({comma} in line {comma_line}), so that {point} in line "
-                f"{point_line} may be in thousands; write all of them alike, or say decimalChar and groupChar in the declaration"
+                f"{point_line} may be in thousands; write all of them alike, or say decimalChar and "
+                "groupChar in the declaration"
             )
         return texts
 

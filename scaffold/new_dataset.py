@@ -140,6 +140,11 @@ def decide(facts: Facts, target: str, ask: Callable[[str, Sequence[str]], str]) 
                 field["slice"] = True
                 slices += 1
         kind = field.pop("type", column.type)
+        if kind in ("integer", "number") and column.decimal_char:
+            field["decimalChar"] = column.decimal_char
+            if column.group_char:
+                field["groupChar"] = column.group_char
+            reason += f"; written as 1{column.group_char}234{column.decimal_char}5"
         fields.append({"name": column.name, "type": kind, **field})
         role = field.get("role", "feature")
         told.append(f"{column.name:<{width}}  {kind:<8}  {role:<8}  {reason}")

@@ -23,6 +23,10 @@ SEEN_EACH = 5  # rows for each listed text, on average; with fewer, others will 
 FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d.%m.%y", "%m/%d/%y", "%Y%m%d", "%d %b %Y")
 TIMES = ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S")
 KEY_NAME = re.compile(r"(?i)(^|[_\W])(id|key|no|nr|number|uuid|guid|code|ref)$|(?<=[a-z])(Id|ID|No|Key|Number)$")
+# What numbers such as these say of commas and points: 1.234,5 and 7,25 and 1,234.5 and 7.25, but not 1,234.
+DECIMAL_COMMA, DECIMAL_POINT = r"[+-]?(\d*,(\d{1,2}|\d{4,})|0*,\d+|\d{4,},\d+)", r"[+-]?(\d*\.(\d{1,2}|\d{4,})|0*\.\d+)"
+POINTS_AND_COMMA, COMMAS_AND_POINT = r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+", r"[+-]?[1-9]\d{0,2}(,\d{3})+\.\d+"
+OPEN = r"[+-]?[1-9]\d{0,2},\d{3}"
 UNITS = {
     "kg": "kg", "g": "g", "lb": "lb", "lbs": "lb", "cm": "cm", "mm": "mm", "km": "km", "miles": "miles", "ft": "ft",
     "eur": "euro", "euro": "euro", "usd": "dollars", "dollars": "dollars", "gbp": "pounds", "pct": "%", "percent": "%",
@@ -41,6 +45,8 @@ class Column:
     type: str = "string"
     format: str = ""  # of dates that are not ISO 8601
     missing_words: list[str] = field(default_factory=list)  # that stand among numbers
+    decimal_char: str = ""  # of numbers, where their commas would else be left open
+    group_char: str = ""
     numbers: np.ndarray | None = None
 
     @property
@@ -187,13 +193,13 @@ class Facts:
         if len(both) < 20 or (column.identifier and column.type == "string"):
             return 0.0
         x = (
-            parse_numbers(both[column.name])
+            parse_numbers(both[column.name], column)
             if column.numbers is not None
             else pd.factorize(both[column.name], sort=True)[0].astype(float)
         )
         x = np.nan_to_num(x, nan=-1e9)[:, None]
         if task == "regression":
-            y = parse_numbers(both[target])
+            y = parse_numbers(both[target], goal)
             folds = KFold(5, shuffle=True, random_state=0)
             found = cross_val_score(DecisionTreeRegressor(min_samples_leaf=3, random_state=0), x, y, cv=folds)
             return max(0.0, float(found.mean()))
@@ -249,7 +255,8 @@ def see(column: Column) -> Column:
     if len(lower) == 2 and lower & set(TRUE) and lower & set(FALSE) and not lower <= {"0", "1"}:
         column.type = "boolean"
         return column
-    numbers = parse_numbers(texts)
+    column.decimal_char, column.group_char = number_chars(texts)
+    numbers = parse_numbers(texts, column)
     wrong = np.isnan(numbers)
     words = sorted(set(texts[wrong].str.lower()))
     coded = texts.str.match(r"0\d").any()  # 007 is no number
@@ -282,12 +289,29 @@ def see_dates(column: Column) -> Column:
     return column
 
 
-def parse_numbers(texts: pd.Series) -> np.ndarray:
+def number_chars(texts: pd.Series) -> tuple[str, str]:
+    """decimalChar and groupChar of numbers that would be left open without; two empty texts where that is not so."""
+    if not texts.str.contains(",", regex=False).any():
+        return "", ""
+    comma, point, points_and_comma, commas_and_point, unclear = (
+        bool(texts.str.fullmatch(pattern).any())
+        for pattern in (DECIMAL_COMMA, DECIMAL_POINT, POINTS_AND_COMMA, COMMAS_AND_POINT, OPEN)
+    )
+    if points_and_comma and not (point or commas_and_point):
+        return ",", "."
+    if commas_and_point and not (comma or points_and_comma):
+        return ".", ","
+    if unclear and comma != point and not (points_and_comma or commas_and_point):
+        return (",", "") if comma else (".", ",")
+    return "", ""
+
+
+def parse_numbers(texts: pd.Series, column: Column) -> np.ndarray:
     """Numbers as data_cleaning reads them; NaN where there is none."""
     import pyarrow as pa
     from row_checks import parse_numbers as parse
 
-    numbers, _ = parse(pa.array(texts.tolist(), pa.large_string()))
+    numbers, _, _ = parse(pa.array(texts.tolist(), pa.large_string()), column.decimal_char, column.group_char)
     return numbers
 
 

@@ -60,6 +60,19 @@ def test_the_task_is_told_from_the_target_where_it_is_not_said(target, task, cla
         ([], {"name": "a/b"}, "name 'a/b' is not made of letters"),
         ([], {"minimum": {"r2": "high"}}, "minimum is not a block of metrics, each with a number"),
         ([], {"missingValues": [0]}, "missingValues is not a list of texts"),
+        ([{"name": "a", "missingValues": "x"}], {}, "a: missingValues is not a list of texts"),
+        (
+            [{"name": "a", "type": "number", "decimalchar": ","}],
+            {},
+            "no key of a declaration: did you mean decimalChar?",
+        ),
+        ([{"name": "a", "type": "number", "decimalChar": ";"}], {}, "a: decimalChar ';' is none of ','  '.'"),
+        ([{"name": "a", "decimalChar": ","}], {}, "a: decimalChar is for numbers, not for string"),
+        (
+            [{"name": "a", "type": "number", "groupChar": "."}],
+            {},
+            "a: decimalChar and groupChar are both '.'; say both",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_declaration_is_told_in_one_sentence(fields, content, message):
@@ -127,6 +140,14 @@ def test_how_dates_are_written_raw_is_kept_beside_how_they_are_written_clean():
         "name": "a", "type": "date", "format": "default", "raw_format": "%d.%m.%Y",
     }  # fmt: skip
     assert parse_declaration(of.schema(), "x").by_name["a"].format == "%d.%m.%Y"
+
+
+def test_how_numbers_are_written_raw_is_no_key_of_the_clean_tables_schema():
+    of = declared({"name": "a", "type": "number", "decimalChar": ",", "groupChar": "."})
+    assert of.schema()["fields"][1] == {"name": "a", "type": "number", "raw_decimalChar": ",", "raw_groupChar": "."}
+    again = parse_declaration(of.schema(), "x")
+    assert (again.by_name["a"].decimal_char, again.by_name["a"].group_char) == (",", ".")
+    assert again.schema() == of.schema() and not of.cleaned.by_name["a"].decimal_char
 
 
 def test_slices_are_named_by_label_value_or_range(tmp_path):

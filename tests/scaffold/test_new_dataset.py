@@ -165,3 +165,24 @@ def test_a_file_that_is_no_table_is_refused(folder):
     for csv, message in ((folder / "x.csv", "binary or packed"), (folder / "none.csv", "names no file")):
         with pytest.raises(DatasetError, match=message):
             write_declaration(csv, "y", folder, first)
+
+
+@pytest.mark.parametrize(
+    ("cells", "chars"),
+    [
+        (["7,25", "1,234", "30,5"], (",", "")),
+        (["7,25", "1.234,5", "30"], (",", ".")),
+        (["7.25", "1,234", "30"], (".", ",")),
+        (["7.25", "1,234.5", "30"], (".", ",")),
+        (["7,25", "0,125", "30,5"], ("", "")),
+        (["7.25", "1.234", "30.5"], ("", "")),
+    ],
+)
+def test_what_commas_in_numbers_mean_is_declared_where_it_would_be_left_open(declare, folder, cells, chars):
+    frame = orders(price=[cells[n % 3] if n < 100 else f"{n}" for n in range(200)])
+    table, said = declare(frame, "paid")
+    price = table.by_name["price"]
+    assert (price.type, price.decimal_char, price.group_char) == ("number", *chars)
+    assert ("written as 1" in said) == bool(chars[0])
+    result = clean_file(folder / "new.csv", folder, table)
+    assert result.checks.rows_out == 200 and not result.checks.failures
