@@ -104,28 +104,30 @@ def inspect(path: Path, names: Iterable[str] = (), encoding: str = "") -> Source
     for separator in separators:
         skip = find_header(lines, first, separator, names)
         with open_text(path, encoding) as file:
-            header, _ = read_header(file, separator, skip)
-        candidates.append(((known_names(header, names), len(header)), separator, skip, header))
-    _, separator, skip, header = max(candidates, key=lambda candidate: candidate[0])  # of equal ones the first
+            header, end = read_header(file, separator, skip)
+        candidates.append(((known_names(header, names), len(header)), separator, skip, header, end))
+    _, separator, skip, header, end = max(candidates, key=lambda candidate: candidate[0])  # of equal ones the first
     if not header:
         raise StepError(f"{path.name} is empty; a CSV file with a header and rows is needed")
     if skip > first:
         titles = " / ".join(line.strip() for line in lines[first:skip] if line.strip())
-        notes.append(f"the header is line {skip + 1}; what stands above it was left out: {titles[:80]!r}")
+        notes.append(f"the header is line {end}; what stands above it was left out: {titles[:80]!r}")
     columns = name_columns(header, names)
     return Source(path, path.stat().st_size, digest, encoding, separator, header, columns, skip, tuple(notes))
 
 
 def find_header(lines: list[str], first: int, separator: str, names: list[str]) -> int:
     """How many lines are above the header: `first`, unless a later line has at least half of the names, and more."""
-    known = []
-    for skip in range(first, max(len(lines), first + 1)):
+    known: list[int] = []
+    for skip in range(first, len(lines)):
         try:
             header, _ = read_header(lines[skip:], separator)
         except StepError:
             header = []
         known.append(known_names(header, names))
-    best = known.index(max(known))
+        if 2 * known[0] >= len(names):
+            return first
+    best = known.index(max(known)) if known else 0
     return first + best if best and known[best] >= max(2, len(names) / 2) and known[best] > 2 * known[0] else first
 
 

@@ -6,7 +6,7 @@ The forms are those of MLflow's scoring server.
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,8 +38,16 @@ def media_type(header: str) -> str:
     return kind
 
 
-def read_rows(kind: str, body: bytes, names: Sequence[str]) -> dict[str, pd.Series]:
+class JsonNumber(str):
+    """The text of a number that JSON writes with a point, whatever the raw table's decimalChar is."""
+
+
+def read_rows(
+    kind: str, body: bytes, names: Sequence[str], decimal_chars: Mapping[str, str] | None = None
+) -> dict[str, pd.Series]:
     """The columns `names` of a body of that `media_type`: text, None for a gap; others are left out.
+
+    `decimal_chars` are what stands before decimals in columns that say so: JSON's own numbers are written like that.
 
     Raises:
         RequestError: it is no table, or a column is missing; never with the body in its text.
@@ -51,6 +59,9 @@ def read_rows(kind: str, body: bytes, names: Sequence[str]) -> dict[str, pd.Seri
     if not text.strip():
         raise RequestError(400, "the request is empty")
     cells = read_csv(text, names) if kind == CSV else read_json(text, names)
+    for name, char in (decimal_chars or {}).items():
+        if name in cells:
+            cells[name] = [cell.replace(".", char) if isinstance(cell, JsonNumber) else cell for cell in cells[name]]
     try:
         return {name: pd.Series(column, dtype="string[pyarrow]") for name, column in cells.items()}
     except UnicodeEncodeError:  # half of a surrogate pair, as JSON can write it
@@ -68,7 +79,7 @@ def read_csv(text: str, names: Sequence[str]) -> dict[str, Sequence[str | None]]
 
 def read_json(text: str, names: Sequence[str]) -> dict[str, Sequence[str | None]]:
     try:  # numbers stay the text that they are, as in a CSV
-        request = json.loads(text, parse_int=str, parse_float=str, parse_constant=read_constant)
+        request = json.loads(text, parse_int=str, parse_float=JsonNumber, parse_constant=read_constant)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the request is not JSON ({str(error)[:100]})") from None
     found = [form for form in FORMS if form in request] if isinstance(request, dict) else []

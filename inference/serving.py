@@ -90,7 +90,8 @@ def answer(model: SavedModel, kind: str, body: bytes) -> bytes:
     Raises:
         RequestError: it is no table of the columns that the model reads, or a row breaks the declaration.
     """
-    cells = read_rows(kind, body, model.columns)
+    chars = {one.name: one.decimal_char for one in model.table.fields if one.decimal_char}
+    cells = read_rows(kind, body, model.columns, chars)
     judged = judge(cells, model.table, target="optional")
     if judged.findings:
         raise RequestError(400, describe_bad_rows(judged, cells, model.table))

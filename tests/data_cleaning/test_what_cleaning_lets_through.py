@@ -295,6 +295,7 @@ def test_every_name_of_the_published_list_is_of_the_form(real_list, tmp_path):
         "Passengers of the Titanic\n",
         "Passengers, crew; and others\n\nas of 1912\n",
         "sep={separator}\nPassengers\n",
+        "\nPassengers\n\n",
     ],
 )
 @pytest.mark.parametrize("separator", [",", ";", "\t", ":"])
@@ -309,7 +310,8 @@ def test_lines_above_the_header_are_left_out_and_said(above, separator, tmp_path
     assert (tmp_path / "out" / "clean_data.csv").read_bytes() == clean_bytes(TEXT, tmp_path / "plain")
     notes = " ".join(result.checks.notes)
     assert (f"line 1 says that {separator!r} is the separator" in notes) == ("sep" in lines.lower())
-    assert ("left out: 'Passengers" in notes) == ("Passengers" in lines)
+    titled = f"the header is line {lines.count(chr(10)) + 1}; what stands above it was left out: 'Passengers"
+    assert (titled in notes) == ("Passengers" in lines)
     rejected = (tmp_path / "out" / "rejected.csv").read_text().splitlines()[1]
     assert rejected.startswith(f"901,{902 + lines.count(chr(10))},Pclass_not_allowed,9000,")
 

@@ -219,6 +219,18 @@ def test_a_rows_verdict_does_not_depend_on_the_rows_beside_it(cells, expected):
         assert judged.reasons().tolist() == [expected[place]]
 
 
+def test_numbers_of_json_have_a_point_whatever_the_declaration_says_of_raw_ones():
+    price = {"name": "price", "type": "number", "decimalChar": ",", "groupChar": "."}
+    houses = parse_declaration({"fields": [price, {"name": "y", "type": "number", "role": "target"}]}, "x.yaml")
+    for kind, body in (
+        (JSON, b'{"instances": [{"price": 1.234}, {"price": "1.234"}, {"price": 7}, {"price": "7.25"}]}'),
+        (CSV, b'price\n"1,234"\n1.234\n7\n7.25\n'),
+    ):
+        judged = judge(read_rows(kind, body, ["price"], {"price": ","}), houses, target="optional")
+        assert judged.frame["price"].iloc[:3].tolist() == [1.234, 1234, 7]
+        assert judged.reasons().tolist() == ["", "", "", "price_not_a_number"]
+
+
 @pytest.mark.parametrize(
     ("task", "kinds"), [(BINARY, {"paid": bool}), (MULTICLASS, {"grade": str}), (REGRESSION, {"price": float})]
 )
