@@ -19,7 +19,7 @@ class NumberMarks:
     """
 
     def __init__(self, table: Table) -> None:
-        self.names = [one.name for one in table.fields if one.type in ("integer", "number") and not one.decimal_char]
+        self.names = [one.name for one in table.fields if one.type == "number" and not one.decimal_char]
         self.commas: dict[str, Mark] = {}
         self.points: dict[str, Mark] = {}
 
