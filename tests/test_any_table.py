@@ -40,7 +40,10 @@ def drifted(name: str, frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """New rows of the same kind, in which a column has moved."""
     column = {"cancer": "mean_radius", "wine": "alcohol", "diabetes": "bmi"}[name]
     numbers = frame[column].str.replace(",", ".").astype(float)
-    frame[column] = (numbers + numbers.std()).round(3).astype(str)
+    texts = (numbers + numbers.std()).round(3).astype(str)
+    frame[column] = texts.str.replace(
+        ".", table.by_name[column].decimal_char or "."
+    )  # as in the file that was declared
     if table.has_key:
         start = 10_000
         text = table.key.type == "string"
