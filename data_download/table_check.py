@@ -9,6 +9,7 @@ from download_error import DownloadError, printable
 
 HEAD_BYTES = 1 << 20  # bytes looked at to tell a table from something else
 HEAD_LINES = 1000
+TITLE_LINES = 20  # in which the header may be, below titles
 READ_CHARACTERS = 1 << 20
 SEPARATORS = ",;\t|"
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -40,6 +41,8 @@ def refuse_other_than_table(path: Path, name: str, columns: str = "") -> None:
     lines = [line for line in (lines if whole else lines[:-1])[:HEAD_LINES] if line.strip()]
     if not lines:
         raise DownloadError(f"{name} is not a CSV file: its first line is longer than {HEAD_BYTES} bytes")
+    if re.match(r'(?i)"?sep=\W', lines[0]) and len(lines) > 1:  # Excel's line, which data_cleaning reads
+        del lines[0]
     tables = [read_table(lines, separator) for separator in SEPARATORS]
     if columns:
         refuse_missing_columns(tables, columns, lines[0], name)
@@ -82,6 +85,9 @@ def read_table(lines: list[str], separator: str) -> list[list[str]]:
 
 def looks_like_table(rows: list[list[str]]) -> bool:
     """Whether the header has two cells or more and a row has as many; separators may end a row."""
+    # Below titles, which are no more than a cell, is the header.
+    start = next((place for place, row in enumerate(rows[:TITLE_LINES]) if len([*filter(str.strip, row)]) > 1), 0)
+    rows = rows[start:]
     if not rows or len(rows[0]) < 2:
         return False
     width = len(rows[0])
@@ -95,7 +101,7 @@ def refuse_missing_columns(tables: list[list[list[str]]], columns: str, first_li
         DownloadError: with no separator does the header hold all columns.
     """
     wanted = {normalise_name(column): column.strip() for column in columns.split(",") if column.strip()}
-    headers = [{normalise_name(cell) for cell in table[0]} for table in tables if table]
+    headers = [{normalise_name(cell) for cell in row} for table in tables for row in table[:TITLE_LINES]]
     missing = min(
         ([column for key, column in wanted.items() if key not in header] for header in headers),
         key=len,

@@ -102,3 +102,11 @@ def test_a_letter_of_utf_16_that_holds_the_byte_of_a_quote_is_none(tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes("a,b\n1,\u0122\n".encode("utf-16"))
     refuse_cut_record(path, "URL")
+
+
+@pytest.mark.parametrize("above", ["sep=,\n", "Passengers of the Titanic\n\n", "sep=,\nPassengers\n"])
+@pytest.mark.parametrize("columns", ["", "PassengerId,Age"])
+def test_lines_above_the_header_that_data_cleaning_reads_are_no_matter(
+    above: str, columns: str, tmp_path: Path
+) -> None:
+    taken(tmp_path, f"{above}PassengerId,Age\n1,22\n2,23\n".encode(), columns)
