@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from grouped_rows import group_codes
 from mlflow.exceptions import MlflowException
 from monitored_files import read_rows
 from predictions import METRICS
@@ -32,6 +33,17 @@ class Lineage:
         """Those of the holdout, by their names in `predictions.METRICS`."""
         return {name: self.metrics[name] for name in METRICS[self.model.table.task] if name in self.metrics}
 
+    def baseline(self, metric: str) -> tuple[float, int] | None:
+        """What the metric was on rows that the model had not seen, and on how many; None where it is not known.
+
+        Out of the folds of a cross-validation it is over all training rows (each counted once, however often it was
+        repeated); else it is over the holdout, which is a fraction of them.
+        """
+        for name, rows in ((f"cv_{metric}_mean", "rows_train"), (metric, "rows_holdout")):
+            if {name, rows} <= self.metrics.keys():
+                return self.metrics[name], int(self.metrics[rows])
+        return None
+
     def artifact(self, name: str) -> Path:
         """A file of the training run.
 
@@ -48,8 +60,9 @@ class Lineage:
             ) from None
 
     @cached_property
-    def holdout(self) -> tuple[pd.Series, pd.DataFrame]:
-        """The outcomes of rows that the model was not trained on, and what it says of them, as `predict` gives it.
+    def holdout(self) -> tuple[pd.Series, pd.DataFrame, pd.Series]:
+        """The outcomes of rows that the model was not trained on, what it says of them (as `predict` gives it), and
+        their groups.
 
         Its predictions for its training rows would be more confident than its later predictions.
 
@@ -57,4 +70,5 @@ class Lineage:
             StepError: the holdout could not be had.
         """
         rows = read_rows(self.model.table, self.artifact("holdout.csv"), self.max_rows)[0]
-        return rows[self.model.table.target.name], self.model.predict(rows)
+        table = self.model.table
+        return rows[table.target.name], self.model.predict(rows), group_codes(table, rows)

@@ -3,19 +3,22 @@
 No MLflow and no Evidently here.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from declaration import DATE_FORMATS, Field, Table, text_of
+from grouped_rows import ALONE, Groups, means_p_value
 
-NUMBER, CATEGORY = "number", "category"
+NUMBER, CATEGORY, TEXT, MISSING = "number", "category", "text", "missing"  # MISSING: by its empty cells alone
 PREDICTION, TARGET, ACCURACY, ERROR = "prediction", "target", "accuracy", "error"
 OF_OUTCOMES = (TARGET, ACCURACY, ERROR)  # what can be told only where outcomes are known
 MAX_DISCRETE_VALUES = 12  # whole numbers with more different values are compared as quantities, else by their shares
-MAX_CATEGORIES = 30  # text with more different values is an identifier or free text
-MIN_EXPECTED_COUNT = 5  # per cell of a chi-squared test (Cochran 1954); rarer values are pooled
+MAX_CATEGORIES = 30  # text with more different values is compared by its shape
+MIN_EXPECTED_COUNT = 5  # per cell of a chi-squared test (Cochran 1954), in groups; rarer values are pooled
+MIN_WORD_SHARE, MAX_WORDS = 0.05, 8  # words of a text column that are counted
 MIN_VALUES = 20  # values on either side, below which a column is not tested
 
 
@@ -58,39 +61,41 @@ class Verdict:
 
 
 def column_kinds(table: Table, reference: pd.DataFrame) -> dict[str, str]:
-    """The declared columns that can be compared, NUMBER or CATEGORY; the key and the target are none of them.
+    """What each declared column is compared by, told by the values of `reference`, as `Table.read` gives it.
 
-    Identifiers and free text are left out, told by the values that `reference`, as `Table.read` gives it, has.
+    The key and the target are left out; identifiers, and what the reference knows nothing of, are MISSING.
     """
     columns = [one for one in table.fields if one.role not in ("key", "target") and one.name in reference]
     kinds = {one.name: column_kind(one, reference[one.name].dropna()) for one in columns}
-    return {name: kind for name, kind in kinds.items() if kind}
+    return {name: MISSING if name == table.group else kind for name, kind in kinds.items()}
 
 
 def column_kind(one: Field, values: pd.Series) -> str:
     different = values.nunique()
     if not different:
-        return ""
+        return MISSING
     if one.type in DATE_FORMATS:
         return NUMBER
     if one.few_values:
         return CATEGORY
     if not one.numeric:
-        return CATEGORY if different <= MAX_CATEGORIES else ""
+        return CATEGORY if different <= MAX_CATEGORIES else TEXT
     if (values % 1 != 0).any():
         return NUMBER
     if different <= MAX_DISCRETE_VALUES:
         return CATEGORY
-    return NUMBER if different < len(values) else ""  # whole and each one different: an identifier
+    return NUMBER if different < len(values) else MISSING  # whole and each one different: an identifier
 
 
 def comparable(table: Table, rows: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
-    """The columns of `kinds`: quantities as float64, dates as days since 1970, categories as text; gaps stay."""
+    """The columns of `kinds`: quantities as float64, dates as days since 1970, the others as text; gaps stay."""
     columns = {}
     for name, kind in kinds.items():
         one, cells = table.by_name[name], rows[name]
         if kind == CATEGORY:
             columns[name] = as_categories(one, cells)
+        elif kind in (TEXT, MISSING):
+            columns[name] = cells
         else:
             columns[name] = cells if one.numeric else as_days(cells)
     return pd.DataFrame(columns, index=rows.index)
@@ -116,86 +121,169 @@ def title(column: str) -> str:
     return f"column {column}" if column in (PREDICTION, *OF_OUTCOMES) or column.endswith(" missing") else column
 
 
-def compare(reference: pd.DataFrame, current: pd.DataFrame, kinds: dict[str, str], min_effect: float) -> list[Finding]:
-    """Each column of `kinds` against itself, and the share of missing values of each number; as `comparable` has them.
+def compare(
+    reference: pd.DataFrame, current: pd.DataFrame, kinds: dict[str, str], min_effect: float, groups: Groups = ALONE
+) -> list[Finding]:
+    """Each column of `kinds` against itself, and its share of missing cells; as `comparable` has them.
 
-    `min_effect` is the statistic (0 to 1) below which a change does not matter.
+    Of a category a missing cell is one more value. `min_effect` is the statistic (0 to 1) below which a change does not
+    matter; `groups` are the rows' of reference and current, as `group_codes` gives them.
     """
     findings = []
     for name, kind in kinds.items():
         before, after = reference[name], current[name]
         if kind == CATEGORY:
             before, after = (values.where(values.notna(), "missing") for values in (before, after))
-        findings.append(compare_values(title(name), kind, before, after, min_effect))
-        if kind == NUMBER and (before.isna().any() or after.isna().any()):
-            missing = (f"{title(name)} missing", CATEGORY, before.isna(), after.isna())
-            findings.append(compare_values(*missing, min_effect))
+        if kind != MISSING:
+            findings.append(compare_values(title(name), kind, before, after, min_effect, groups))
+        empty = before.isna(), after.isna()
+        if kind != CATEGORY and any(cells.any() for cells in empty) and not all(cells.all() for cells in empty):
+            findings.append(compare_values(f"{title(name)} missing", CATEGORY, *empty, min_effect, groups))
     return [finding for finding in findings if finding is not None]
 
 
-def compare_values(name: str, kind: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding | None:
-    """Two samples of present values, as quantities or by their shares; None where either has under MIN_VALUES."""
+def compare_values(
+    name: str, kind: str, before: pd.Series, after: pd.Series, min_effect: float, groups: Groups = ALONE
+) -> Finding | None:
+    """Two samples of present values, by their kind; None where either has under MIN_VALUES, or all are the same.
+
+    `groups` has the groups of either's rows, with the same index; None: each row is one of its own.
+    """
     before, after = before.dropna(), after.dropna()
     if min(len(before), len(after)) < MIN_VALUES:
         return None
-    return (compare_shares if kind == CATEGORY else compare_numbers)(name, before, after, min_effect)
+    parties = [
+        np.arange(len(values)) if group is None else group[values.index].to_numpy()
+        for values, group in zip((before, after), groups, strict=True)
+    ]
+    compare_kind = {CATEGORY: compare_shares, NUMBER: compare_numbers, TEXT: compare_texts}[kind]
+    return compare_kind(name, before, after, min_effect, parties)
 
 
-def compare_numbers(name: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding:
-    """Kolmogorov-Smirnov: the statistic is the largest distance between the two distribution functions."""
-    from scipy.stats import ks_2samp
+def compare_numbers(
+    name: str, before: pd.Series, after: pd.Series, min_effect: float, groups: list[np.ndarray]
+) -> Finding:
+    """Are they larger or smaller (Mann-Whitney), or otherwise spread (shares of tenths)? Twice the smaller p-value.
 
-    result = ks_2samp(before, after, method="auto" if max(len(before), len(after)) <= 2000 else "asymp")
-    return Finding(name, "Kolmogorov-Smirnov", float(result.statistic), float(result.pvalue), min_effect)
+    The statistic is Kolmogorov's: the largest distance between the two distribution functions.
+    """
+    from scipy.stats import ks_2samp, rankdata
+
+    values, rows = np.concatenate([before, after]).astype(float), len(before)
+    ranks = rankdata(values)[:, None]
+    parts = max(2, min(10, min(rows, len(after)) // (2 * MIN_EXPECTED_COUNT)))
+    edges = np.unique(np.quantile(values, np.arange(1, parts) / parts))
+    tenths = indicators(np.searchsorted(edges, values, side="left"))
+    both = [means_p_value(scores[:rows], scores[rows:], groups) for scores in (ranks, tenths)]
+    distance = float(ks_2samp(before, after, method="asymp").statistic)
+    return Finding(name, "Mann-Whitney, tenths", distance, min(1.0, 2 * min(both)), min_effect)
 
 
-def compare_shares(name: str, before: pd.Series, after: pd.Series, min_effect: float) -> Finding:
+def compare_shares(
+    name: str, before: pd.Series, after: pd.Series, min_effect: float, groups: list[np.ndarray]
+) -> Finding:
     """Chi-squared test of two samples; the statistic is half the sum of the shares' differences (total variation)."""
-    from scipy.stats import chi2_contingency
-
-    counts = pd.DataFrame({"before": before.value_counts(), "after": after.value_counts()}).fillna(0).sort_index()
-    shares = counts / counts.sum()
-    distance = float((shares["before"] - shares["after"]).abs().sum() / 2)
-    table = pool_rare_values(counts.to_numpy())
-    p_value = float(chi2_contingency(table).pvalue) if len(table) > 1 else 1.0
-    return Finding(name, "chi-squared", distance, p_value, min_effect)
+    rows = len(before)
+    codes, values = pd.factorize(pd.concat([before, after]), sort=True)
+    shares = [np.bincount(part, minlength=len(values)) / len(part) for part in (codes[:rows], codes[rows:])]
+    distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
+    scores = indicators(pool_rare_values(codes, groups))
+    return Finding(name, "chi-squared", distance, means_p_value(scores[:rows], scores[rows:], groups), min_effect)
 
 
-def pool_rare_values(counts: np.ndarray) -> np.ndarray:
-    """The table (values x 2) with its rarest values added together until each expects MIN_EXPECTED_COUNT per cell."""
-    smaller = counts.sum(axis=0).min() / counts.sum()  # share of the smaller sample
-    table = counts[np.argsort(-counts.sum(axis=1), kind="stable")]
-    while len(table) > 1 and table[-1].sum() * smaller < MIN_EXPECTED_COUNT:
-        table = np.vstack([table[:-2], table[-2] + table[-1]])
-        table = table[np.argsort(-table.sum(axis=1), kind="stable")]
-    return table
+def compare_texts(
+    name: str, before: pd.Series, after: pd.Series, min_effect: float, groups: list[np.ndarray]
+) -> Finding:
+    """Texts by their shape: length, words, digits, and the words that many of them have. One test for all.
+
+    The statistic is the largest of their changes: of shares, or distances between distribution functions.
+    """
+    from scipy.stats import ks_2samp, rankdata
+
+    texts, rows = pd.concat([before, after]), len(before)
+    words = texts.str.split()
+    counts = [texts.str.len(), words.str.len(), texts.str.count(r"\d")]
+    measures = [rankdata(count) for count in counts]
+    changes = [float(ks_2samp(one[:rows], one[rows:], method="asymp").statistic) for one in measures]
+    sets = [set(found) for found in words]
+    # Of both together: the most frequent of the reference alone would be rarer in the other by that choice.
+    common = Counter(word for found in sets for word in found)
+    least = max(MIN_WORD_SHARE, MIN_EXPECTED_COUNT / min(rows, len(after))) * len(texts)
+    for word in sorted(common, key=lambda word: (-common[word], word))[:MAX_WORDS]:
+        if common[word] < least:
+            break
+        has = np.array([word in found for found in sets], float)
+        measures.append(has)
+        changes.append(abs(float(has[:rows].mean() - has[rows:].mean())))
+    scores = np.column_stack(measures)
+    return Finding(name, "shape of text", max(changes), means_p_value(scores[:rows], scores[rows:], groups), min_effect)
+
+
+def indicators(codes: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 as columns of 0 and 1, one for each value that is there."""
+    present, places = np.unique(codes, return_inverse=True)
+    return np.eye(len(present))[places]
+
+
+def pool_rare_values(codes: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    """The codes (from 0), with the rare ones made one: either sample expects MIN_EXPECTED_COUNT groups with each."""
+    side = np.repeat([0, 1], [len(groups[0]), len(groups[1])])
+    held = pd.DataFrame({"code": codes, "side": side, "group": np.concatenate(groups)}).drop_duplicates()
+    counts = np.bincount(held["code"], minlength=codes.max() + 1)
+    least = MIN_EXPECTED_COUNT * len(held) / max(1, np.bincount(held["side"], minlength=2).min())
+    order = np.argsort(-counts, kind="stable")
+    kept = int((counts >= least).sum())
+    if 0 < kept < len(order) and counts[order[kept:]].sum() < least:
+        kept -= 1
+    pooled = np.arange(len(counts))
+    pooled[order[kept:]] = order[min(kept, len(order) - 1)]
+    return np.asarray(pooled[codes])
 
 
 def compare_accuracy(
-    right_before: int, rows_before: int, right_after: int, rows_after: int, min_effect: float
+    accuracy: float, rows: float, right: np.ndarray, min_effect: float, effects: tuple[float, float] = (1, 1)
 ) -> Finding:
-    """Fisher's exact test, one-sided: is the live accuracy lower than at training? The statistic is the loss."""
+    """Fisher's exact test, one-sided: is the live accuracy lower than at training? The statistic is the loss.
+
+    `accuracy` on `rows` at training, `right` (booleans) of each live row; both numbers of rows are divided by the
+    design `effects` of groups.
+    """
     from scipy.stats import fisher_exact
 
-    table = [[right_before, rows_before - right_before], [right_after, rows_after - right_after]]
+    live = float(right.mean())
+    counts = [max(1, round(number / effect)) for number, effect in zip((rows, len(right)), effects, strict=True)]
+    hits = [round(share * count) for share, count in zip((accuracy, live), counts, strict=True)]
+    table = [[hit, count - hit] for hit, count in zip(hits, counts, strict=True)]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
-    loss = max(0.0, right_before / rows_before - right_after / rows_after)
-    return Finding(ACCURACY, "Fisher", loss, p_value, min_effect)
+    return Finding(ACCURACY, "Fisher", max(0.0, accuracy - live), p_value, min_effect)
 
 
-def compare_errors(before: np.ndarray, after: np.ndarray, min_effect: float) -> Finding:
-    """Mann-Whitney's test, one-sided: are the live absolute errors larger than the holdout's?
+def compare_errors(
+    before: np.ndarray,
+    after: np.ndarray,
+    min_effect: float,
+    baseline: tuple[float, int] | None = None,
+    effects: tuple[float, float] = (1, 1),
+) -> Finding:
+    """Welch's test, one-sided: is the mean of the live absolute errors larger than at training?
 
-    The statistic is by how much of itself the mean absolute error has risen, from 0 (not at all) to 1 (it has doubled,
-    or more than that).
+    `before` are the holdout's; `baseline`, where there is one, is a mean over more rows, and how many. The statistic is
+    by how much of itself the mean has risen, from 0 (not at all) to 1 (it has doubled, or more than that).
     """
-    from scipy.stats import mannwhitneyu
+    from scipy.stats import ttest_ind_from_stats
 
-    alike = np.ptp(np.concatenate([before, after])) == 0  # nothing to be ranked
-    p_value = 1.0 if alike else float(mannwhitneyu(after, before, alternative="greater", method="asymptotic").pvalue)
-    risen = float(after.mean() - before.mean())
-    rise = risen / float(before.mean()) if before.mean() > 0 else float(risen > 0)
-    return Finding(ERROR, "Mann-Whitney", min(max(rise, 0.0), 1.0), p_value, min_effect)
+    mean, rows = baseline or (float(before.mean()), len(before))
+    risen = float(after.mean()) - mean
+    sizes = [max(2.0, count / effect) for count, effect in zip((rows, len(after)), effects, strict=True)]
+    if np.ptp(np.concatenate([before, after])) == 0:  # nothing to be told apart
+        p_value = 1.0
+    elif before.std() == after.std() == 0:
+        p_value = float(risen <= 0)
+    else:
+        samples = (after.mean(), after.std(ddof=1), sizes[1], mean, before.std(ddof=1), sizes[0])
+        p_value = float(ttest_ind_from_stats(*samples, equal_var=False, alternative="greater").pvalue)
+    rise = risen / mean if mean > 0 else float(risen > 0)
+    return Finding(ERROR, "Welch", min(max(rise, 0.0), 1.0), p_value, min_effect)
 
 
 def decide(findings: Sequence[Finding], alpha: float, rows_reference: int, rows_current: int, min_rows: int) -> Verdict:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from champion_lineage import Lineage
 from declaration import BINARY, DATE_FORMATS, MULTICLASS, REGRESSION, Table, read_declaration
-from drift import CATEGORY, NUMBER, Finding, Verdict
+from drift import CATEGORY, MISSING, NUMBER, Finding, Verdict
+from grouped_rows import Groups, design_effects, group_codes
 from monitored_files import read_predictions, read_rows
 from predictions import PROBABILITY, probability_columns, score
 from saved_model import champion_uri, open_model
@@ -69,12 +70,13 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
         reference_file, origin = lineage.artifact("train.csv"), f"runs:/{lineage.model.run_id}/train.csv"
     before, rows_before = read_rows(table, reference_file, parameters.max_rows)
     kinds = select_columns(parameters.columns, table, drift.column_kinds(table, before))
-    after, rows_after = read_rows(table, parameters.current, parameters.max_rows, list(kinds))
+    after, rows_after = read_rows(table, parameters.current, parameters.max_rows, [*kinds, table.group])
     absent = [name for name in kinds if name not in after]  # as what is not for models may be
     kinds = {name: kind for name, kind in kinds.items() if name in after}
     reference, current = (drift.comparable(table, rows, kinds) for rows in (before, after))
-    found = Comparison(parameters, table, lineage, limit, kinds, reference, current)
-    found.findings = drift.compare(reference, current, kinds, parameters.min_effect)
+    groups = group_codes(table, before), group_codes(table, after)
+    found = Comparison(parameters, table, lineage, limit, kinds, reference, current, groups)
+    found.findings = drift.compare(reference, current, kinds, parameters.min_effect, groups)
     found.figures = {f"missing_share_{name}": float(current[name].isna().mean()) for name in kinds}
     found.notes = [f"{name} was not compared: {parameters.current.name} does not have it." for name in absent]
     predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
@@ -131,15 +133,16 @@ def loss_limit(parameters: argparse.Namespace, table: Table) -> float:
 
 
 def select_columns(columns: str, table: Table, kinds: dict[str, str]) -> dict[str, str]:
-    """The columns to compare: those asked for; else all that can be, but for dates, which go on as time does."""
+    """The columns to compare: those asked for; else all, but of dates, which go on as time does, the missing ones."""
     names = [name.strip() for name in columns.split(",") if name.strip()]
     if unknown := [name for name in names if name not in kinds]:
         raise StepError(
             f"columns names {', '.join(unknown)}, which {table.name} does not have or which cannot be compared; "
             f"these can: {', '.join(kinds)}"
         )
-    names = names or [name for name in kinds if table.by_name[name].type not in DATE_FORMATS]
-    return {name: kinds[name] for name in names}
+    if names:
+        return {name: kinds[name] for name in names}
+    return {name: MISSING if table.by_name[name].type in DATE_FORMATS else kind for name, kind in kinds.items()}
 
 
 @dataclass
@@ -153,6 +156,7 @@ class Comparison:
     kinds: dict[str, str]
     reference: pd.DataFrame  # as drift.comparable has them
     current: pd.DataFrame
+    groups: tuple[pd.Series, pd.Series]  # of their rows
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)  # become metrics
     notes: list[str] = field(default_factory=list)  # what was not done, and why
@@ -169,14 +173,15 @@ class Comparison:
         live, self.figures["unscored_share"] = read_predictions(table, file, columns, keys)
         if parameters.reference_predictions:
             file = fetch(parameters.reference_predictions, "reference_predictions")
-            reference = read_predictions(table, file, [name], max_rows=parameters.max_rows)[0]
+            reference, groups = read_predictions(table, file, [name], max_rows=parameters.max_rows)[0], None
         elif self.lineage:
-            reference = self.lineage.holdout[1]
+            _, reference, groups = self.lineage.holdout
         else:
             self.notes.append("Drift of the predictions was not judged: no reference_predictions, no model.")
             return live
         kind = CATEGORY if table.task == MULTICLASS else NUMBER
-        self.add(drift.PREDICTION, "the predictions", kind, reference[name], live[name])
+        live_groups = self.groups_of(keys)
+        self.add(drift.PREDICTION, "the predictions", kind, reference[name], live[name], (groups, live_groups))
         mean = {BINARY: "mean_probability", REGRESSION: "mean_prediction"}.get(table.task)
         for suffix, said in (("", live[name]), ("_reference", reference[name])) if len(live) else ():
             figures = {mean: float(said.mean())} if mean else shares(table, said, "predicted")
@@ -188,10 +193,11 @@ class Comparison:
         table, target = self.table, self.table.target.name
         if target in before:
             kind = NUMBER if table.task == REGRESSION else CATEGORY
-            self.add(drift.TARGET, "the target", kind, before[target], known[target])
+            self.add(drift.TARGET, "the target", kind, before[target], known[target], self.groups)
         if predicted is None:
             return
-        outcome = known.set_index(known[table.key.name].astype(str))[target].infer_objects()
+        keys = known[table.key.name]
+        outcome = known.set_index(keys.astype(str))[target].infer_objects()
         outcome = outcome[outcome.index.isin(predicted.index)]
         predicted = predicted.loc[outcome.index]
         self.figures["live_rows"] = len(outcome)
@@ -201,35 +207,48 @@ class Comparison:
         if self.lineage:
             self.figures |= {f"training_{name}": value for name, value in self.lineage.training_metrics.items()}
         try:
-            self.findings.append(self.concept_drift(outcome, predicted))
+            self.findings.append(self.concept_drift(outcome, predicted, self.groups_of(keys)[outcome.index]))
         except StepError as reason:
             what = "errors were" if table.task == REGRESSION else "accuracy was"
             self.notes.append(f"The live {what} not judged: {reason}.")
 
-    def add(self, name: str, what: str, kind: str, before: pd.Series, after: pd.Series) -> None:
+    def groups_of(self, keys: pd.Series) -> pd.Series:
+        """The groups of current rows, by their key's text."""
+        return self.groups[1][keys.index].set_axis(keys.astype(str))
+
+    def add(self, name: str, what: str, kind: str, before: pd.Series, after: pd.Series, groups: Groups) -> None:
         """The finding; a note where there is too little for one."""
-        if finding := drift.compare_values(name, kind, before, after, self.parameters.min_effect):
+        if finding := drift.compare_values(name, kind, before, after, self.parameters.min_effect, groups):
             self.findings.append(finding)
         else:
             counts = f"{after.count()} against {before.count()}"
             self.notes.append(f"Drift of {what} was not judged: {counts} are too few.")
 
-    def concept_drift(self, outcome: pd.Series, predicted: pd.DataFrame) -> Finding:
-        """Are predictions worse than those for the holdout? Raises StepError where that cannot be judged."""
+    def concept_drift(self, outcome: pd.Series, predicted: pd.DataFrame, groups: pd.Series) -> Finding:
+        """Are predictions worse than those at training were, for rows that the model had not seen?
+
+        Raises:
+            StepError: that cannot be judged.
+        """
         rows, least = len(outcome), self.parameters.min_rows
         if rows < least:
             raise StepError(f"{rows} {self.table.rows} with a known outcome are too few; min_rows={least}")
         if self.lineage is None:
             raise StepError("there is no model")
         if self.table.task == REGRESSION:
-            pairs = (self.lineage.holdout, (outcome, predicted))
+            pairs = (self.lineage.holdout[:2], (outcome, predicted))
             before, after = (np.abs(truth.to_numpy() - said[truth.name].to_numpy()) for truth, said in pairs)
-            return drift.compare_errors(before, after, self.limit)
-        if not {"accuracy", "rows_holdout"} <= self.lineage.metrics.keys():
-            raise StepError("the training run has no accuracy, rows_holdout")
-        held_out = int(self.lineage.metrics["rows_holdout"])
-        right = (round(self.lineage.metrics["accuracy"] * held_out), round(self.figures["live_accuracy"] * rows))
-        return drift.compare_accuracy(right[0], held_out, right[1], rows, self.limit)
+            effects = design_effects(after, groups.to_numpy(), self.groups[0].to_numpy())
+            if baseline := self.lineage.baseline("mae"):
+                self.figures |= {"baseline_mae": baseline[0], "baseline_rows": baseline[1]}
+            return drift.compare_errors(before, after, self.limit, baseline, effects)
+        baseline = self.lineage.baseline("accuracy")
+        if baseline is None:
+            raise StepError("the training run has neither cv_accuracy_mean nor accuracy, with their numbers of rows")
+        self.figures |= {"baseline_accuracy": baseline[0], "baseline_rows": baseline[1]}
+        right = outcome.to_numpy() == predicted[outcome.name].to_numpy()
+        effects = design_effects(right, groups.to_numpy(), self.groups[0].to_numpy())
+        return drift.compare_accuracy(*baseline, right, self.limit, effects)
 
 
 def shares(table: Table, values: pd.Series, prefix: str) -> dict[str, float]:
@@ -247,9 +266,10 @@ def write_reports(found: Comparison, verdict: Verdict, folder: Path) -> None:
     if found.parameters.report:
         from evidently_report import make_report
 
+        kinds = {name: kind for name, kind in found.kinds.items() if kind in (NUMBER, CATEGORY)}  # what it can show
         by_name = {finding.name: (finding.adjusted_p_value, finding.drifted) for finding in verdict.findings}
-        decisions = {name: by_name[drift.title(name)] for name in found.kinds if drift.title(name) in by_name}
-        compared = (found.reference, found.current, found.kinds)
+        decisions = {name: by_name[drift.title(name)] for name in kinds if drift.title(name) in by_name}
+        compared = (found.reference, found.current, kinds)
         evidently, content["evidently"] = make_report(folder, *compared, decisions, alpha)
         page = evidently.replace("<body>", f"<body>\n{summary}", 1)
     outputs = folder / "outputs"

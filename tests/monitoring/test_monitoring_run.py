@@ -95,7 +95,7 @@ def test_what_is_like_the_training_list_is_quiet(champion, written, predicted, r
     assert run.info.status == "FINISHED"
     found = {name.removeprefix("statistic_") for name in run.data.metrics if name.startswith("statistic_")}
     worse = "error" if champion == REGRESSION else "accuracy"
-    assert found == {"size", "size_missing", "colour", "returned", "prediction", "target", worse}
+    assert found == {"size", "size_missing", "colour", "returned", "shop", "prediction", "target", worse}
     assert (run.data.metrics["concept_drift"], run.data.metrics["drift_detected"]) == (0, 0)
     assert run.data.metrics["unscored_share"] == pytest.approx(1 / 301)
     assert (run.data.metrics["live_rows"], line["live_rows"]) == (300, 300)
@@ -118,7 +118,7 @@ def test_what_has_changed_raises_the_flag_in_metrics_file_and_last_line(champion
     assert json.loads(out[-1])["drifted"] == ["size"]
     run = newest_run()
     assert (run.data.metrics["drift_detected"], run.data.metrics["drift_size"]) == (1, 1)
-    assert run.data.metrics["drifted_share"] == pytest.approx(1 / 3)
+    assert run.data.metrics["drifted_share"] == pytest.approx(1 / 4)
     folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
     assert json.loads((folder / "drift.json").read_text())["drifted"] == ["size"]
     assert "<h1>Drift: size.</h1>" in (folder / "drift.html").read_text()
