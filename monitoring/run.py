@@ -10,7 +10,9 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import alerts
 import drift
 import drift_pages
 import mlflow
@@ -52,8 +54,10 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         min_rows=whole(1, MOST_ROWS),
         max_rows=whole(1000, MOST_ROWS),
         report=boolean,
+        alert=str,
         fail_on_drift=boolean,
     )
+    parameters.alert = alerts.parse_alerts(parameters.alert)
     verdict = monitor(parameters, run, folder)
     if verdict.drift_detected and parameters.fail_on_drift:
         raise StepError(f"drift in {', '.join(verdict.drifted)} (fail_on_drift=true); see drift.html of this run")
@@ -90,7 +94,11 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
         mlflow.set_tags({name: value for name, value in tags.items() if value})
     log_dataset(parameters.current, requested_uri(run, "current", parameters.current), "monitoring")
     log_dataset(reference_file, origin, "reference")
+    line = summary_line(verdict, found)
+    if verdict.drift_detected:
+        tell(parameters.alert, line | {"run_id": run.info.run_id})
     print_summary(verdict, found)
+    print(json.dumps(line), flush=True)  # the last line, for an alerting system
     return verdict
 
 
@@ -299,11 +307,15 @@ def metrics(verdict: Verdict, figures: dict[str, float]) -> dict[str, float]:
 
 
 def print_summary(verdict: Verdict, found: Comparison) -> None:
-    """Print the result for people and, as the last line, as JSON for an alerting system."""
+    """Print the result for people."""
     print(f"{STEP}: {verdict.rows_current} current {found.table.rows} against {verdict.rows_reference}")
     for note in found.notes:
         print(f"{STEP}: {note}")
     print(f"{STEP}: {drift_pages.headline(verdict)}")
+
+
+def summary_line(verdict: Verdict, found: Comparison) -> dict[str, Any]:
+    """The result for machines."""
     line = {
         "step": STEP,
         "drift_detected": verdict.drift_detected,
@@ -312,8 +324,18 @@ def print_summary(verdict: Verdict, found: Comparison) -> None:
         "rows_current": verdict.rows_current,
         "too_few": verdict.too_few,
     }
-    line |= {name: drift_pages.rounded(value) for name, value in found.figures.items() if name.startswith("live_")}
-    print(json.dumps(line), flush=True)
+    live = {name: drift_pages.rounded(value) for name, value in found.figures.items() if name.startswith("live_")}
+    return line | live
+
+
+def tell(wanted: list[alerts.Alert], line: dict[str, Any]) -> None:
+    """Send the alerts; what failed is a warning and a tag of the run, which goes on."""
+    problems = alerts.send(wanted, line)
+    if wanted:
+        mlflow.set_tag("alert.sent", len(wanted) - len(problems))
+    if problems:
+        mlflow.set_tag("alert.failed", "; ".join(problems))
+        print(f"{STEP}: warning: {'; '.join(problems)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

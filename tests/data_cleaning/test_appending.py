@@ -136,6 +136,11 @@ def test_labels_are_read_as_leniently_as_lists(label):
     assert made["Survived"].fillna(-1).tolist() == [1, -1]
 
 
+def test_labels_are_joined_by_the_keys_type_not_by_its_text(label):
+    _, made = label(row(11), row("12.0"), row("0013"), labels="PassengerId,Survived\n11.0,1\n0012,0\n13,1\n")
+    assert made[["PassengerId", "Survived"]].to_numpy().tolist() == [[11, 1], [12, 0], [13, 1]]
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

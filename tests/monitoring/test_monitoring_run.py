@@ -129,6 +129,36 @@ def test_what_has_changed_raises_the_flag_in_metrics_file_and_last_line(champion
     assert newest_run().data.metrics["drift_detected"] == 1
 
 
+def test_drift_is_told_to_whom_is_named_and_a_failing_alert_costs_nothing(champion, written, run_step, tmp_path):
+    told = tmp_path / "alerts.jsonl"
+    parameters = {"alert": f"file:{told},webhook:NOT_SET_ANYWHERE"}
+    assert run_step(current=written(champion, rows(champion, 300, seed=8)), **parameters)[0] == 0
+    assert not told.exists() and "alert.sent" not in newest_run().data.tags
+    code, out, err = run_step(current=written(champion, bigger(rows(champion, 300, seed=8))), **parameters)
+    run = newest_run()
+    assert (code, run.info.status) == (0, "FINISHED")
+    assert json.loads(told.read_text()) == json.loads(out[-1]) | {"run_id": run.info.run_id}
+    assert run.data.tags["alert.sent"] == "1"
+    assert "webhook NOT_SET_ANYWHERE failed" in run.data.tags["alert.failed"]
+    assert "warning: the alert to webhook NOT_SET_ANYWHERE failed" in err
+
+
+@every_task
+def test_accuracy_is_judged_against_that_of_the_cross_validation(champion, written, predicted, run_step):
+    import mlflow
+
+    frame = rows(champion, 300, seed=8)
+    given = {"current": written(champion, frame, known=True), "predictions": predicted(champion, frame)}
+    name, far_better = ("mae", 0.1) if champion == REGRESSION else ("accuracy", 0.999)
+    with mlflow.start_run(open_model(f"models:/orders-{champion}@champion").run_id):
+        mlflow.log_metric(f"cv_{name}_mean", far_better)
+        rows_train = mlflow.active_run().data.metrics["rows_train"]
+    _, out, _ = run_step(**given)
+    found = newest_run().data.metrics
+    assert (found[f"baseline_{name}"], found["baseline_rows"]) == (far_better, rows_train)
+    assert json.loads(out[-1])["drifted"] == ["error" if champion == REGRESSION else "accuracy"]
+
+
 def test_a_handful_of_rows_is_told_as_such(champion, written, run_step):
     _, out, _ = run_step(current=written(champion, bigger(rows(champion, 30, seed=8))))
     line = json.loads(out[-1])
@@ -236,6 +266,7 @@ NO_MODEL = "no registered model has a champion; train and evaluate one first, or
         ({"reference": "missing.csv", "dataset": "OWN"}, "reference 'missing.csv' could not be downloaded"),
         ({"alpha": 2}, "alpha='2' is not a number from 0 to 1"),
         ({"min_effect": -1, "max_rows": 5}, "min_effect='-1' is not a number from 0 to 1; max_rows='5'"),
+        ({"alert": "webhook:https://hooks.example/secret"}, "alert is not a list of log, file:/PATH and webhook:NAME"),
         ({"fail_on_drift": "maybe"}, "fail_on_drift='maybe' is neither true nor false"),
         ({"reference": "OWN", "dataset": "OWN", "columns": "size,szie,paid"}, "columns names szie, paid, which"),
         ({"reference": "OWN", "dataset": "OWN", "max_error_rise": 0.2}, "max_error_rise is not for orders-binary"),
