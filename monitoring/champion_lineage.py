@@ -33,15 +33,15 @@ class Lineage:
         """Those of the holdout, by their names in `predictions.METRICS`."""
         return {name: self.metrics[name] for name in METRICS[self.model.table.task] if name in self.metrics}
 
-    def baseline(self, metric: str) -> tuple[float, int] | None:
-        """What the metric was on rows that the model had not seen, and on how many; None where it is not known.
+    def baseline(self, metric: str) -> tuple[float, int, bool] | None:
+        """What the metric was on unseen rows, on how many, and whether on the training rows; None if it is not known.
 
         Out of the folds of a cross-validation it is over all training rows (each counted once, however often it was
         repeated); else it is over the holdout, which is a fraction of them.
         """
         for name, rows in ((f"cv_{metric}_mean", "rows_train"), (metric, "rows_holdout")):
             if {name, rows} <= self.metrics.keys():
-                return self.metrics[name], int(self.metrics[rows])
+                return self.metrics[name], int(self.metrics[rows]), rows == "rows_train"
         return None
 
     def artifact(self, name: str) -> Path:

@@ -243,20 +243,22 @@ class Comparison:
             raise StepError(f"{rows} {self.table.rows} with a known outcome are too few; min_rows={least}")
         if self.lineage is None:
             raise StepError("there is no model")
-        if self.table.task == REGRESSION:
-            pairs = (self.lineage.holdout[:2], (outcome, predicted))
-            before, after = (np.abs(truth.to_numpy() - said[truth.name].to_numpy()) for truth, said in pairs)
-            effects = design_effects(after, groups.to_numpy(), self.groups[0].to_numpy())
-            if baseline := self.lineage.baseline("mae"):
-                self.figures |= {"baseline_mae": baseline[0], "baseline_rows": baseline[1]}
-            return drift.compare_errors(before, after, self.limit, baseline, effects)
-        baseline = self.lineage.baseline("accuracy")
+        metric = "mae" if self.table.task == REGRESSION else "accuracy"
+        baseline = self.lineage.baseline(metric)
         if baseline is None:
-            raise StepError("the training run has neither cv_accuracy_mean nor accuracy, with their numbers of rows")
-        self.figures |= {"baseline_accuracy": baseline[0], "baseline_rows": baseline[1]}
-        right = outcome.to_numpy() == predicted[outcome.name].to_numpy()
-        effects = design_effects(right, groups.to_numpy(), self.groups[0].to_numpy())
-        return drift.compare_accuracy(*baseline, right, self.limit, effects)
+            raise StepError(f"the training run has neither cv_{metric}_mean nor {metric}, with their numbers of rows")
+        value, known, on_training_rows = baseline
+        self.figures |= {f"baseline_{metric}": value, "baseline_rows": known}
+        others = (self.groups[0] if on_training_rows else self.lineage.holdout[2]).to_numpy()
+        truth, said = outcome.to_numpy(), predicted[outcome.name].to_numpy()
+        if self.table.task == REGRESSION:
+            held_out, told, _ = self.lineage.holdout  # whose errors tell how much they vary
+            before = np.abs(held_out.to_numpy() - told[outcome.name].to_numpy())
+            errors = np.abs(truth - said)
+            effects = design_effects(errors, groups.to_numpy(), others)
+            return drift.compare_errors(before, errors, self.limit, (value, known), effects)
+        effects = design_effects(truth == said, groups.to_numpy(), others)
+        return drift.compare_accuracy(value, known, truth == said, self.limit, effects)
 
 
 def shares(table: Table, values: pd.Series, prefix: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from make_sample import passengers, write
 
 pytestmark = pytest.mark.integration
 QUICK = [
-    "training.cv_repeats=0",
+    "training.cv_repeats=1",  # the baseline of the live accuracy
     "training.plots=false",
     "evaluation.report=false",
     "training.model=logistic_regression",
@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
     """The first list, those who arrive, their labels when they come (some never do), and those who arrive next."""
     arrived = drifted(2400, 5, 10_001)
     lists = {
-        "first": passengers(300, seed=3, first_id=1),
+        "first": passengers(200, seed=3, first_id=1),
         "arrived": arrived.drop(columns="Survived"),
         "labels": arrived.loc[:2299, ["PassengerId", "Survived"]],
         "next": drifted(500, 6, 20_001).drop(columns="Survived"),
@@ -84,7 +84,7 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
     assert code == 0
     assert steps["monitoring"]["metrics"]["concept_drift"] == 1
     added = steps["new_data"]["metrics"]
-    assert (added["rows_old"], added["rows_new"], added["rows_unlabelled"]) == (300, 2300, 100)
+    assert (added["rows_old"], added["rows_new"], added["rows_unlabelled"]) == (200, 2300, 100)
     clean = artifact(steps["new_data"], "clean_data.csv").read_bytes()
     assert clean.startswith(artifact(trained["data_cleaning"], "clean_data.csv").read_bytes())
 
