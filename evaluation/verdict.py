@@ -10,7 +10,7 @@ import pandas as pd
 from comparison import compare, figure, largest_gaps, metrics_of, slices, word
 from declaration import Table
 from gate import Gate, is_better, reason_below_anchor, reason_to_stay, reason_too_few, reasons_against, reasons_worse
-from holdout import in_holdout
+from holdout import in_holdout_rows
 from mlflow.entities.model_registry import ModelVersion
 from predictions import METRICS
 from saved_model import SavedModel
@@ -159,7 +159,7 @@ def growth(challenger: ModelVersion, champion: ModelVersion) -> float:
 def notes_on_holdout(table: Table, holdout: pd.DataFrame, version: ModelVersion) -> list[str]:
     """A note where rows of the holdout may be among those the model was trained on."""
     split = registry.split_of(version)
-    seen = len(holdout) - int(in_holdout(holdout[table.key.name], *split).sum()) if split else 0
+    seen = len(holdout) - int(in_holdout_rows(table, holdout, *split).sum()) if split else 0
     if not seen:
         return []
     return [f"{seen} of the {len(holdout)} {table.rows} are not of the model's own holdout: it may have seen them"]
@@ -172,13 +172,14 @@ def compare_unseen(gate: Gate, holdout: pd.DataFrame, challenger: Judged, other:
     those rows that the other one was judged on when it was trained; unless a person says that the world has changed.
     """
     table, unseen, notes = challenger.model.table, np.ones(len(holdout), dtype=bool), []
-    split = registry.split_of(other.version)
+    split, theirs = registry.split_of(other.version), other.model.table
     if split is None:
         notes.append(f"{name}'s split is not known (no tags), so it may have seen some of the {len(holdout)}")
-    elif split != registry.split_of(challenger.version):
-        unseen = in_holdout(holdout[table.key.name], *split)
+    elif (split, theirs.group) != (registry.split_of(challenger.version), table.group):
+        unseen = in_holdout_rows(theirs, holdout, *split)
         notes.append(
-            f"{name} was trained with another split (test_size {split[0]:g}, split_seed {split[1]}): "
+            f"{name} was trained with another split (test_size {split[0]:g}, split_seed {split[1]}, "
+            f"by {theirs.group or theirs.key.name}): "
             f"{unseen.sum()} of {len(holdout)} {table.rows} are unseen by both, and the comparison is on these"
         )
     if too_few := reason_too_few(gate, table, int(unseen.sum()), name):

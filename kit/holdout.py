@@ -1,10 +1,24 @@
-"""Which rows a model is judged on: by a hash of their key, so that nobody moves. No MLflow here.
+"""Which rows a model is judged on: by a hash of their key or group, so that nobody moves. No MLflow here.
 
 This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
 """
 
 import numpy as np
 import pandas as pd
+from declaration import Table, text_of
+
+
+def in_holdout_rows(table: Table, rows: pd.DataFrame, test_size: float, split_seed: int) -> np.ndarray:
+    """Which rows, as `Table.read` gives them, are in the holdout: booleans of the same length.
+
+    By the declared `group`, so that rows which belong together are on one side; by the key where that is empty, or
+    where there is none. Nothing but a row's own cells counts: the holdout is not stratified.
+    """
+    held = in_holdout(rows[table.key.name], test_size, split_seed)
+    if table.group in rows.columns:
+        known = rows[table.group].notna().to_numpy()
+        held[known] = in_holdout(rows.loc[known, table.group].map(text_of), test_size, split_seed)
+    return held
 
 
 def in_holdout(keys: pd.Series, test_size: float, split_seed: int) -> np.ndarray:

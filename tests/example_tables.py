@@ -121,11 +121,11 @@ def register_model(of: Table, frame: pd.DataFrame, alias: str = "", seed: int = 
     """
     import mlflow
     import skops_flavor
-    from holdout import in_holdout
+    from holdout import in_holdout_rows
     from mlflow.models import Model
     from predictions import predict, score
 
-    held = in_holdout(frame[of.key.name], 0.2, 0)
+    held = in_holdout_rows(of, frame, 0.2, 0)
     train, rest = frame[~held], frame[held]
     with mlflow.start_run() as run:
         options = model_options(of, train, seed)

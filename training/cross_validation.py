@@ -1,43 +1,86 @@
-"""Repeated cross-validation, stratified by class. No MLflow here."""
+"""Repeated cross-validation, stratified by class, plain or by group, and what it says. No MLflow here."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import REGRESSION
-from estimators import Recipe
-from predictions import predict, score
-from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+from declaration import REGRESSION, Table
+from predictions import HIGHER_IS_BETTER, predict, score
+from scipy.special import stdtrit
+from sklearn.model_selection import GroupKFold, RepeatedKFold, RepeatedStratifiedKFold, StratifiedGroupKFold
 from tqdm import tqdm
 
 FitFunction = Callable[[pd.DataFrame], Any]  # rows with their target -> a fitted estimator
+Folds = list[tuple[np.ndarray, np.ndarray]]  # the places of the rows to train on, and of those to validate on
+
+
+def make_folds(table: Table, rows: pd.DataFrame, folds: int, repeats: int, seed: int) -> Folds:
+    """`folds` times `repeats` of them, stratified by class where there are classes."""
+    kind = RepeatedKFold if table.task == REGRESSION else RepeatedStratifiedKFold
+    return list(kind(n_splits=folds, n_repeats=repeats, random_state=seed).split(rows, rows[table.target.name]))
+
+
+def make_group_folds(
+    table: Table, rows: pd.DataFrame, groups: np.ndarray, folds: int, repeats: int, seed: int
+) -> Folds | None:
+    """The same with each group (a number for each row) whole in one part.
+
+    None where that would be the same as without groups, or where a part would have no rows or the rest not every class.
+    """
+    target, count = rows[table.target.name].to_numpy(), len(np.unique(groups))
+    fewest = min((len(np.unique(groups[target == value])) for value in table.classes), default=count)
+    if count == len(rows) or fewest < folds:
+        return None
+    found: Folds = []
+    for repeat in range(repeats):
+        kind = GroupKFold if table.task == REGRESSION else StratifiedGroupKFold
+        found += kind(n_splits=folds, shuffle=True, random_state=seed + repeat).split(rows, target, groups)
+    complete = all(len(test) and set(table.classes) <= set(target[train]) for train, test in found)
+    return found if complete else None
 
 
 def cross_validate(
-    fit: FitFunction, recipe: Recipe, rows: pd.DataFrame, folds: int, repeats: int, seed: int
+    fit: FitFunction, table: Table, columns: list[str], rows: pd.DataFrame, folds: Folds, quiet: bool = False
 ) -> pd.DataFrame:
-    """The metrics of `score` (columns) on each of `folds` times `repeats` validation folds (rows), fitted on the rest.
+    """The metrics of `score` (columns) on each validation fold (rows) of a model fitted on the rest.
 
     `fit` is called with the training part of a fold alone, so that a search inside it is nested: the
-    validation fold takes no part in what is chosen. Its model reads the recipe's columns.
+    validation fold takes no part in what is chosen. Its model reads `columns`.
     """
-    table = recipe.table
-    kind = RepeatedKFold if table.task == REGRESSION else RepeatedStratifiedKFold
-    splits = kind(n_splits=folds, n_repeats=repeats, random_state=seed).split(rows, rows[table.target.name])
     found = []
-    for train, test in tqdm(splits, "cross-validation", folds * repeats, leave=False, disable=None):
+    for train, test in tqdm(folds, "cross-validation", leave=False, disable=True if quiet else None):
         validation = rows.iloc[test]
-        said = predict(fit(rows.iloc[train]), table, validation[recipe.columns])
+        said = predict(fit(rows.iloc[train]), table, validation[columns])
         found.append(score(table, validation[table.target.name], said))
     return pd.DataFrame(found)
 
 
-def summary(scores: pd.DataFrame) -> dict[str, float]:
-    """Mean and spread (standard deviation over the folds) of each metric: cv_accuracy_mean, cv_accuracy_std, …"""
-    mean, spread = scores.mean(), scores.std(ddof=1).fillna(0)
-    return {
-        f"cv_{name}_{what}": float(np.round(values[name], 12))
-        for name in scores.columns
-        for what, values in (("mean", mean), ("std", spread))
-    }
+def summary(scores: pd.DataFrame, folds: int, prefix: str = "cv_") -> dict[str, float]:
+    """Of each metric the mean, its 95 % interval, and the standard deviation over the folds: cv_accuracy_mean, _low, …"""
+    found = {}
+    for name in scores.columns:
+        low, high = interval(scores[name], folds)
+        if name in HIGHER_IS_BETTER:
+            high = min(high, 1.0)
+        else:
+            low = max(low, 0.0)
+        values = {"mean": scores[name].mean(), "std": spread(scores[name]), "low": low, "high": high}
+        found |= {f"{prefix}{name}_{what}": float(np.round(value, 12)) for what, value in values.items()}
+    return found
+
+
+def interval(values: pd.Series, folds: int) -> tuple[float, float]:
+    """95 % interval of the mean over all folds of a `folds`-fold cross-validation, which may be repeated.
+
+    The corrected resampled t (Nadeau and Bengio 2003): the folds train on much the same rows, so that their figures
+    spread less than those of as many models of rows of their own would.
+    """
+    count = len(values)
+    half = float(stdtrit(count - 1, 0.975)) * spread(values) * math.sqrt(1 / count + 1 / (folds - 1))
+    return values.mean() - half, values.mean() + half
+
+
+def spread(values: pd.Series) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

@@ -42,18 +42,20 @@ MODELS = tuple(dict.fromkeys([*CLASSIFIERS, *REGRESSORS]))
 
 
 def hyperparameters(task: str, model: str, given: Mapping[str, Any]) -> Values:
-    """The model's hyperparameters: its defaults, and over them what is given; what is for other models is left out.
+    """The model's hyperparameters: its defaults, and over them what is given.
 
     Raises:
-        StepError: the task has no such model, or none of its models such a hyperparameter.
+        StepError: the task has no such model, or the model no such hyperparameter.
     """
     models = DEFAULTS[task]
     if model not in models:
         raise StepError(f"model={model!r} is not for the task {task}, which has {', '.join(models)}")
-    known = dict.fromkeys(name for values in models.values() for name in values)
-    if foreign := [name for name in given if name not in known]:
-        raise StepError(f"{', '.join(foreign)}: not for the task {task}, whose models have {', '.join(known)}")
-    return models[model] | {name: value for name, value in given.items() if name in models[model]}
+    if foreign := [name for name in given if name not in models[model]]:
+        raise StepError(
+            f"{', '.join(foreign)}: not a parameter of model={model}, which has {', '.join(models[model])}; "
+            "leave it empty"
+        )
+    return models[model] | given
 
 
 @dataclass(frozen=True)
@@ -90,25 +92,30 @@ class Recipe:
         """The model, fitted on rows as `Table.read` gives them."""
         return self.build().fit(rows[self.columns], rows[self.table.target.name])
 
-    def build(self) -> Any:
-        """An unfitted estimator that takes a frame of `columns`. Nothing in it runs in parallel."""
+    def build(self) -> Pipeline:
+        """An unfitted estimator that takes a frame of `columns`. Nothing in it runs in parallel.
+
+        The three of soft_vote share the columns, made once: scaled, which the trees' splits do not mind.
+        """
+        scaled = self.model == "soft_vote" or self.model.endswith("_regression")
+        return make_pipeline(transformer(self.table, scaled), self.estimator())
+
+    def estimator(self) -> Any:
+        """What stands behind the columns."""
         if self.model != "soft_vote":
-            return self.pipeline(self.model, self.values)
+            return self.member(self.model, self.values)
         takes = {name: set(values) for name, values in DEFAULTS[self.table.task].items() if name != "soft_vote"}
         takes["random_forest"].discard("max_depth")  # its trees keep their full depth
         members = [
-            (name, self.pipeline(name, {one: self.values[one] for one in self.values if one in own}))
+            (name, self.member(name, {one: self.values[one] for one in self.values if one in own}))
             for name, own in takes.items()
         ]
         if self.table.task == REGRESSION:
             return ensemble.VotingRegressor(members)
         return ensemble.VotingClassifier(members, voting="soft")
 
-    def pipeline(self, model: str, values: Values) -> Pipeline:
-        """The table's features, and one estimator on them."""
+    def member(self, model: str, values: Values) -> Any:
+        """One estimator of numbers."""
         kind = (REGRESSION_KINDS if self.table.task == REGRESSION else CLASS_KINDS)[model]
         more = {"max_iter": 1000} if model == "logistic_regression" else {}
-        return make_pipeline(
-            transformer(self.table, scaled=model.endswith("_regression")),
-            kind(**values, **more, random_state=self.seed),
-        )
+        return kind(**values, **more, random_state=self.seed)

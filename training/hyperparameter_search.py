@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import pandas as pd
-from cross_validation import cross_validate
+from cross_validation import cross_validate, make_folds
 from declaration import REGRESSION
 from estimators import Recipe, Values
 
@@ -34,11 +34,13 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     values = recipe.values
+    folds = make_folds(recipe.table, rows, INNER_FOLDS, 1, recipe.seed)
     metric = "rmse" if recipe.table.task == REGRESSION else "log_loss"
 
     def objective(trial: optuna.Trial) -> float:
         tried = {name: suggest(trial, name) for name in values if name not in fixed}
-        scores = cross_validate(replace(recipe, values=values | tried).fit, recipe, rows, INNER_FOLDS, 1, recipe.seed)
+        fit = replace(recipe, values=values | tried).fit
+        scores = cross_validate(fit, recipe.table, recipe.columns, rows, folds)
         return float(scores[metric].mean())
 
     if all(name in fixed for name in values):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from declaration import BINARY, REGRESSION, Table
 from estimators import Recipe
+from judgement import Judgement
 from training_data import Split, class_counts
 
 CARD = """# Model card: {table.name}, {recipe.model}
@@ -22,11 +23,16 @@ Trained on {trained}, judged on {judged} that it has never seen: those whose has
 {asked.split_seed} falls below test_size {asked.test_size:g}. SHA-256 of the table: `{digest}`.
 
 ## How good it is
-On the holdout, with 95 % interval of {interval}:
+{cross_validation}
+
+On the holdout, one split among many and not stratified, with 95 % interval of {interval}:
 
 {metrics}
 
-{cross_validation}
+## What it goes by
+What {importance_metric} loses on the holdout when a column is shuffled (mean and spread of five times):
+
+{importance}
 
 ## Slices of the holdout
 A slice of under 30 {rows} says little.
@@ -42,7 +48,7 @@ A slice of under 30 {rows} says little.
 GENERAL_LIMITS = (
     "It has learned from these {count} {rows} alone: of others it says only as much as they are like them.",
     "What goes with a prediction is no cause of it, and an injustice in the data is repeated.",
-    "Differences of metrics well within the interval above, or within the spread over the folds, are noise.",
+    "Differences of metrics well within the intervals above are noise.",
 )
 
 
@@ -53,7 +59,8 @@ def write_card(
     digest: str,
     said: pd.DataFrame,
     metrics: dict[str, float],
-    cv: dict[str, float],
+    judged: Judgement,
+    importance: pd.DataFrame,
 ) -> str:
     """The card as Markdown; the same model and data give the same text. `said`: `predict`'s answer for the holdout."""
     table, rows = recipe.table, escape(recipe.table.rows)
@@ -71,11 +78,13 @@ def write_card(
         values=", ".join(values),
         trained=described(table, parts.train),
         judged=described(table, parts.holdout),
-        key=escape(table.key.name),
+        key=hashed(table, parts),
         digest=digest,
         interval=interval(table, parts.holdout, said),
         metrics=markdown(["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()]),
-        cross_validation=cross_validation_text(recipe, asked, list(metrics), cv),
+        cross_validation=cross_validation_text(recipe, asked, list(metrics), judged),
+        importance_metric=importance["metric"].iloc[0],
+        importance=importance_table(importance),
         slices=slice_table(table, parts.holdout, said),
         intended_use=one_line(table.intended_use) or "The declaration does not say (`intended_use`).",
         limits="\n".join(f"- {one_line(text)}" for text in limits),
@@ -104,17 +113,47 @@ def interval(table: Table, holdout: pd.DataFrame, said: pd.DataFrame) -> str:
     return f"the accuracy (Wilson) from {low:.3f} to {high:.3f}"
 
 
-def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: list[str], cv: dict[str, float]) -> str:
-    if not cv:
+def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: list[str], judged: Judgement) -> str:
+    """The headline: what to expect of rows not met, with its interval, beside what must be beaten."""
+    if not judged.metrics:
         return "It was not cross-validated (cv_repeats 0)."
+    table, cv = recipe.table, judged.metrics
     nested = ", the hyperparameters searched anew within each fold (nested)" if asked.search_trials else ""
-    stratified = "" if recipe.table.task == REGRESSION else "stratified "
-    rows = [[name, f"{cv[f'cv_{name}_mean']:.4f}", f"{cv[f'cv_{name}_std']:.4f}"] for name in metrics]
+    stratified = "" if table.task == REGRESSION else "stratified "
+    ways = {"": "cv_"} | ({f", every {escape(judged.groups)} apart": "group_cv_"} if judged.groups else {})
+    header = ["metric"]
+    for way in ways:
+        header += [f"mean{way}", "95 % interval", "spread"]
+    header += [escape(one.name) for one in judged.baselines]
+    rows = []
+    for name in metrics:
+        cells = [name]
+        for prefix in ways.values():
+            mean, low, high, std = (cv[f"{prefix}{name}_{what}"] for what in ("mean", "low", "high", "std"))
+            cells += [f"{mean:.4f}", f"{low:.4f} to {high:.4f}", f"{std:.4f}"]
+        rows.append([*cells, *(f"{one.scores[name].mean():.4f}" for one in judged.baselines)])
+    mean, low, high = judged.gain
+    bar = escape(judged.baselines[-1].name)
+    beaten = f"It is better than {bar}" if mean > 0 else f"**It is no better than {bar}**"
     return (
         f"In the training part, {asked.cv_folds}-fold {stratified}cross-validation, repeated {asked.cv_repeats} "
-        f"time(s){nested}; the spread is the standard deviation over the folds:\n\n"
-        + markdown(["metric", "mean", "spread"], rows)
+        f"time(s){nested}. The interval is of the mean, wide enough for folds that share rows (Nadeau and Bengio); the "
+        f"spread is the standard deviation over the folds. Beside it what must be beaten, on the same folds.\n\n"
+        + markdown(header, rows)
+        + f"\n\n{beaten}: {metrics[0]} {mean:+.4f} ({low:+.4f} to {high:+.4f})."
     )
+
+
+def hashed(table: Table, parts: Split) -> str:
+    """What the split goes by."""
+    key = escape(table.key.name)
+    return f"{escape(table.group)} (of {key} where that is empty)" if table.group in parts.train.columns else key
+
+
+def importance_table(importance: pd.DataFrame) -> str:
+    found = importance[["column", "mean", "std"]].itertuples(index=False, name=None)
+    rows = [[escape(column), f"{mean:.4f}", f"{std:.4f}"] for column, mean, std in found]
+    return markdown(["column", "mean", "spread"], rows)
 
 
 def slice_table(table: Table, holdout: pd.DataFrame, said: pd.DataFrame) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import mlflow
 import skops_flavor
 import step
-from cross_validation import cross_validate, summary
 from declaration import REGRESSION, Table, read_declaration
 from estimators import MODELS, Recipe, hyperparameters
+from importance import measure
+from judgement import Judgement, judge
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from model_card import write_card
@@ -53,34 +54,36 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     asked = parse_parameters()
     table = read_declaration(asked.dataset)
     recipe = Recipe(table, asked.model, hyperparameters(table.task, asked.model, asked.given), asked.seed)
-    if unused := sorted(set(asked.given) - set(recipe.values)):
-        print(f"{STEP}: {recipe.model} has no {', '.join(unused)}, which is left unused")
     columns = recipe.columns
     rows = read_rows(table, asked.input)
     parts = split(table, rows, asked.test_size, asked.split_seed, asked.cv_folds if asked.cv_repeats else 2)
     with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
-        cv = cross_validated_metrics(recipe, parts.train, asked)
+        judged = cross_validated(recipe, parts.train, asked)
         recipe = tune(recipe, parts.train, asked, folder)
         model = recipe.fit(parts.train)
         said = predict(model, table, parts.holdout[columns])
         results = score(table, parts.holdout[table.target.name], said)
+        importance = measure(model, table, columns, parts.holdout, asked.seed)
         if asked.plots:
             from training_plots import draw  # matplotlib takes a while to import
 
-            draw(model, table, columns, parts.holdout, said, folder / "plots", asked.seed)
+            draw(table, parts.holdout, said, importance, folder / "plots")
+    importance.to_csv(folder / "importance.csv", index=False, lineterminator="\n")
     table.write(parts.train, folder / "train.csv")
     table.write(parts.holdout, folder / "holdout.csv")
     digest = step.log_dataset(asked.input, step.requested_uri(run, "input", asked.input), "training")
     for name in ("train", "holdout"):
         step.log_dataset(folder / f"{name}.csv", f"runs:/{run.info.run_id}/{name}.csv", name)
-    card = write_card(recipe, asked, parts, digest, said, results, cv)
+    card = write_card(recipe, asked, parts, digest, said, results, judged, importance)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
-    mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | cv)
+    mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | judged.metrics)
     mlflow.log_artifacts(str(folder))
     registered = log_model(model, recipe, parts, asked, digest)
     mlflow.set_tags({"model.name": table.name, "model.version": registered})
     print(
-        f"{STEP}: {recipe.model} on {len(parts.train)} {table.rows}; on the {len(parts.holdout)} held out "
+        f"{STEP}: {recipe.model} on {len(parts.train)} {table.rows}; "
+        + (f"{headline}; " if (headline := judged.headline(table)) else "")
+        + f"on the {len(parts.holdout)} held out "
         + ", ".join(f"{name} {results[name]:.3f}" for name in METRICS[table.task][:2])
         + f"; {table.name} version {registered}"
     )
@@ -107,15 +110,14 @@ def parse_parameters() -> argparse.Namespace:
     return asked
 
 
-def cross_validated_metrics(recipe: Recipe, train: DataFrame, asked: argparse.Namespace) -> dict[str, float]:
-    """Cross-validated metrics of the whole training, its search included; none with cv_repeats=0."""
-    if not asked.cv_repeats:
-        return {}
+def cross_validated(recipe: Recipe, train: DataFrame, asked: argparse.Namespace) -> Judgement:
+    """Of the whole training, its search included; nothing with cv_repeats=0."""
 
     def search_and_fit(rows: DataFrame) -> Any:
         return tune(recipe, rows, asked).fit(rows)
 
-    return summary(cross_validate(search_and_fit, recipe, train, asked.cv_folds, asked.cv_repeats, asked.split_seed))
+    table, columns = recipe.table, recipe.columns
+    return judge(search_and_fit, table, columns, train, asked.cv_folds, asked.cv_repeats, asked.split_seed)
 
 
 def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Path | None = None) -> Recipe:

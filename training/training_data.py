@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from declaration import Table
-from holdout import in_holdout
+from holdout import in_holdout_rows
 from step_error import StepError
 
 MIN_ROWS = 20
@@ -50,7 +50,7 @@ def split(table: Table, rows: pd.DataFrame, test_size: float, split_seed: int, f
         StepError: the training part has fewer than `folds` (or MIN_TRAINED) rows, or rows of a class; the holdout
             has not two different targets.
     """
-    held = in_holdout(rows[table.key.name], test_size, split_seed)
+    held = in_holdout_rows(table, rows, test_size, split_seed)
     parts = Split(rows[~held], rows[held])
     needed = max(folds, MIN_TRAINED)
     fewest = min(class_counts(table, parts.train).values(), default=len(parts.train))

@@ -1,8 +1,6 @@
 """The plots of a training. No MLflow here; matplotlib is imported when this is."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,9 +9,8 @@ from declaration import BINARY, REGRESSION, Table
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from predictions import PROBABILITY, predict, probability_columns, score
+from predictions import PROBABILITY, probability_columns
 from sklearn.calibration import calibration_curve
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_curve
 
 MOST_COLUMNS = 25  # in the picture of their importance
@@ -21,18 +18,10 @@ MOST_COUNTED = 15  # classes: with more, the numbers of a confusion matrix would
 mpl.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "figure.constrained_layout.use": True})
 
 
-def draw(
-    model: Any,
-    table: Table,
-    columns: Sequence[str],
-    holdout: pd.DataFrame,
-    said: pd.DataFrame,
-    folder: Path,
-    seed: int,
-) -> None:
+def draw(table: Table, holdout: pd.DataFrame, said: pd.DataFrame, importance: pd.DataFrame, folder: Path) -> None:
     """Write the task's pictures into the folder: `said` is what `predict` gives for the holdout."""
     truth = holdout[table.target.name]
-    pictures = {"permutation_importance": importance(model, table, holdout[list(columns)], truth, seed)}
+    pictures = {"permutation_importance": importances(importance)}
     if table.task == REGRESSION:
         pictures |= {"predicted_against_true": against(table, truth, said), "residuals": residuals(table, truth, said)}
     else:
@@ -123,16 +112,10 @@ def residuals(table: Table, truth: pd.Series, said: pd.DataFrame) -> Figure:
     return figure
 
 
-def importance(model: Any, table: Table, rows: pd.DataFrame, truth: pd.Series, seed: int) -> Figure:
-    """What shuffling a column costs in ROC AUC (of a number: in R²) on the holdout, five times over."""
-    metric, word = ("r2", "R²") if table.task == REGRESSION else ("roc_auc", "ROC AUC")
-
-    def scoring(estimator: Any, shuffled: pd.DataFrame, target: pd.Series) -> float:
-        return score(table, target, predict(estimator, table, shuffled))[metric]
-
-    result = permutation_importance(model, rows, truth, scoring=scoring, n_repeats=5, random_state=seed)
-    order = np.argsort(result.importances_mean)[-MOST_COLUMNS:]
+def importances(found: pd.DataFrame) -> Figure:
+    """What `importance.measure` found."""
+    shown = found.head(MOST_COLUMNS)[::-1]
+    word = {"r2": "R²", "roc_auc": "ROC AUC"}[shown["metric"].iloc[0]]
     figure, axes = new_axes("Permutation importance", f"loss of {word} when the column is shuffled", "")
-    names = [plain(rows.columns[place]) for place in order]
-    axes.barh(names, result.importances_mean[order], xerr=result.importances_std[order], alpha=0.8)
+    axes.barh([plain(name) for name in shown["column"]], shown["mean"], xerr=shown["std"], alpha=0.8)
     return figure

@@ -1,0 +1,66 @@
+"""How good a training is by cross-validation, plain and by group, beside what must be beaten. No MLflow here."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+from baselines import Baseline, best_single_column, constant, single_column
+from cross_validation import FitFunction, cross_validate, interval, make_folds, make_group_folds, summary
+from declaration import Table
+from features import groups
+from predictions import METRICS
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Metrics by name, and the words that go with them."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    groups: str = ""  # what holds rows together; "" where there is no cross-validation by group
+    baselines: tuple[Baseline, ...] = ()  # the last one must be beaten
+    gain: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the first metric over that one's: mean, 95 % interval
+
+    def headline(self, table: Table) -> str:
+        """What to expect of the first metric on rows not met, in one line; "" where nothing was cross-validated."""
+        if not self.metrics:
+            return ""
+        name = METRICS[table.task][0]
+        parts = [f"cross-validated {name} {self.figure(f'cv_{name}')}"]
+        if self.groups:
+            parts.append(f"with every {self.groups} apart {self.figure(f'group_cv_{name}')}")
+        parts.append(f"{self.baselines[-1].name} {self.metrics[f'baseline_{name}']:.3f}")
+        return ", ".join(parts)
+
+    def figure(self, name: str) -> str:
+        mean, low, high = (self.metrics[f"{name}_{what}"] for what in ("mean", "low", "high"))
+        return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def judge(
+    fit: FitFunction, table: Table, columns: list[str], rows: pd.DataFrame, folds: int, repeats: int, seed: int
+) -> Judgement:
+    """Cross-validate `fit`, which reads `columns`, and the baselines on the same folds; nothing with no repeats.
+
+    Metrics: cv_METRIC_mean, _std, _low and _high (95 % interval); the same of group_cv_METRIC; baseline_METRIC of the
+    best single column, or of one answer for all where no column is better, and group_baseline_METRIC.
+    """
+    if not repeats:
+        return Judgement()
+    plain = make_folds(table, rows, folds, repeats, seed)
+    scores = cross_validate(fit, table, columns, rows, plain)
+    found = summary(scores, folds)
+    same, column = constant(table, rows, plain), best_single_column(table, columns, rows, plain)
+    first = METRICS[table.task][0]
+    better = column.scores[first].mean() > same.scores[first].mean()
+    baselines = (same, column) if better else (column, same)
+    found |= {f"baseline_{name}": float(value) for name, value in baselines[-1].scores.mean().round(12).items()}
+    difference = scores[first] - baselines[-1].scores[first]
+    gain = (float(difference.mean()), *interval(difference, folds))
+    together = groups(table, rows)
+    apart = together and make_group_folds(table, rows, together[1], folds, repeats, seed)
+    if not (together and apart):
+        return Judgement(found, "", baselines, gain)
+    found |= summary(cross_validate(fit, table, columns, rows, apart), folds, "group_cv_")
+    beaten = baselines[-1].column
+    again = single_column(table, beaten, rows, apart) if beaten else constant(table, rows, apart)
+    found |= {f"group_baseline_{name}": float(value) for name, value in again.scores.mean().round(12).items()}
+    return Judgement(found, together[0], baselines, gain)
