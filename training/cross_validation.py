@@ -58,7 +58,7 @@ def cross_validate(
 
 
 def summary(scores: pd.DataFrame, folds: int, prefix: str = "cv_") -> dict[str, float]:
-    """Of each metric the mean, its 95 % interval, and the standard deviation over the folds: cv_accuracy_mean, _low, …"""
+    """Mean, 95 % interval and standard deviation over the folds of each metric: cv_accuracy_mean, _low, _high, _std."""
     found = {}
     for name in scores.columns:
         low, high = interval(scores[name], folds)
