@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from cross_validation import FitFunction, Folds, cross_validate
+from cross_validation import FitFunction, Folds, cross_validate, make_folds
 from declaration import REGRESSION, Field, Table
 from declared_features import by_declaration
-from predictions import METRICS
+from predictions import HIGHER_IS_BETTER, METRICS
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -36,15 +36,17 @@ def constant(table: Table, rows: pd.DataFrame, folds: Folds) -> Baseline:
     return Baseline(name, "", cross_validate(fit, table, [table.key.name], rows, folds, quiet=True))
 
 
-def best_single_column(table: Table, columns: Sequence[str], rows: pd.DataFrame, folds: Folds) -> Baseline:
-    """The column of `columns` that tells most alone, by the first metric of the task, by the second where two tie.
+def best_single_column(table: Table, columns: Sequence[str], rows: pd.DataFrame, folds: Folds, seed: int) -> Baseline:
+    """The column of `columns` that tells most alone, judged on `folds`.
 
-    It is chosen on the folds that it is judged on: if anything, the bar is a little too high.
+    It is chosen in a 3-fold cross-validation by the first metric of the task, by the second where two tie.
     """
-    found = [single_column(table, one, rows, folds) for one in columns]
     first, second = METRICS[table.task][:2]
-    sign = -1 if second == "rmse" else 1
-    return max(found, key=lambda one: (round(one.scores[first].mean(), 9), sign * one.scores[second].mean()))
+    sign = 1 if second in HIGHER_IS_BETTER else -1
+    few = make_folds(table, rows, 3, 1, seed)
+    found = {one: single_column(table, one, rows, few).scores.mean() for one in columns}
+    best = max(columns, key=lambda one: (round(found[one][first], 9), sign * found[one][second]))
+    return single_column(table, best, rows, folds)
 
 
 def single_column(table: Table, column: str, rows: pd.DataFrame, folds: Folds) -> Baseline:

@@ -79,7 +79,8 @@ def interval(values: pd.Series, folds: int) -> tuple[float, float]:
     """
     count = len(values)
     half = float(stdtrit(count - 1, 0.975)) * spread(values) * math.sqrt(1 / count + 1 / (folds - 1))
-    return values.mean() - half, values.mean() + half
+    mean = float(values.mean())
+    return mean - half, mean + half
 
 
 def spread(values: pd.Series) -> float:

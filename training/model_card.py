@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from declaration import BINARY, REGRESSION, Table
 from estimators import Recipe
-from judgement import Judgement
+from judgement import GROUP_FOLDS, Judgement
 from training_data import Split, class_counts
 
 CARD = """# Model card: {table.name}, {recipe.model}
@@ -120,7 +120,7 @@ def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: li
     table, cv = recipe.table, judged.metrics
     nested = ", the hyperparameters searched anew within each fold (nested)" if asked.search_trials else ""
     stratified = "" if table.task == REGRESSION else "stratified "
-    ways = {"": "cv_"} | ({f", every {escape(judged.groups)} apart": "group_cv_"} if judged.groups else {})
+    ways = {"": "cv_"} | ({f", each {escape(judged.groups)} kept whole": "group_cv_"} if judged.groups else {})
     header = ["metric"]
     for way in ways:
         header += [f"mean{way}", "95 % interval", "spread"]
@@ -135,8 +135,9 @@ def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: li
     mean, low, high = judged.gain
     bar = escape(judged.baselines[-1].name)
     beaten = f"It is better than {bar}" if mean > 0 else f"**It is no better than {bar}**"
+    apart = f" (by {escape(judged.groups)}: {min(asked.cv_folds, GROUP_FOLDS)}-fold)" if judged.groups else ""
     return (
-        f"In the training part, {asked.cv_folds}-fold {stratified}cross-validation, repeated {asked.cv_repeats} "
+        f"In the training part, {asked.cv_folds}-fold {stratified}cross-validation{apart}, repeated {asked.cv_repeats} "
         f"time(s){nested}. The interval is of the mean, wide enough for folds that share rows (Nadeau and Bengio); the "
         f"spread is the standard deviation over the folds. Beside it what must be beaten, on the same folds.\n\n"
         + markdown(header, rows)

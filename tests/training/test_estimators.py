@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from cross_validation import cross_validate, summary
+from cross_validation import cross_validate, interval, make_folds, make_group_folds, summary
 from declaration import BINARY, MULTICLASS, REGRESSION, Table
 from estimators import DEFAULTS, Recipe, hyperparameters
 from hyperparameter_search import SPACES, search
 from make_sample import passengers
 from mlflow.models import Model
-from predictions import METRICS, predict, score
+from predictions import HIGHER_IS_BETTER, METRICS, predict, score
 from saved_model import TRUSTED_TYPES
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import FunctionTransformer
@@ -124,7 +124,7 @@ def test_every_model_learns_what_there_is_to_learn(task: str, model: str) -> Non
 
 
 def test_given_hyperparameters_replace_defaults() -> None:
-    values = hyperparameters(BINARY, "random_forest", {"n_estimators": 7, "max_depth": None, "C": 2.0})
+    values = hyperparameters(BINARY, "random_forest", {"n_estimators": 7, "max_depth": None})
     assert values == DEFAULTS[BINARY]["random_forest"] | {"n_estimators": 7, "max_depth": None}
 
 
@@ -143,21 +143,67 @@ def test_given_hyperparameters_replace_defaults() -> None:
             {},
             "not for the task multiclass, which has logistic_regression, random_forest",
         ),
-        (REGRESSION, "soft_vote", {"C": 1.0}, "C: not for the task regression, whose models have alpha, n_estimators"),
-        (BINARY, "soft_vote", {"alpha": 1.0}, "alpha: not for the task binary, whose models have C, "),
+        (REGRESSION, "soft_vote", {"C": 1.0}, "C: not a parameter of model=soft_vote, which has alpha, n_estimators"),
+        (BINARY, "soft_vote", {"alpha": 1.0}, "alpha: not a parameter of model=soft_vote, which has C, "),
+        (BINARY, "random_forest", {"C": 1.0, "subsample": 0.5}, "C, subsample: not a parameter of model=random_forest"),
     ],
 )
-def test_what_a_task_does_not_have_is_refused_by_name(task: str, model: str, given: Any, words: str) -> None:
+def test_what_a_task_or_a_model_does_not_have_is_refused_by_name(task: str, model: str, given: Any, words: str) -> None:
     with pytest.raises(StepError, match=words):
         hyperparameters(task, model, given)
 
 
+@pytest.mark.parametrize(("task", "model"), TABLES)
+def test_the_columns_are_made_once_whatever_the_model(task: str, model: str) -> None:
+    """What they cost is most of what scoring a row costs."""
+    built = recipe(task, model).build()
+    assert type(built[0]).__name__ == "ColumnTransformer"
+    assert "ColumnTransformer" not in repr(built[1].get_params(deep=True))
+
+
 @pytest.mark.parametrize("task", DEFAULTS)
-def test_cross_validation_reports_mean_and_spread_of_each_metric(task: str) -> None:
-    how = recipe(task, next(iter(DEFAULTS[task])))
-    figures = summary(cross_validate(how.fit, how, rows(task, 150), 3, 2, 0))
-    assert set(figures) == {f"cv_{name}_{what}" for name in METRICS[task] for what in ("mean", "std")}
+def test_cross_validation_reports_mean_spread_and_interval_of_each_metric(task: str) -> None:
+    how, frame = recipe(task, next(iter(DEFAULTS[task]))), rows(task, 150)
+    folds = make_folds(how.table, frame, 3, 2, 0)
+    figures = summary(cross_validate(how.fit, how.table, how.columns, frame, folds), 3)
+    kinds = ("mean", "std", "low", "high")
+    assert set(figures) == {f"cv_{name}_{what}" for name in METRICS[task] for what in kinds}
+    for name in METRICS[task]:
+        low, mean, high = (figures[f"cv_{name}_{what}"] for what in ("low", "mean", "high"))
+        assert low < mean < high
+        assert high <= 1 if name in HIGHER_IS_BETTER else low >= 0
     assert 0.6 < figures[f"cv_{METRICS[task][0]}_mean"] < 1
+
+
+def test_the_interval_counts_in_that_folds_train_on_much_the_same_rows() -> None:
+    """Nadeau and Bengio's variance: (1 / 10 folds + 1 / 9 of the rows judged on, for each trained on) times s²."""
+    values = pd.Series([0.75, 0.85] * 5)
+    low, high = interval(values, 10)
+    assert (high - low) / 2 == pytest.approx(2.262157 * values.std() * np.sqrt(1 / 10 + 1 / 9), rel=1e-6)
+    assert (low + high) / 2 == pytest.approx(0.8)
+    repeated = interval(pd.concat([values] * 100), 10)
+    assert repeated[1] - repeated[0] > 0.6 * (high - low), "the same rows judged again are no new rows"
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_a_group_is_whole_in_one_fold_and_every_row_is_judged_once_a_repeat(task: str) -> None:
+    of, frame = table(task), rows(task, 150)
+    together = np.arange(150) // 3
+    folds = make_group_folds(of, frame, together, 5, 2, 0)
+    assert len(folds) == 10
+    assert not any(set(together[train]) & set(together[test]) for train, test in folds)
+    for start in (0, 5):
+        assert sorted(np.concatenate([test for _, test in folds[start : start + 5]])) == list(range(150))
+    assert any(
+        (one[1] != other[1]).any()
+        for one, other in zip(folds[:5], folds[5:], strict=True)
+        if len(one[1]) == len(other[1])
+    )
+
+
+@pytest.mark.parametrize("together", [np.arange(150), np.arange(150) // 60], ids=["all alone", "too few groups"])
+def test_there_are_no_group_folds_where_they_would_say_nothing(together: np.ndarray) -> None:
+    assert make_group_folds(table(BINARY), rows(BINARY, 150), together, 5, 1, 0) is None
 
 
 def test_every_hyperparameter_has_a_range_to_be_searched() -> None:
@@ -178,6 +224,8 @@ def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given(task: s
 @pytest.mark.integration
 def test_the_default_model_reaches_what_the_project_promises_on_the_real_list(real_list: Path) -> None:
     how = Recipe(TITANIC, "soft_vote", hyperparameters(BINARY, "soft_vote", {}), 0)
-    figures = summary(cross_validate(how.fit, how, read_rows(TITANIC, real_list), 10, 2, 0))
+    frame = read_rows(TITANIC, real_list)
+    folds = make_folds(TITANIC, frame, 10, 2, 0)
+    figures = summary(cross_validate(how.fit, TITANIC, how.columns, frame, folds), 10)
     assert figures["cv_accuracy_mean"] >= 0.835
     assert figures["cv_roc_auc_mean"] >= 0.875

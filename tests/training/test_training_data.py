@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from declaration import BINARY, MULTICLASS, REGRESSION, TASKS, Table, parse_declaration
-from holdout import in_holdout
+from holdout import in_holdout, in_holdout_rows
 from make_sample import passengers
 from step_error import StepError
 from training_data import read_rows, split
@@ -54,6 +54,33 @@ def test_a_larger_holdout_contains_the_smaller_one() -> None:
 def test_the_holdout_is_the_same_on_every_machine() -> None:
     ids = pd.Series(range(1, 61))
     assert list(ids[in_holdout(ids, 0.2, 0)]) == [1, 4, 18, 25, 27, 31, 35, 38, 43, 47, 54, 58]
+
+
+def test_rows_that_belong_together_are_on_one_side_whatever_else_is_in_the_table() -> None:
+    frame = passengers(900)
+    held = in_holdout_rows(TITANIC, frame, 0.2, 0)
+    assert frame.assign(held=held).groupby("Ticket")["held"].nunique().max() == 1
+    assert held.mean() == pytest.approx(0.2, abs=0.05)
+    part = frame.sample(300, random_state=1)
+    assert (in_holdout_rows(TITANIC, part, 0.2, 0) == held[part.index]).all()
+
+
+def test_a_row_of_no_group_goes_by_its_key_as_do_all_where_none_is_declared() -> None:
+    frame = passengers(300)
+    alone = in_holdout(frame["PassengerId"], 0.2, 0)
+    some = frame.assign(Ticket=frame["Ticket"].where(frame.index % 2 == 0))
+    held = in_holdout_rows(TITANIC, some, 0.2, 0)
+    assert (held[1::2] == alone[1::2]).all()
+    assert (held[::2] != alone[::2]).any()
+    assert (in_holdout_rows(TITANIC, frame.drop(columns="Ticket"), 0.2, 0) == alone).all()
+
+
+def test_a_group_that_is_a_number_is_the_same_with_gaps_or_without() -> None:
+    of = parse_declaration({"name": "orders", "group": "size", "fields": [*FIELDS, TARGETS[BINARY]]}, "orders.yaml")
+    frame = rows(BINARY).assign(size=np.arange(300.0) // 3)
+    held = in_holdout_rows(of, frame, 0.2, 0)
+    assert (held == in_holdout_rows(of, frame.astype({"size": int}), 0.2, 0)).all()
+    assert (held[::3] == held[1::3]).all()
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -106,8 +106,9 @@ def test_any_table_is_trained_on_judged_and_opened_with_its_declaration(task: st
     assert run_program("training", **written(of, frame, tmp_path), n_estimators=20, cv_folds=3) == 0
     run = latest()[0]
     assert {path.stem for path in artifact(run, "plots").iterdir()} == PICTURES[task]
-    cross_validated = {f"cv_{name}_{what}" for name in METRICS[task] for what in ("mean", "std")}
-    assert set(run.data.metrics) == {"rows_train", "rows_holdout", *METRICS[task], *cross_validated}
+    cross_validated = {f"cv_{name}_{what}" for name in METRICS[task] for what in ("mean", "std", "low", "high")}
+    baseline = {f"baseline_{name}" for name in METRICS[task]}
+    assert set(run.data.metrics) == {"rows_train", "rows_holdout", *METRICS[task], *cross_validated, *baseline}
     assert run.data.tags["model.name"] == of.name
     assert f"| colour: red | {(of.read(artifact(run, 'holdout.csv'))['colour'] == 'red').sum()} | " in artifact(
         run, "model_card.md"
@@ -138,7 +139,7 @@ def test_training_again_gives_the_same_bytes_and_another_seed_moves_nobody(
     for seed in (0, 0, 1):
         assert run_program("training", **parameters, n_estimators=5, cv_folds=2, seed=seed) == 0
     other, second, first = map(files, latest(3))
-    assert len(first) == 3 + len(PICTURES[task]) + 9
+    assert len(first) == 4 + len(PICTURES[task]) + 9
     assert first == second
     assert {name for name in first if first[name] == other[name]} >= {"/train.csv", "/holdout.csv"}
     assert first["model/model.skops"] != other["model/model.skops"]
@@ -149,7 +150,7 @@ def test_without_plots_and_repeats_neither_is_made(store: str, titanic: dict[str
     run = latest()[0]
     assert not any(name.startswith("cv_") for name in run.data.metrics)
     paths = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
-    assert paths == {"train.csv", "holdout.csv", "model_card.md"}
+    assert paths == {"train.csv", "holdout.csv", "model_card.md", "importance.csv"}
 
 
 def test_a_search_leaves_its_trials_and_what_it_chose(store: str, titanic: dict[str, Path]) -> None:
@@ -229,13 +230,48 @@ def own_code(values: object) -> object:
     return values
 
 
-def test_a_hyperparameter_is_said_to_be_unused_or_given_as_none(
+def test_a_hyperparameter_of_another_model_is_refused_by_name(
     store: str, titanic: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"model": "random_forest", "max_depth": "none", "C": "2"}
-    assert run_program("training", **titanic, **QUICK, **given) == 0
-    assert "random_forest has no C, which is left unused" in capsys.readouterr().out
+    assert run_program("training", **titanic, **QUICK, model="random_forest", C="2") == 1
+    assert "C: not a parameter of model=random_forest, which has n_estimators, max_depth" in failed(capsys)
+
+
+def test_a_hyperparameter_may_be_given_as_none(store: str, titanic: dict[str, Path]) -> None:
+    assert run_program("training", **titanic, **QUICK, model="random_forest", max_depth="none") == 0
     assert "no max_depth" in artifact(latest()[0], "model_card.md").read_text()
+
+
+def test_the_headline_is_the_cross_validation_plain_and_by_group_beside_what_must_be_beaten(
+    store: str, titanic: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"model": "logistic_regression", "cv_folds": 3, "plots": "false"}
+    assert run_program("training", **titanic, **asked) == 0
+    run, said = latest()[0], capsys.readouterr().out
+    figures, card = run.data.metrics, artifact(run, "model_card.md").read_text()
+    low, mean, high = (figures[f"group_cv_accuracy_{what}"] for what in ("low", "mean", "high"))
+    assert (
+        f"each party kept whole {mean:.3f} ({low:.3f} to {high:.3f}), Sex alone {figures['baseline_accuracy']:.3f};"
+        in said
+    )
+    assert said.index("cross-validated accuracy") < said.index("held out accuracy")
+    assert card.index("3-fold stratified cross-validation") < card.index("On the holdout")
+    assert "| Sex alone |" in card
+    assert f"| accuracy | {figures['cv_accuracy_mean']:.4f} | {figures['cv_accuracy_low']:.4f} to " in card
+    assert "It is better than Sex alone: accuracy +0.0" in card
+    assert "hash of Ticket (of PassengerId where that is empty)" in card
+    train, holdout = (TITANIC.read(artifact(run, name)) for name in ("train.csv", "holdout.csv"))
+    assert set(train["Ticket"]).isdisjoint(holdout["Ticket"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_each_column_is_worth_is_kept_as_numbers(task: str, store: str, tmp_path: Path) -> None:
+    assert run_program("training", **written(table(task), rows(task), tmp_path), **QUICK) == 0
+    found = pd.read_csv(artifact(latest()[0], "importance.csv"))
+    assert set(found["column"][:2]) == {"size", "colour"}, "what makes the target"
+    assert found["mean"].is_monotonic_decreasing
+    assert found["mean"][0] > 0.1
+    assert (found["metric"] == ("r2" if task == REGRESSION else "roc_auc")).all()
 
 
 def test_on_the_real_list_the_default_model_is_right_on_the_held_out(store: str, real_list: Path) -> None:
