@@ -76,7 +76,9 @@ def test_a_row_of_no_group_goes_by_its_key_as_do_all_where_none_is_declared() ->
 
 
 def test_a_group_that_is_a_number_is_the_same_with_gaps_or_without() -> None:
-    of = parse_declaration({"name": "orders", "group": "size", "fields": [*FIELDS, TARGETS[BINARY]]}, "orders.yaml")
+    of = parse_declaration(
+        {"name": "orders", "primaryKey": "order", "group": "size", "fields": [*FIELDS, TARGETS[BINARY]]}, "orders.yaml"
+    )
     frame = rows(BINARY).assign(size=np.arange(300.0) // 3)
     held = in_holdout_rows(of, frame, 0.2, 0)
     assert (held == in_holdout_rows(of, frame.astype({"size": int}), 0.2, 0)).all()
