@@ -59,7 +59,7 @@ def cross_validate(
 
 def summary(scores: pd.DataFrame, folds: int, prefix: str = "cv_") -> dict[str, float]:
     """Mean, 95 % interval and standard deviation over the folds of each metric: cv_accuracy_mean, _low, _high, _std."""
-    found = {}
+    found: dict[str, float] = {}
     for name in scores.columns:
         low, high = interval(scores[name], folds)
         if name in HIGHER_IS_BETTER:

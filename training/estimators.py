@@ -55,7 +55,7 @@ def hyperparameters(task: str, model: str, given: Mapping[str, Any]) -> Values:
             f"{', '.join(foreign)}: not a parameter of model={model}, which has {', '.join(models[model])}; "
             "leave it empty"
         )
-    return models[model] | given
+    return {**models[model], **given}
 
 
 @dataclass(frozen=True)
