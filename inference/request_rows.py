@@ -10,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+from declaration import Table
 
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
+KINDS = (JSON, CSV, ARROW)
 RECORD_FORMS, COLUMN_FORMS = ("dataframe_records", "instances", "inputs"), ("instances", "inputs")
 FORMS = ("dataframe_split", *RECORD_FORMS)
+
+Cells = dict[str, list[str | None]]  # column -> its cells as text, None for a gap
 
 
 class RequestError(Exception):
@@ -25,33 +30,44 @@ class RequestError(Exception):
 
 
 def media_type(header: str) -> str:
-    """JSON or CSV, from a Content-Type.
+    """One of KINDS, from a Content-Type.
 
     Raises:
         RequestError: it is another one, or another encoding than UTF-8.
     """
     kind, *parameters = (part.strip().lower().replace('"', "") for part in header.split(";"))
-    if kind not in (JSON, CSV):
-        raise RequestError(415, f"the Content-Type is none of {JSON}, {CSV}")
+    if kind not in KINDS:
+        raise RequestError(415, f"the Content-Type is none of {', '.join(KINDS)}")
     if any(parameter not in ("", "charset=utf-8") for parameter in parameters):
         raise RequestError(415, f"the Content-Type has a parameter other than charset=utf-8; send {kind} alone")
     return kind
 
 
-class JsonNumber(str):
-    """The text of a number that JSON writes with a point, whatever the raw table's decimalChar is."""
+class PlainNumber(str):
+    """The text of a number that JSON and Arrow write with a point, whatever the raw table's decimalChar is."""
 
 
-def read_rows(
-    kind: str, body: bytes, names: Sequence[str], decimal_chars: Mapping[str, str] | None = None
-) -> dict[str, pd.Series]:
-    """The columns `names` of a body of that `media_type`: text, None for a gap; others are left out.
+def read_rows(kind: str, body: bytes, names: Sequence[str], chars: Mapping[str, str] | None = None) -> Cells:
+    """The columns `names` of a body of that `media_type`; others are left out.
 
-    `decimal_chars` are what stands before decimals in columns that say so: JSON's own numbers are written like that.
+    `chars` are what stands before decimals in columns that say so: numbers of JSON and Arrow are written like that.
 
     Raises:
         RequestError: it is no table, or a column is missing; never with the body in its text.
     """
+    cells = read_arrow(body, names) if kind == ARROW else read_text(kind, body, names)
+    for name, char in (chars or {}).items():
+        if name in cells:
+            cells[name] = [cell.replace(".", char) if isinstance(cell, PlainNumber) else cell for cell in cells[name]]
+    return cells
+
+
+def decimal_chars(table: Table) -> dict[str, str]:
+    """What stands before decimals, in the columns of raw tables that say so."""
+    return {one.name: one.decimal_char for one in table.fields if one.decimal_char}
+
+
+def read_text(kind: str, body: bytes, names: Sequence[str]) -> Cells:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -59,16 +75,41 @@ def read_rows(
     if not text.strip():
         raise RequestError(400, "the request is empty")
     cells = read_csv(text, names) if kind == CSV else read_json(text, names)
-    for name, char in (decimal_chars or {}).items():
-        if name in cells:
-            cells[name] = [cell.replace(".", char) if isinstance(cell, JsonNumber) else cell for cell in cells[name]]
+    if kind == JSON and "\\u" in text:  # which can write half of a surrogate pair
+        try:
+            "".join(cell for column in cells.values() for cell in column if cell).encode()
+        except UnicodeEncodeError:
+            raise RequestError(400, "the request has text that is not Unicode") from None
+    return cells
+
+
+def as_columns(cells: Cells) -> dict[str, pd.Series]:
+    """What row_checks judges."""
+    return {name: pd.Series(column, dtype="string[pyarrow]") for name, column in cells.items()}
+
+
+def read_arrow(body: bytes, names: Sequence[str]) -> Cells:
     try:
-        return {name: pd.Series(column, dtype="string[pyarrow]") for name, column in cells.items()}
-    except UnicodeEncodeError:  # half of a surrogate pair, as JSON can write it
-        raise RequestError(400, "the request has text that is not Unicode") from None
+        with pa.ipc.open_stream(body) as stream:
+            table = stream.read_all()
+        table.validate(full=True)
+        refuse_missing([name for name in names if name not in table.column_names])
+        refuse_twice([name for name in names if table.column_names.count(name) > 1])
+        return {name: arrow_cells(table[name]) for name in names}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+        raise RequestError(400, f"the request is no Arrow stream of plain columns ({reason})") from None
 
 
-def read_csv(text: str, names: Sequence[str]) -> dict[str, Sequence[str | None]]:
+def arrow_cells(column: pa.ChunkedArray) -> list[str | None]:
+    """The cells as text; numbers as such."""
+    cells = column.cast(pa.string()).to_pylist()
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        return [None if cell is None else PlainNumber(cell) for cell in cells]
+    return cells  # type: ignore[no-any-return]  # pyarrow has no types
+
+
+def read_csv(text: str, names: Sequence[str]) -> Cells:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header, *rows = (row for row in reader if row)
@@ -77,9 +118,9 @@ def read_csv(text: str, names: Sequence[str]) -> dict[str, Sequence[str | None]]
     return read_split([name.strip() for name in header], rows, names)
 
 
-def read_json(text: str, names: Sequence[str]) -> dict[str, Sequence[str | None]]:
+def read_json(text: str, names: Sequence[str]) -> Cells:
     try:  # numbers stay the text that they are, as in a CSV
-        request = json.loads(text, parse_int=str, parse_float=JsonNumber, parse_constant=read_constant)
+        request = json.loads(text, parse_int=str, parse_float=PlainNumber, parse_constant=read_constant)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the request is not JSON ({str(error)[:100]})") from None
     found = [form for form in FORMS if form in request] if isinstance(request, dict) else []
@@ -111,7 +152,7 @@ def read_constant(text: str) -> str | None:
     return None if text == "NaN" else text
 
 
-def read_records(records: list[Any], names: Sequence[str]) -> dict[str, Sequence[str | None]]:
+def read_records(records: list[Any], names: Sequence[str]) -> Cells:
     if not records:
         raise RequestError(400, "the request has no rows")
     for number, record in enumerate(records, 1):
@@ -121,10 +162,9 @@ def read_records(records: list[Any], names: Sequence[str]) -> dict[str, Sequence
     return {name: as_text(name, [record[name] for record in records]) for name in names}
 
 
-def read_split(header: list[Any], rows: list[Any], names: Sequence[str]) -> dict[str, Sequence[str | None]]:
+def read_split(header: list[Any], rows: list[Any], names: Sequence[str]) -> Cells:
     refuse_missing([name for name in names if name not in header])
-    if twice := [name for name in names if header.count(name) > 1]:
-        raise RequestError(400, f"there is more than one column {', '.join(twice)}")
+    refuse_twice([name for name in names if header.count(name) > 1])
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(header):
             count = f"{len(row)} cells" if isinstance(row, list) else "no list of cells"
@@ -136,6 +176,11 @@ def read_split(header: list[Any], rows: list[Any], names: Sequence[str]) -> dict
 def refuse_missing(names: list[str], where: str = "") -> None:
     if names:
         raise RequestError(400, f"{where}missing fields: {', '.join(names)}")
+
+
+def refuse_twice(names: list[str]) -> None:
+    if names:
+        raise RequestError(400, f"there is more than one column {', '.join(names)}")
 
 
 def as_text(name: str, cells: list[Any]) -> list[str | None]:

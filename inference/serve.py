@@ -7,12 +7,14 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
 import mlflow
 from saved_model import champion_uri, open_model
-from step import parse_parameters, run_step, whole
+from serving_settings import Settings, refuse_open_door
+from step import boolean, number, parse_parameters, run_step, whole
 from step_error import StepError
 
 STEP = "inference"
@@ -32,16 +34,29 @@ def main() -> int:
 
 def work(run: mlflow.ActiveRun, folder: Path) -> None:
     arguments = parse_parameters(
-        STEP, model=str, host=str, port=whole(1, 65535), workers=whole(1, 64), max_bytes=whole(1, 1 << 30)
+        STEP,
+        model=str,
+        host=str,
+        port=whole(1, 65535),
+        workers=whole(1, 64),
+        reload_seconds=number(0, 86400),
+        max_bytes=whole(1, 1 << 30),
+        max_rows=whole(1, 10_000_000),
+        max_waiting=whole(1, 100_000),
+        read_seconds=number(0.1, 3600),
+        max_seconds=number(0.1, 3600),
+        insecure=boolean,
     )
+    refuse_open_door(arguments.host, arguments.insecure)
     refuse_taken_port(arguments.host, arguments.port)
-    model = open_model(arguments.model or champion_uri())
+    uri = arguments.model or champion_uri()
+    model = open_model(uri)
     tags = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
     mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
     if started_by_mlflow:
         threading.Thread(target=end_with_parent, daemon=True).start()
     print(f"{STEP}: {model} at http://{arguments.host}:{arguments.port}/invocations", flush=True)
-    serve(model.folder, arguments)
+    serve(model.folder.absolute(), uri, arguments)
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -56,18 +71,20 @@ def refuse_taken_port(host: str, port: int) -> None:
         raise StepError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
 
 
-def serve(folder: Path, arguments: argparse.Namespace) -> None:
+def serve(folder: Path, uri: str, arguments: argparse.Namespace) -> None:
     """Run until a signal comes; requests under way are finished."""
     import uvicorn
-    from serving import BYTES_VARIABLE, MODEL_VARIABLE
+    from serving_protocol import ImpatientProtocol
 
-    os.environ[MODEL_VARIABLE], os.environ[BYTES_VARIABLE] = str(folder), str(arguments.max_bytes)
+    limits = {one.name: getattr(arguments, one.name) for one in fields(Settings) if hasattr(arguments, one.name)}
+    Settings(folder=str(folder), uri=uri, **limits).hand_on()
     uvicorn.run(
         "serving:create",
         factory=True,
         host=arguments.host,
         port=arguments.port,
         workers=arguments.workers,
+        http=ImpatientProtocol,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=10,

@@ -3,85 +3,185 @@
 Every answer of 400 or more is {"error_code": …, "message": one sentence}, without stack trace or request body.
 """
 
-import json
-import logging
+import asyncio
 import os
-import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
-import numpy as np
-import pandas as pd
-from declaration import Table
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
-from request_rows import RequestError, media_type, read_rows
+from request_rows import Cells, RequestError, decimal_chars, media_type, read_rows
 from request_schema import Refusal, answer_model, request_body
-from row_checks import Judged, judge, rules
 from saved_model import SavedModel, open_model
+from serving_batches import Answer, Batches, Job, answer_alone
+from serving_door import MODEL_PATH, Door, log_to_standard_error, refusal
+from serving_live import LiveModel
+from serving_metrics import Metrics
+from serving_settings import KEY_VARIABLE, Settings, handed_on
 
-MODEL_VARIABLE, BYTES_VARIABLE = "INFERENCE_SERVED_MODEL", "INFERENCE_MAX_BYTES"
-MAX_REPORTED_ROWS = 5  # bad rows named in one answer
-MAX_SHOWN = 40  # characters of a value that a message repeats
-CODES = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "REQUEST_TOO_LARGE"}
-CODES |= {415: "UNSUPPORTED_MEDIA_TYPE", 500: "INTERNAL_ERROR"}
+SMALL = 1 << 16  # bytes of a request that is read at once; the others in a thread
+HELD = 4  # times max_bytes: of all requests that are under way, together
 
 
 def create() -> FastAPI:
-    """The application, for a uvicorn worker; the model's folder is in the environment."""
-    return application(open_model(os.environ[MODEL_VARIABLE]), int(os.environ[BYTES_VARIABLE]))
+    """The application, for a uvicorn worker; what it serves, and how, is in the environment."""
+    settings = handed_on()
+    log_to_standard_error()
+    return application(open_model(settings.folder), settings)
 
 
-def application(model: SavedModel, max_bytes: int) -> FastAPI:
-    """The ASGI application that answers for `model`: /invocations, /ping, /health, /version, /docs, /openapi.json."""
+def application(model: SavedModel, settings: Settings) -> FastAPI:
+    """The ASGI application that answers for `model`, and for what its alias names later."""
     table = model.table
-    app = FastAPI(title=table.title or table.name, description=table.intended_use, version=model.label, redoc_url=None)
+    live, batches, metrics = LiveModel(model, settings.uri, settings.reload_seconds), Batches(), Metrics()
+    desk = Desk(live, batches, metrics, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        batches.start()
+        live.start()
+        yield
+        live.stop()
+        await run_in_threadpool(batches.stop)
+
+    title = f"Predictions of {table.title or table.name}"
+    app = FastAPI(title=title, description=table.intended_use, version=model.label, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(Door, metrics=metrics, key=os.environ.get(KEY_VARIABLE, ""))
     body, schemas = request_body(table, model.columns)
-    responses: dict[int | str, dict[str, Any]] = {code: {"model": Refusal} for code in (400, 413, 415)}
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"model": Refusal} for code in (400, 401, 408, 413, 415, 500, 503)
+    }
 
     @app.get("/ping")
     @app.get("/health")
     async def ping() -> Response:
-        """Whether the server answers."""
+        """Whether the server is alive."""
         return Response("\n", media_type="application/json")
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Whether there is a model that answers."""
+        return Response("\n", media_type="application/json") if batches.alive() else refusal(503, "nothing answers")
 
     @app.get("/version")
     async def version() -> Response:
         """The version of MLflow."""
         return Response(mlflow.__version__, media_type="application/json")
 
+    @app.get("/model")
+    async def which() -> dict[str, str]:
+        """Which model answers, since when, and what is wrong with the version that should."""
+        return described(live)
+
+    @app.get("/metrics")
+    async def counted() -> Response:
+        """What was counted, for Prometheus."""
+        gauges = {
+            "waiting_requests": desk.waiting,
+            "held_bytes": desk.held,
+            "model_since_seconds": live.since,
+            "model_swaps": live.swaps,
+            "model_problem": bool(live.problem),
+        }
+        told = described(live)
+        text = metrics.text(gauges, {name: told[name] for name in ("name", "version", "run_id")})
+        return Response(text, media_type="text/plain; version=0.0.4")
+
     @app.post(
-        "/invocations",
+        MODEL_PATH,
         openapi_extra={"requestBody": body},
         responses=responses | {200: {"model": answer_model(table)}},
     )
     async def invocations(request: Request) -> Response:
         """What the model predicts of each row."""
         try:
-            kind = media_type(request.headers.get("content-type", ""))
-            content = await read_body(request, max_bytes)
-            # In a thread: the server goes on answering others.
-            return await run_in_threadpool(
-                lambda: Response(answer(model, kind, content), media_type="application/json")
-            )
+            return await desk.answer(request)
         except RequestError as error:
             return refusal(error.status, str(error))
-        except Exception as error:  # the model's own, on rows that no rule forbids
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            # Not its text: that may hold what was sent.
-            logging.getLogger("uvicorn.error").error(
-                "%s in %s, line %s", type(error).__name__, place.name, place.lineno
-            )
+        except Exception:  # the model's own, which the log tells
             return refusal(500, "the server could not answer this request; its own log says why")
 
     @app.exception_handler(404)
     @app.exception_handler(405)
-    async def elsewhere(request: Request, error: Any) -> Response:
+    async def elsewhere(request: Request, error: Any) -> JSONResponse:
         return refusal(error.status_code, error.detail)
 
     app.openapi()["components"]["schemas"] |= schemas
     return app
+
+
+class Desk:
+    """Takes requests in, within the limits, and hands out their answers. Of the event loop's thread alone."""
+
+    def __init__(self, live: LiveModel, batches: Batches, metrics: Metrics, settings: Settings) -> None:
+        self.live, self.batches, self.metrics, self.settings = live, batches, metrics, settings
+        self.waiting = 0  # requests
+        self.held = 0  # bytes
+
+    async def answer(self, request: Request) -> Response:
+        """Raises RequestError, or what the model stumbled over."""
+        kind = media_type(request.headers.get("content-type", ""))
+        model = self.live.current  # for all rows of this request, whatever comes after it
+        told = request.scope["told"]
+        told.version = model.label
+        chunks: list[bytes] = []
+        try:
+            content = await self.read_body(request, chunks)
+            if self.waiting >= self.settings.max_waiting:
+                raise RequestError(503, f"{self.waiting} requests are waiting already; ask again later")
+            self.waiting += 1
+            try:
+                async with asyncio.timeout(self.settings.max_seconds):
+                    cells = await self.read_rows(kind, content, model)
+                    told.rows = rows = len(next(iter(cells.values())))
+                    found: Answer = await asyncio.wrap_future(self.batches.submit(Job(model, cells, rows)))
+            except TimeoutError:
+                limit = self.settings.max_seconds
+                raise RequestError(503, f"there was no answer within {limit:g} seconds; send fewer rows") from None
+            finally:
+                self.waiting -= 1
+        finally:
+            self.held -= sum(map(len, chunks))
+        self.metrics.rows += rows
+        self.metrics.predictions.update({model.table.class_text(value): n for value, n in found.predictions.items()})
+        return Response(found.body, media_type="application/json", headers={"X-Model-Version": model.label})
+
+    async def read_body(self, request: Request, chunks: list[bytes]) -> bytes:
+        """The request's whole body; `chunks` gets what has come so far.
+
+        Raises:
+            RequestError: it is too large, too slow, or all together are too large.
+        """
+        limit, size, more = self.settings.max_bytes, 0, True
+        try:
+            async with asyncio.timeout(self.settings.read_seconds):
+                while more:
+                    message = await request.receive()
+                    chunk = message.get("body", b"")  # none where the other side has hung up
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self.held += len(chunk)
+                    if size > limit:
+                        raise RequestError(413, f"the request is larger than {limit} bytes; send fewer rows at a time")
+                    if self.held > HELD * limit:
+                        raise RequestError(503, "the requests under way are too large together; ask again later")
+                    more = bool(message.get("more_body"))
+        except TimeoutError:
+            seconds = self.settings.read_seconds
+            raise RequestError(408, f"the request had not come within {seconds:g} seconds") from None
+        return b"".join(chunks)
+
+    async def read_rows(self, kind: str, content: bytes, model: SavedModel) -> Cells:
+        given = (kind, content, model.columns, decimal_chars(model.table))
+        read = read_rows(*given) if len(content) <= SMALL else await run_in_threadpool(read_rows, *given)
+        rows = len(next(iter(read.values())))
+        if rows > self.settings.max_rows:
+            raise RequestError(413, f"the request has {rows} rows, over {self.settings.max_rows}; send fewer at a time")
+        return read
 
 
 def answer(model: SavedModel, kind: str, body: bytes) -> bytes:
@@ -90,68 +190,21 @@ def answer(model: SavedModel, kind: str, body: bytes) -> bytes:
     Raises:
         RequestError: it is no table of the columns that the model reads, or a row breaks the declaration.
     """
-    chars = {one.name: one.decimal_char for one in model.table.fields if one.decimal_char}
-    cells = read_rows(kind, body, model.columns, chars)
-    judged = judge(cells, model.table, target="optional")
-    if judged.findings:
-        raise RequestError(400, describe_bad_rows(judged, cells, model.table))
-    if judged.frame.empty:
-        return b'{"predictions": []}'
-    said = model.predict(typed(judged.frame, model.table))
-    if model.table.target.type == "boolean":
-        said = said.astype({model.table.target.name: bool})
-    return json.dumps({"predictions": said.to_dict("records")}).encode()
+    return answer_alone(model, read_rows(kind, body, model.columns, decimal_chars(model.table)))
 
 
-def typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """Judged rows in the types of `Table.read`, in which models know them."""
-    columns = {}
-    for name, values in frame.items():
-        one = table.by_name[str(name)]
-        if one.type == "boolean":
-            values = values.map({"true": 1.0, "false": 0.0})
-        columns[name] = values.to_numpy("float64" if one.numeric else object, na_value=np.nan)
-    return pd.DataFrame(columns)
+def described(live: LiveModel) -> dict[str, str]:
+    def moment(seconds: float) -> str:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
-
-def describe_bad_rows(judged: Judged, cells: dict[str, pd.Series], table: Table) -> str:
-    """The first bad rows in a sentence: for each its reasons, the cell, and what it must be."""
-    bad = np.flatnonzero(np.logical_or.reduce(list(judged.findings.values()))).tolist()
-    shown = []
-    for place in bad[:MAX_REPORTED_ROWS]:
-        reasons = []
-        for (name, rule), mask in judged.findings.items():
-            if mask[place]:
-                one, cell = table.by_name[name], cells[name].iloc[place]
-                value = "" if rule == "missing" else f"{shorten(cell)}; "
-                reasons.append(f"{name}_{rule} ({value}{rules(one, needed=one.required)[rule]})")
-        shown.append(f"row {place + 1}: {', '.join(reasons)}")
-    more = f"; and {len(bad) - MAX_REPORTED_ROWS} more rows" if len(bad) > MAX_REPORTED_ROWS else ""
-    return "; ".join(shown) + more
-
-
-def shorten(cell: str) -> str:
-    """A cell for a message: short, in one line."""
-    text = repr(cell)
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The request's whole body.
-
-    Raises:
-        RequestError: it is larger than `max_bytes`.
-    """
-    chunks, size, more = [], 0, True
-    while more:
-        message = await request.receive()
-        chunks.append(message.get("body", b""))  # none where the other side has hung up
-        size += len(chunks[-1])
-        if size > max_bytes:
-            raise RequestError(413, f"the request is larger than {max_bytes} bytes; send fewer rows at a time")
-        more = bool(message.get("more_body"))
-    return b"".join(chunks)
-
-
-def refusal(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error_code": CODES[status], "message": message}, status)
+    model = live.current
+    return {
+        "name": model.name or model.table.name,
+        "version": model.label,
+        "run_id": model.run_id,
+        "sha256": model.sha256,
+        "alias": live.alias,
+        "since": moment(live.since),
+        "checked": moment(live.checked),
+        "problem": live.problem,
+    }

@@ -18,11 +18,13 @@ import pytest
 import uvicorn
 from clean_file import clean_file
 from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
-from request_rows import CSV, JSON, read_rows
+from request_rows import CSV, JSON, as_columns, read_rows
 from request_schema import example_value
 from row_checks import judge
 from saved_model import open_model
-from serving import answer, application, typed
+from serving import answer, application
+from serving_batches import typed
+from serving_settings import Settings
 
 from tests.example_tables import rows, save_model, table
 
@@ -155,7 +157,7 @@ def test_the_odd_rows_are_odd_enough(expected):
 
 @pytest.mark.parametrize(("kind", "written"), [(CSV, as_csv), (JSON, as_json)])
 def test_the_server_says_of_ten_thousand_odd_rows_what_data_cleaning_says(cells, expected, kind, written):
-    judged = judge(read_rows(kind, written(cells), NAMES), HOUSES, target="optional")
+    judged = judge(as_columns(read_rows(kind, written(cells), NAMES)), HOUSES, target="optional")
     assert judged.reasons().tolist() == expected
 
 
@@ -167,7 +169,7 @@ def test_a_model_is_given_the_values_that_it_would_be_given_from_the_clean_table
     good.assign(id=[f"house {number}" for number in range(len(good))]).to_csv(tmp_path / "houses.csv", index=False)
     clean_file(tmp_path / "houses.csv", tmp_path, HOUSES, require_target=False, profile=False)
     clean = HOUSES.read(tmp_path / "clean_data.csv", target="none")
-    served = typed(judge(read_rows(kind, written(good), NAMES), HOUSES, target="optional").frame, HOUSES)
+    served = typed(judge(as_columns(read_rows(kind, written(good), NAMES)), HOUSES, target="optional").frame, HOUSES)
     pd.testing.assert_frame_equal(served, clean[NAMES])
 
 
@@ -175,7 +177,7 @@ def test_a_model_is_given_the_values_that_it_would_be_given_from_the_clean_table
 def served(model) -> Iterator[http.client.HTTPConnection]:
     """The application under a real uvicorn on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(application(model, 1_000_000), log_config=None))
+        server = uvicorn.Server(uvicorn.Config(application(model, Settings(max_bytes=1_000_000)), log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
@@ -215,7 +217,7 @@ def test_over_http_a_row_is_refused_for_the_same_reasons_or_answered(cells, expe
 
 def test_a_rows_verdict_does_not_depend_on_the_rows_beside_it(cells, expected):
     for place in range(60):
-        judged = judge(read_rows(JSON, as_json(cells.iloc[[place]]), NAMES), HOUSES, target="optional")
+        judged = judge(as_columns(read_rows(JSON, as_json(cells.iloc[[place]]), NAMES)), HOUSES, target="optional")
         assert judged.reasons().tolist() == [expected[place]]
 
 
@@ -226,7 +228,7 @@ def test_numbers_of_json_have_a_point_whatever_the_declaration_says_of_raw_ones(
         (JSON, b'{"instances": [{"price": 1.234}, {"price": "1.234"}, {"price": 7}, {"price": "7.25"}]}'),
         (CSV, b'price\n"1,234"\n1.234\n7\n7.25\n'),
     ):
-        judged = judge(read_rows(kind, body, ["price"], {"price": ","}), houses, target="optional")
+        judged = judge(as_columns(read_rows(kind, body, ["price"], {"price": ","})), houses, target="optional")
         assert judged.frame["price"].iloc[:3].tolist() == [1.234, 1234, 7]
         assert judged.reasons().tolist() == ["", "", "", "price_not_a_number"]
 
@@ -264,7 +266,7 @@ def test_what_a_model_itself_stumbles_over_is_a_500_without_trace_or_value(house
 
 
 def test_the_example_of_every_type_is_a_row_that_is_answered(houses_model):
-    document = application(houses_model, 1000).openapi()
+    document = application(houses_model, Settings()).openapi()
     example = document["paths"]["/invocations"]["post"]["requestBody"]["content"][JSON]["example"]
     assert set(example["dataframe_records"][0]) == set(houses_model.columns)
     assert answer(houses_model, JSON, json.dumps(example).encode())
