@@ -4,13 +4,16 @@ Every answer of 400 or more is {"error_code": …, "message": one sentence}, wit
 """
 
 import asyncio
+import logging
 import os
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
+from declaration import text_of
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
@@ -24,6 +27,7 @@ from serving_metrics import Metrics
 from serving_settings import KEY_VARIABLE, Settings, handed_on
 
 SMALL = 1 << 16  # bytes of a request that is read at once; the others in a thread
+logger = logging.getLogger("uvicorn.error")
 HELD = 4  # times max_bytes: of all requests that are under way, together
 
 
@@ -102,7 +106,10 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
             return await desk.answer(request)
         except RequestError as error:
             return refusal(error.status, str(error))
-        except Exception:  # the model's own, which the log tells
+        except Exception as error:  # the model's own, on rows that no rule forbids
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            # Not its text: that may hold what was sent.
+            logger.error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
             return refusal(500, "the server could not answer this request; its own log says why")
 
     @app.exception_handler(404)
@@ -147,7 +154,7 @@ class Desk:
         finally:
             self.held -= sum(map(len, chunks))
         self.metrics.rows += rows
-        self.metrics.predictions.update({model.table.class_text(value): n for value, n in found.predictions.items()})
+        self.metrics.predictions.update({text_of(value): count for value, count in found.predictions.items()})
         return Response(found.body, media_type="application/json", headers={"X-Model-Version": model.label})
 
     async def read_body(self, request: Request, chunks: list[bytes]) -> bytes:

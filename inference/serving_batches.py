@@ -5,11 +5,9 @@ A large request is scored in slices, so that small ones get their turn between t
 
 import itertools
 import json
-import logging
 import queue
 import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -143,9 +141,6 @@ def score(parts: Sequence[Part]) -> None:
             for part in parts:
                 score([part])
             return
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        # Not its text: that may hold what was sent.
-        logging.getLogger("uvicorn.error").error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
         settle(parts[0].job, error)
     for part in parts:
         if part.stop == part.job.rows and not part.job.answer.done():

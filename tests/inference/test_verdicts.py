@@ -6,16 +6,12 @@ import http.client
 import io
 import json
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import uvicorn
 from clean_file import clean_file
 from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
 from request_rows import CSV, JSON, as_columns, read_rows
@@ -27,6 +23,7 @@ from serving_batches import typed
 from serving_settings import Settings
 
 from tests.example_tables import rows, save_model, table
+from tests.inference.in_process import Client, running
 
 COUNT = 10_000
 FIELDS = [
@@ -175,19 +172,11 @@ def test_a_model_is_given_the_values_that_it_would_be_given_from_the_clean_table
 
 @contextlib.contextmanager
 def served(model) -> Iterator[http.client.HTTPConnection]:
-    """The application under a real uvicorn on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(application(model, Settings(max_bytes=1_000_000)), log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1])) as connection:
-                yield connection
-        finally:
-            server.should_exit = True
-            thread.join()
+    with (
+        running(model, Settings(max_bytes=1_000_000)) as port,
+        contextlib.closing(Client(port).connection) as connection,
+    ):
+        yield connection
 
 
 @pytest.fixture(scope="module")

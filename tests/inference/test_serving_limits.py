@@ -1,0 +1,300 @@
+"""What a server in production must do: share its time, keep its limits, know who asks, say what it does."""
+
+import contextlib
+import io
+import json
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
+from request_rows import ARROW, JSON, RequestError
+from saved_model import open_model
+from serving import answer
+from serving_batches import SLICE, Batches, Job
+from serving_live import LiveModel
+from serving_settings import KEY_VARIABLE, Settings, refuse_open_door
+from step_error import StepError
+
+from tests.example_tables import FIELDS, TARGETS, TITANIC, register_model, rows, save_model, table
+from tests.inference.in_process import Client, running
+
+ORDER = {"size": 10, "colour": "red", "returned": False}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model of each task."""
+    folder = tmp_path_factory.mktemp("models")
+    tasks = (BINARY, MULTICLASS, REGRESSION)
+    return {task: open_model(save_model(folder / task, table(task), rows(task))) for task in tasks}
+
+
+class Held:
+    """An estimator that counts its calls, waits in the first, and cannot work with a size of 66."""
+
+    def __init__(self, estimator):
+        self.estimator, self.calls, self.go = estimator, [], threading.Event()
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        self.calls.append(len(frame))
+        if len(self.calls) == 1:
+            self.go.wait(20)
+        if (frame["size"] == 66).any():
+            raise ValueError
+        return self.estimator.predict(frame)
+
+
+@pytest.fixture
+def batches():
+    of = Batches()
+    of.start()
+    yield of
+    of.stop()
+    assert not of.alive()
+
+
+def job(model, *sizes: object) -> Job:
+    return Job(
+        model,
+        {"size": [str(size) for size in sizes], "colour": ["red"] * len(sizes), "returned": ["no"] * len(sizes)},
+        len(sizes),
+    )
+
+
+def expected(model, *sizes: object) -> bytes:
+    return answer(model, JSON, json.dumps({"inputs": [ORDER | {"size": size} for size in sizes]}).encode())
+
+
+def wait_until(true) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_waits_is_scored_at_once_and_each_gets_their_own(models, batches):
+    model = replace(models[REGRESSION], estimator=Held(models[REGRESSION].estimator))
+    first = batches.submit(job(model, 1))
+    wait_until(lambda: model.estimator.calls)
+    rest = [batches.submit(job(model, size, size + 0.5)) for size in range(20)]
+    bad = batches.submit(job(model, 5, "huge", -1))
+    model.estimator.go.set()
+    assert first.result(20).body == expected(models[REGRESSION], 1)
+    for size, one in enumerate(rest):
+        assert one.result(20).body == expected(models[REGRESSION], size, size + 0.5)
+    with pytest.raises(RequestError, match=r"^row 2: size_not_a_number \('huge'; .*; row 3: size_out_of_range"):
+        bad.result(20)
+    assert model.estimator.calls == [1, 41]  # the one good row of the bad request is judged, and scored, with them
+
+
+def test_a_request_that_the_model_stumbles_over_harms_no_other(models, batches):
+    model = replace(models[REGRESSION], estimator=Held(models[REGRESSION].estimator))
+    first = batches.submit(job(model, 1))
+    wait_until(lambda: model.estimator.calls)
+    others = [batches.submit(job(model, size)) for size in (2, 66, 3)]
+    model.estimator.go.set()
+    assert first.result(20)
+    assert isinstance(others[1].exception(20), ValueError)
+    for one, size in ((others[0], 2), (others[2], 3)):
+        assert one.result(20).body == expected(models[REGRESSION], size)
+
+
+@pytest.mark.parametrize("task", [BINARY, MULTICLASS, REGRESSION])
+def test_a_large_request_is_answered_whole_and_small_ones_before_it(models, batches, task):
+    model, sizes = models[task], np.random.default_rng(0).integers(0, 100, 20 * SLICE).tolist()
+    large = batches.submit(job(model, *sizes))
+    small = batches.submit(job(model, 1))
+    assert small.result(20).body == expected(model, 1)
+    assert not large.done()
+    assert large.result(60).body == expected(model, *sizes)
+    assert sum(large.result().predictions.values()) == (0 if task == REGRESSION else len(sizes))
+    late = batches.submit(job(model, *sizes, -1, *[101] * 9))
+    with pytest.raises(RequestError) as caught:
+        late.result(60)
+    assert str(caught.value).startswith(f"row {len(sizes) + 1}: size_out_of_range ('-1'; ")
+    assert str(caught.value).endswith("; and 5 more rows")
+
+
+def test_a_new_champion_goes_live_and_no_request_is_lost_or_answered_by_two(store, passengers):
+    for seed in (0, 1):
+        register_model(TITANIC, passengers, "champion" if seed == 0 else "", seed)
+    versions = {number: open_model(f"models:/titanic/{number}") for number in ("1", "2")}
+    records = json.loads(passengers.head(3)[list(versions["1"].columns)].to_json(orient="records"))
+    body = json.dumps({"inputs": records}).encode()
+    said = {number: json.loads(answer(model, JSON, body)) for number, model in versions.items()}
+    assert said["1"] != said["2"]
+    uri, done = "models:/titanic@champion", threading.Event()
+
+    def load(port: int) -> list[tuple]:
+        client, answers = Client(port), []
+        while not done.is_set():
+            status, content, headers = client.ask(body)
+            answers.append((status, headers["X-Model-Version"], content))
+        return answers
+
+    with running(versions["1"], Settings(uri=uri, reload_seconds=0.05)) as port, ThreadPoolExecutor(3) as pool:
+        loads = [pool.submit(load, port) for _ in range(3)]
+        try:
+            for number in ("2", "1", "2", "1", "2"):
+                mlflow.MlflowClient().set_registered_model_alias("titanic", "champion", number)
+                wait_until(lambda number=number: json.loads(Client(port).get("/model")[1])["version"] == number)
+        finally:
+            done.set()
+        answers = [one for load in loads for one in load.result()]
+        assert "inference_model_swaps 5\n" in Client(port).get("/metrics")[1]
+    assert {status for status, _, _ in answers} == {200}
+    assert {version for _, version, _ in answers} == {"1", "2"}
+    assert all(content == said[version] for _, version, content in answers)
+
+
+def test_a_champion_that_will_not_do_is_said_and_the_old_one_answers_on(store, passengers, caplog):
+    def named_titanic(*fields: dict) -> object:
+        content = {"name": "titanic", "row": "order", "primaryKey": "order", "fields": [*FIELDS, *fields]}
+        return parse_declaration(content, "orders.yaml")
+
+    register_model(TITANIC, passengers, "champion")
+    register_model(named_titanic(TARGETS[BINARY]), rows(BINARY))
+    live = LiveModel(open_model("models:/titanic/1"), "models:/titanic@champion", 1)
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias("titanic", "champion", "2")
+    live.look()
+    live.look()
+    assert live.current.version == "1"
+    assert live.problem == (
+        "titanic@champion is version 2, which does not answer: it predicts paid (binary), not Survived (binary); "
+        "start anew"
+    )
+    assert caplog.text.count("does not answer") == 1
+    client.delete_registered_model_alias("titanic", "champion")
+    live.look()
+    assert (live.current.version, live.swaps) == ("1", 0)
+    assert "version ?" in live.problem
+    client.set_registered_model_alias("titanic", "champion", "1")
+    live.look()
+    assert live.problem == ""
+
+
+def test_limits_on_rows_on_those_who_wait_and_on_time(models):
+    model = replace(models[REGRESSION], estimator=Held(models[REGRESSION].estimator))
+    settings = Settings(max_rows=5, max_waiting=2, max_seconds=1)
+    with running(model, settings) as port:
+        status, said, _ = Client(port).ask({"inputs": [ORDER] * 6})
+        assert (status, said["error_code"]) == (413, "REQUEST_TOO_LARGE")
+        assert said["message"] == "the request has 6 rows, over 5; send fewer at a time"
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(Client(port).ask, {"inputs": ORDER}) for _ in range(2)]
+            wait_until(lambda: "inference_waiting_requests 2\n" in Client(port).get("/metrics")[1])
+            status, said, headers = Client(port).ask({"inputs": ORDER})
+            assert (status, said["error_code"], headers["Retry-After"]) == (503, "TOO_BUSY", "1")
+            for one in waiting:
+                status, said, _ = one.result()
+                assert (status, said["message"]) == (503, "there was no answer within 1 seconds; send fewer rows")
+        model.estimator.go.set()
+        assert Client(port).ask({"inputs": ORDER})[0] == 200
+
+
+def test_who_does_not_go_on_is_hung_up_on_and_what_they_sent_is_let_go(models):
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99000\r\n\r\n"
+    settings = Settings(read_seconds=0.5, max_bytes=100_000)
+    with contextlib.ExitStack() as stack, running(models[BINARY], settings) as port:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+
+        begun = time.monotonic()
+        stalled = {sent: connect() for sent in (b"", b"POST /invo", head + b"[" * 9)}
+        for sent, one in stalled.items():
+            one.sendall(sent)
+        for sent, one in stalled.items():
+            said = one.makefile("rb").read()  # until the server closes
+            assert (b"408" in said and b"REQUEST_TIMEOUT" in said) == sent.endswith(b"[")
+        assert time.monotonic() - begun < 8
+        many = [connect() for _ in range(6)]
+        for one in many:
+            one.sendall(head + b"[" * 90_000)
+        said = [one.makefile("rb").read() for one in many]
+        assert sum(b" 503 " in one for one in said) == 2
+        assert sum(b" 408 " in one for one in said) == 4
+        assert "inference_held_bytes 0\n" in Client(port).get("/metrics")[1]
+        assert Client(port).ask({"inputs": ORDER})[0] == 200
+
+
+def test_with_a_key_only_who_has_it_is_answered(models, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "secret")
+    with running(models[BINARY], Settings()) as port:
+        for headers in ({}, {"X-API-Key": "secre"}, {"Authorization": "Basic secret"}, {"Authorization": "Bearer x"}):
+            status, said, _ = Client(port).ask({"inputs": ORDER}, headers=headers)
+            assert (status, said["error_code"]) == (401, "UNAUTHORIZED")
+            assert Client(port).get("/model", headers)[0] == 401
+        for headers in ({"X-API-Key": "secret"}, {"Authorization": "Bearer secret"}):
+            assert Client(port).ask({"inputs": ORDER}, headers=headers)[0] == 200
+        assert [Client(port).get(path)[0] for path in ("/health", "/ready", "/ping")] == [200] * 3
+
+
+def test_without_a_key_only_this_machine_may_ask_unless_it_is_said(monkeypatch):
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        refuse_open_door(host, insecure=False)
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):  # noqa: S104
+        with pytest.raises(StepError, match=KEY_VARIABLE):
+            refuse_open_door(host, insecure=False)
+        refuse_open_door(host, insecure=True)
+    monkeypatch.setenv(KEY_VARIABLE, "secret")
+    refuse_open_door("0.0.0.0", insecure=False)  # noqa: S104
+
+
+def test_what_it_does_is_counted_and_logged_and_never_what_was_sent(models, caplog):
+    caplog.set_level(logging.INFO, "inference.requests")
+    with running(models[MULTICLASS], Settings()) as port:
+        client = Client(port)
+        _, answered, headers = client.ask({"inputs": [ORDER] * 3}, headers={"X-Request-ID": "mine-1"})
+        assert headers["X-Request-ID"] == "mine-1"
+        odd = client.ask({"inputs": ORDER | {"colour": "mauve"}}, headers={"X-Request-ID": "not; mine"})[2]
+        assert len(odd["X-Request-ID"]) == 16
+        assert client.get("/mauve")[0] == 404
+        text = client.get("/metrics")[1]
+        told = json.loads(client.get("/model")[1])
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "inference.requests"]
+    model = models[MULTICLASS]
+    assert [(one["status"], one["path"], one.get("rows")) for one in lines[:3]] == [
+        (200, "/invocations", 3),
+        (400, "/invocations", 1),
+        (404, "other", None),
+    ]
+    assert lines[0].keys() == {"time", "request_id", "method", "path", "status", "ms", "rows", "version"}
+    assert (lines[0]["request_id"], lines[0]["version"]) == ("mine-1", model.label)
+    assert "mauve" not in caplog.text
+    for line in (
+        'inference_requests_total{status="200"} 1',
+        'inference_requests_total{status="400"} 1',
+        'inference_errors_total{kind="ENDPOINT_NOT_FOUND"} 1',
+        f'inference_predictions_total{{value="{answered["predictions"][0]["grade"]}"}} 3',
+        'inference_request_seconds_bucket{le="+Inf"} 2',
+        f'inference_model_info{{name="orders-multiclass",version="{model.label}",run_id="{model.run_id}"}} 1',
+    ):
+        assert f"{line}\n" in text
+    assert (told["version"], told["sha256"], told["problem"]) == (model.label, model.sha256, "")
+
+
+def test_an_arrow_stream_is_answered_as_json_is(models):
+    frame = pd.DataFrame({"size": [10.0, None, 3.5], "colour": ["red", "RED", None], "returned": [False, True, None]})
+    stream = io.BytesIO()
+    arrow = pa.Table.from_pandas(frame.assign(colour=frame["colour"].astype("category")))
+    with pa.ipc.new_stream(stream, arrow.schema) as writer:
+        writer.write_table(arrow)
+    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    with running(models[BINARY], Settings()) as port:
+        said = Client(port).ask(stream.getvalue(), ARROW)
+        assert said[:2] == Client(port).ask({"inputs": records})[:2]
+        assert said[0] == 200
+        for body in (b"", b"nonsense", stream.getvalue()[:200], stream.getvalue()[:-300]):
+            assert Client(port).ask(body, ARROW)[0] == 400
