@@ -88,6 +88,7 @@ def serve(folder: Path, uri: str, arguments: argparse.Namespace) -> None:
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=60,  # on a busy machine a worker that loads its model is slow to say it lives
         app_dir=str(Path(__file__).parent),
     )
 

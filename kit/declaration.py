@@ -351,18 +351,21 @@ def broken_values(one: Field, values: pd.Series) -> np.ndarray:
     """Which of the present values break the field's constraints; of dates as ISO text."""
     broken = np.zeros(len(values), bool)
     present = values.notna().to_numpy()
-    known = values[present]
-    wrong = np.zeros(len(known), bool)
-    if one.enum:
-        wrong |= ~known.isin(list(one.enum)).to_numpy()
+    if values.dtype.kind in "if":  # numbers, of which numpy compares a few much sooner than pandas
+        kind = "int64" if values.dtype.kind == "i" else "float64"
+        known = values.to_numpy(kind, na_value=0 if kind == "int64" else np.nan)[present]
+        wrong = ~np.isfinite(known)
+        if one.enum:
+            wrong |= ~np.isin(known, one.enum)
+        if one.type == "integer":
+            wrong |= known != np.floor(known)
+    else:
+        known = values[present]
+        wrong = ~known.isin(one.enum).to_numpy() if one.enum else np.zeros(len(known), bool)
     if one.minimum is not None:
-        wrong |= ~(known >= one.minimum).to_numpy(bool)
+        wrong |= ~np.asarray(known >= one.minimum, bool)
     if one.maximum is not None:
-        wrong |= ~(known <= one.maximum).to_numpy(bool)
-    if one.type == "integer" and known.dtype.kind == "f":
-        wrong |= (known != np.floor(known)).to_numpy(bool)
-    if known.dtype.kind == "f":
-        wrong |= ~np.isfinite(known.to_numpy(float))
+        wrong |= ~np.asarray(known <= one.maximum, bool)
     if one.type in DATE_FORMATS:
         wrong |= pd.to_datetime(known, format=DATE_FORMATS[one.type], errors="coerce").isna().to_numpy()
     broken[present] = wrong

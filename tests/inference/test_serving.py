@@ -382,4 +382,6 @@ def test_a_port_that_is_taken_and_a_missing_model_are_said_in_one_sentence(store
     assert "no registered model has a champion; train and evaluate one first" in refused(tmp_path, port=free_port())
     uri = "models:/titanic@champion"
     assert f"{uri} could not be downloaded" in refused(tmp_path, port=free_port(), model=uri)
+    said = refused(tmp_path, port=free_port(), host="0.0.0.0", model=model_folder)  # noqa: S104
+    assert said.startswith("inference: host=0.0.0.0 can be reached from other machines and there is no API key; set ")
     assert "port='0' is not a whole number from 1 to 65535" in refused(tmp_path, port=0)
