@@ -351,6 +351,7 @@ def broken_values(one: Field, values: pd.Series) -> np.ndarray:
     """Which of the present values break the field's constraints; of dates as ISO text."""
     broken = np.zeros(len(values), bool)
     present = values.notna().to_numpy()
+    known: Any
     if values.dtype.kind in "if":  # numbers, of which numpy compares a few much sooner than pandas
         kind = "int64" if values.dtype.kind == "i" else "float64"
         known = values.to_numpy(kind, na_value=0 if kind == "int64" else np.nan)[present]
