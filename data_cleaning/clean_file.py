@@ -72,6 +72,7 @@ def clean_file(
     checks = Checks(columns, table, require_target=require_target)
     checks.notes += [*source.notes, *(labels.notes if labels else ())]
     detector, profiler = DuplicateDetector(), Profile(table) if profile else None
+    unknown = 0
     target = Writer(folder / CLEAN_DATA, columns)
     rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *source.columns])
     try:
@@ -87,6 +88,7 @@ def clean_file(
                     detector=detector,
                     numbers=chunk.numbers(chunk.lines),
                 )
+                unknown += cleaned.unknown
                 checks.add(chunk.cells, chunk.lines, chunk.ragged, cleaned)
                 target.write(text_of(cleaned.lines))
                 rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, source))))
@@ -97,6 +99,9 @@ def clean_file(
         raise StepError(f"{path.name} is not valid {source.encoding} ({error}); save it as UTF-8") from error
     if labels and not labels.joined:
         raise StepError(f"none of the {table.rows} of {path.name} has a label; give the labels of these")
+    if unknown:
+        what = f"{unknown} {table.rows} have a {table.target.name} that cannot be"
+        checks.notes.append(f"{what}; it is taken for not known, since none is needed")
     checks.find_failures(max_rejected)
     (folder / "checks.json").write_text(checks.json(), encoding="utf-8")
     (folder / "checks.html").write_text(checks.html(), encoding="utf-8")

@@ -29,6 +29,7 @@ class Cleaned:
     reasons: for each row that was dropped, by input index, why; several reasons are joined by `; `.
     findings: for each (column, rule) that was broken, the positions of the rows.
     missing: for each column, how many cells were empty.
+    unknown: how many targets cannot be, where none is needed: they count as not known.
     """
 
     rows: pd.DataFrame
@@ -36,6 +37,7 @@ class Cleaned:
     reasons: pd.Series
     findings: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0
 
 
 def clean(
@@ -70,7 +72,7 @@ def clean(
         columns = {name: values for name, values in columns.items() if name in (*table.by_name, table.key.name)}
     if table.key.name not in columns:
         columns[table.key.name] = pd.Series(np.arange(1, len(cells) + 1) if numbers is None else numbers)
-    judged = judge(columns, table, target="required" if require_target else "optional")
+    judged = judge(columns, table, target="required" if require_target else "unneeded")
     frame, findings = judged.frame, dict(judged.findings)
     reasons = DropReasons(judged.reasons())
 
@@ -97,6 +99,7 @@ def clean(
         reasons=pd.Series(reasons.texts[~kept], index=cells.index[~kept], dtype=object),
         findings={key: np.flatnonzero(mask) for key, mask in findings.items() if mask.any()},
         missing=judged.missing,
+        unknown=judged.unknown,
     )
 
 

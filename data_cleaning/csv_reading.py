@@ -268,7 +268,7 @@ def name_columns(header: list[str], known: Iterable[str]) -> list[str]:
     """The `known` names for their columns, whatever their case, spaces or underscores; other names only trimmed."""
     exact = set(known)
     alike: dict[str, list[str]] = {}
-    for name in exact:
+    for name in filter(normalise_name, exact):  # a name of signs alone is like no other
         alike.setdefault(normalise_name(name), []).append(name)
     found = []
     for index, name in enumerate([" ".join(name.split()) for name in header], start=1):

@@ -31,6 +31,7 @@ DATE_FORMATS = {"date": "%Y-%m-%d", "datetime": "%Y-%m-%dT%H:%M:%S"}  # of a cle
 NUMERIC = ("integer", "number", "boolean")  # held as float64: a gap is NaN, true is 1
 HOLDS = {"integer": "whole number", "boolean": "true or false", "string": "text"}  # the others: their type's name
 MISSING_VALUES = ("", "-", "?", "#n/a", "<na>", "n/a", "na", "nan", "none", "null")  # in any case
+PREDICTED = ("error", "model_version", "probability")  # columns of predictions.csv beside the key and the target
 ROW_NUMBER = "row"  # the key of a table that has none: its rows in order, from 1
 TABLE_KEYS = {"name", "title", "description", "task", "row", "rows", "primaryKey", "missingValues", "fields"}
 TABLE_KEYS |= {"group", "positive", "minimum", "intended_use", "limits", "$schema", "profile"}
@@ -440,6 +441,9 @@ def parse_declaration(content: Any, name: str) -> Table:
     names = [one.name for one in fields]
     if twice := sorted({one for one in names if names.count(one) > 1}):
         problems.append(f"the field {', '.join(twice)} is there more than once")
+    for one in fields:
+        if one.role in ("key", "target") and (one.name in PREDICTED or one.name.startswith("probability_")):
+            problems.append(f"the {one.role} {one.name} has the name of a column of predictions.csv; rename it")
     if key is None and ROW_NUMBER in names:
         problems.append(f"the field {ROW_NUMBER} has the name of the rows' numbers; rename it, or give a primaryKey")
     if key is not None and key not in names:
@@ -526,12 +530,16 @@ def parse_field(content: Any, key: Any, problems: list[str]) -> Field:
     if low is not None and high is not None and not problems and low > high:  # type: ignore[operator]  # of one type
         problems.append(f"{where}minimum {low} is over maximum {high}")
     pattern = rules.get("pattern") or ""
+    if not isinstance(pattern, str):
+        problems.append(f"{where}pattern {pattern!r} is no text; put it in quotes")
+        pattern = ""
     if pattern and kind != "string":
         problems.append(f"{where}pattern is for text, not for {kind}")
     try:
         re.compile(pattern)
     except re.error as error:
         problems.append(f"{where}pattern {pattern!r} is no regular expression ({error})")
+    refuse_format(content, kind, where, problems)
     share = content.get("max_missing", 1.0)
     if not is_number(share) or not 0 <= share <= 1:
         problems.append(f"{where}max_missing {share!r} is not a share from 0 to 1")
@@ -605,6 +613,19 @@ def clean_format(content: Mapping[str, Any]) -> dict[str, Any]:
     found = {f"raw_{key}" if key in chars else key: value for key, value in content.items()}
     raw = content.get("raw_format") or content.get("format") or "default"
     return {**found, "format": "default", "raw_format": raw} if raw != "default" else found
+
+
+def refuse_format(content: Mapping[str, Any], kind: str, where: str, problems: list[str]) -> None:
+    """Add to `problems` where a date's format is none that dates can be read by."""
+    pattern = content.get("raw_format") or content.get("format") or "default"
+    if pattern == "default" or kind not in ("date", "datetime"):
+        return
+    try:
+        if "%" not in str(pattern):
+            raise ValueError
+        datetime.strptime(datetime(2024, 12, 31, 23, 59, 58).strftime(str(pattern)), str(pattern))
+    except ValueError:
+        problems.append(f"{where}format {pattern!r} is none for dates; write it as in %d.%m.%Y")
 
 
 def values_of(kind: str, values: Any, where: str, problems: list[str]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from download_error import DownloadError, printable
 
 HEAD_BYTES = 1 << 20  # bytes looked at to tell a table from something else
 HEAD_LINES = 1000
-TITLE_LINES = 20  # in which the header may be, below titles
+TITLE_LINES = 20  # in which the header may be, below titles, where its columns are said: else a message looks like that
 READ_CHARACTERS = 1 << 20
 SEPARATORS = ",;\t|"
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -85,9 +85,6 @@ def read_table(lines: list[str], separator: str) -> list[list[str]]:
 
 def looks_like_table(rows: list[list[str]]) -> bool:
     """Whether the header has two cells or more and a row has as many; separators may end a row."""
-    # Below titles, which are no more than a cell, is the header.
-    start = next((place for place, row in enumerate(rows[:TITLE_LINES]) if len([*filter(str.strip, row)]) > 1), 0)
-    rows = rows[start:]
     if not rows or len(rows[0]) < 2:
         return False
     width = len(rows[0])

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from declaration import Field, Table, broken_values
+from declaration import REGRESSION, Field, Table, broken_values
+from step_error import StepError
 
 TEXT = pd.StringDtype("pyarrow")
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
@@ -41,6 +42,7 @@ class Judged:
     frame: pd.DataFrame
     findings: Findings
     missing: dict[str, int]
+    unknown: int = 0  # targets that cannot be, where none is needed
 
     def reasons(self) -> np.ndarray:
         """For each row why it is refused, such as `Age_out_of_range; Sex_not_allowed`; "" where it is not."""
@@ -54,7 +56,8 @@ class Judged:
 def judge(cells: Mapping[str, pd.Series], table: Table, *, target: str = "required") -> Judged:
     """Columns of text, by the declaration's names, in its types and against its rules.
 
-    `target`: required, or optional: then it may be absent or empty. Columns that are not declared stay text.
+    `target`: required; optional: it may be absent or empty; or unneeded: what cannot be is not known either, and no
+    fault of the row. Columns that are not declared stay text.
     """
     fields = {one.name: one for one in table.clean_fields}
     texts = {name: clean_text(fields.get(name), values, table) for name, values in cells.items()}
@@ -68,7 +71,13 @@ def judge(cells: Mapping[str, pd.Series], table: Table, *, target: str = "requir
         if one := fields.get(name):
             needed = target == "required" if one.role == "target" else one.required
             check_values(one, frame[name], needed, unreadable.get(name), findings)
-    return Judged(frame, findings, {name: int(texts[name].null_count) for name in order})
+    unknown = np.zeros(len(frame), bool)
+    if target == "unneeded":
+        for rule in [rule for rule in findings if rule[0] == table.target.name]:
+            unknown |= findings.pop(rule)
+        if unknown.any():
+            frame.loc[unknown, table.target.name] = np.nan if table.task == REGRESSION else pd.NA
+    return Judged(frame, findings, {name: int(texts[name].null_count) for name in order}, int(unknown.sum()))
 
 
 def clean_text(one: Field | None, values: pd.Series, table: Table) -> pa.Array:
@@ -254,7 +263,13 @@ def check_values(
         if broken.any():
             findings[one.name, "not_allowed" if one.enum else "out_of_range"] = broken
     if one.pattern:
-        whole = pc.match_substring_regex(pa.array(values, from_pandas=True), f"^(?:{one.pattern})$")
+        try:
+            whole = pc.match_substring_regex(pa.array(values, from_pandas=True), f"^(?:{one.pattern})$")
+        except pa.ArrowInvalid as error:  # RE2 takes fewer than Python, and none that can take for ever
+            reason = str(error).partition(": ")[2] or str(error)
+            raise StepError(
+                f"the pattern {one.pattern!r} of {one.name} cannot be used ({reason}); write a simpler one"
+            ) from None
         broken = ~pc.fill_null(whole, True).to_numpy(zero_copy_only=False)
         if broken.any():
             findings[one.name, "not_of_the_form"] = broken

@@ -4,6 +4,7 @@ This file is of kit/, which `make kit` copies to the steps that use it: edit it 
 """
 
 import hashlib
+import json
 import re
 import zipfile
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def signature_columns(meta: dict[str, Any], table: Table, uri: str) -> tuple[str
         StepError: no signature, or a column that its declaration does not have.
     """
     try:
-        inputs = yaml.safe_load(meta["signature"]["inputs"])
+        inputs = json.loads(meta["signature"]["inputs"])  # YAML reads surrogate pairs otherwise
         names = tuple(str(column["name"]) for column in inputs)
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError):
         raise StepError(f"model {uri} has no signature of named columns; log it with a signature") from None

@@ -290,9 +290,13 @@ def log_locations(run: PipelineRun) -> dict[str, str]:
 def save_outputs(run: PipelineRun, folder: Path) -> None:
     """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay."""
     folder.mkdir(exist_ok=True)
-    for reference in run.plan.request.outputs:
-        outcome = run.outcomes.get(reference.step)
-        if not (outcome and outcome.result):
+    asked = [reference for reference in run.plan.request.outputs if reference.step in run.outcomes]
+    made = {Path(reference.name).name for reference in asked if run.outcomes[reference.step].result}
+    for reference in asked:
+        outcome = run.outcomes[reference.step]
+        if not outcome.result:
+            if run.failed and Path(reference.name).name not in made:  # what an earlier run made is not this one's
+                (folder / Path(reference.name).name).unlink(missing_ok=True)
             continue
         sha256 = outcome.result.outputs.get(reference.name)
         target = folder / Path(reference.name).name

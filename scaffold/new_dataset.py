@@ -7,6 +7,7 @@ Also the two lines of config.yaml that name the data. The files that were there 
 
 import argparse
 import difflib
+import math
 import re
 import shutil
 import sys
@@ -69,6 +70,10 @@ def write_declaration(csv: Path, target: str, root: Path, ask: Callable[[str, Se
         near = difflib.get_close_matches(target, names, 1)
         hint = f": did you mean {near[0]}?" if near else f"; it has {', '.join(names[:30])}"
         raise DatasetError(f"{csv.name} has no column {target!r}{hint}")
+    if "row" in names and not any(column.name == "row" and column.names_rows for column in facts.columns):
+        raise DatasetError(
+            f"{csv.name} has a column row, which is what rows' numbers are called here; rename it in the file"
+        )
     if facts.rows < 20:
         raise DatasetError(f"{csv.name} has {facts.rows} rows; at least 20 are needed to train and judge a model")
     content, remarks = decide(facts, target, ask)
@@ -185,6 +190,8 @@ def decide_target(
     column = facts.column(target)
     values = column.values
     empty = f"; {column.empty} rows without it will be rejected" if column.empty else ""
+    if column.empty > 0.05 * facts.rows:
+        empty += f", more than 5 %: set data_cleaning.max_rejected={math.ceil(100 * column.empty / facts.rows) / 100}"
     if column.distinct < 2:
         raise DatasetError(
             f"{target} is {'empty' if not column.distinct else 'the same'} in every row; nothing can be learned of it"
@@ -212,7 +219,8 @@ def decide_target(
             f"{column.distinct} different numbers: a number{empty}",
         )
     if rare := [str(value) for value in values if column.counts[str(value)] < 10]:
-        empty += f"; {', '.join(rare[:5])} in fewer than 10 rows, which is little to learn from"
+        few = ", ".join(rare[:5])
+        empty += f"; FEWER THAN 10 ROWS of {few}, which training refuses: join them with others, or leave them out"
     field: dict[str, Any] = {"role": "target", "constraints": {"required": True, "enum": values}}
     if column.distinct == 2:
         field["positive"] = positive = positive_of(values, column)

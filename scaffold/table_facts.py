@@ -26,6 +26,7 @@ KEY_NAME = re.compile(r"(?i)(^|[_\W])(id|key|no|nr|number|uuid|guid|code|ref)$|(
 # What numbers such as these say of commas and points: 1.234,5 and 7,25 and 1,234.5 and 7.25, but not 1,234.
 DECIMAL_COMMA, DECIMAL_POINT = r"[+-]?(\d*,(\d{1,2}|\d{4,})|0*,\d+|\d{4,},\d+)", r"[+-]?(\d*\.(\d{1,2}|\d{4,})|0*\.\d+)"
 POINTS_AND_COMMA, COMMAS_AND_POINT = r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+", r"[+-]?[1-9]\d{0,2}(,\d{3})+\.\d+"
+THOUSANDS = r"[+-]?\d{1,3}(,\d{3})*"
 OPEN = r"[+-]?[1-9]\d{0,2},\d{3}"
 UNITS = {
     "kg": "kg", "g": "g", "lb": "lb", "lbs": "lb", "cm": "cm", "mm": "mm", "km": "km", "miles": "miles", "ft": "ft",
@@ -197,7 +198,7 @@ class Facts:
             if column.numbers is not None
             else pd.factorize(both[column.name], sort=True)[0].astype(float)
         )
-        x = np.nan_to_num(x, nan=-1e9)[:, None]
+        x = np.clip(np.nan_to_num(x, nan=-1e9), -1e30, 1e30)[:, None]  # trees hold float32
         if task == "regression":
             y = parse_numbers(both[target], goal)
             folds = KFold(5, shuffle=True, random_state=0)
@@ -232,7 +233,9 @@ def look_at(csv: Path) -> Facts:
         rows += len(chunk.cells)
         ragged += len(chunk.ragged)
     cells = pd.concat(chunks, ignore_index=True) if chunks else pd.DataFrame(columns=source.columns)
-    frame = pd.DataFrame({name: cells[name].astype(object).str.strip() for name in source.columns})
+    frame = pd.DataFrame(
+        {name: cells[name].astype(object).str.replace(r"\s+", " ", regex=True).str.strip() for name in source.columns}
+    )
     frame = frame.where(~frame.apply(lambda texts: texts.str.lower()).isin(MISSING_VALUES))
     columns = [see(Column(name, frame[name].dropna(), rows)) for name in source.columns]
     words = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -267,7 +270,11 @@ def see(column: Column) -> Column:
         return see_dates(column)
     else:  # a few odd cells, which cleaning will reject
         column.texts, numbers = texts[~wrong], numbers[~wrong]
-    whole = bool((numbers == np.floor(numbers)).all()) and bool((np.abs(numbers) < 2**53).all())
+    whole = bool((numbers == np.floor(numbers)).all())
+    if whole and (np.abs(numbers) >= 2**53).any():
+        if texts.str.fullmatch(r"[+-]?\d+").all():  # which no number holds exactly
+            return Column(column.name, texts, column.rows)
+        whole = False
     column.type, column.numbers = ("integer" if whole else "number"), numbers
     return column
 
@@ -303,6 +310,8 @@ def number_chars(texts: pd.Series) -> tuple[str, str]:
         return ".", ","
     if unclear and comma != point and not (points_and_comma or commas_and_point):
         return (",", "") if comma else (".", ",")
+    if unclear and not (comma or point or points_and_comma) and texts.str.fullmatch(THOUSANDS).all():
+        return ".", ","  # whole numbers, each of which has a comma from a thousand on
     return "", ""
 
 

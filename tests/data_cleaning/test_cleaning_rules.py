@@ -179,7 +179,9 @@ def test_without_the_target_passengers_can_be_cleaned_for_scoring() -> None:
     frame = passengers({}, {"Cabin": None}).drop(columns="Survived")
     assert list(clean(frame, require_target=False).rows) == [name for name in ROW if name != "Survived"]
     assert why({"Survived": ""}, require_target=False) == ""
-    assert why({"Survived": 2}, require_target=False) == "Survived_not_allowed"
+    assert why({"Survived": 2}, require_target=False) == "", "a target that cannot be is not known"
+    assert clean(passengers({"Survived": 2}, {}), require_target=False).unknown == 1
+    assert pd.isna(clean(passengers({"Survived": "later"}), require_target=False).rows["Survived"].iloc[0])
     assert why({"Survived": ""}, require_target=False, missing="drop") == ""
 
 
@@ -270,3 +272,15 @@ def test_a_text_key_tells_a_repeated_row_from_another_row_of_that_key() -> None:
     )
     frame = pd.DataFrame({"id": ["a", "b", "a", "b"], "a": ["1", "2", "1", "3"], "y": ["1"] * 4})
     assert cleaning.clean(frame, table).reasons.to_dict() == {2: "duplicate", 3: "id_duplicate"}
+
+
+def test_a_pattern_that_cannot_be_used_is_told_in_a_sentence() -> None:
+    table = of(a={"type": "string", "constraints": {"pattern": "(?=x)x"}})
+    with pytest.raises(StepError, match=r"the pattern '\(\?=x\)x' of a cannot be used"):
+        cleaning.clean(pd.DataFrame({"a": ["x"], "y": ["1"]}), table)
+
+
+def test_a_column_named_by_a_sign_is_not_taken_for_one_without_a_name() -> None:
+    frame = pd.DataFrame([["0", "1", "2"]], columns=["", "%", "y"])
+    cleaned = cleaning.clean(frame, of(**{"column_1": {"type": "integer"}, "%": {"type": "integer"}}))
+    assert cleaned.rows[["column_1", "%"]].values.tolist() == [[0, 1]]

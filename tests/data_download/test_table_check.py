@@ -104,9 +104,11 @@ def test_a_letter_of_utf_16_that_holds_the_byte_of_a_quote_is_none(tmp_path):
     refuse_cut_record(path, "URL")
 
 
-@pytest.mark.parametrize("above", ["sep=,\n", "Passengers of the Titanic\n\n", "sep=,\nPassengers\n"])
-@pytest.mark.parametrize("columns", ["", "PassengerId,Age"])
-def test_lines_above_the_header_that_data_cleaning_reads_are_no_matter(
+TITLES = ["sep=,\n", "Passengers of the Titanic\n\n", "sep=,\nPassengers\n"]
+
+
+@pytest.mark.parametrize(("above", "columns"), [("sep=,\n", ""), *((title, "PassengerId,Age") for title in TITLES)])
+def test_lines_above_the_header_are_no_matter_where_the_columns_are_said(
     above: str, columns: str, tmp_path: Path
 ) -> None:
     taken(tmp_path, f"{above}PassengerId,Age\n1,22\n2,23\n".encode(), columns)

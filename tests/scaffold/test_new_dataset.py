@@ -186,3 +186,31 @@ def test_what_commas_in_numbers_mean_is_declared_where_it_would_be_left_open(dec
     assert ("written as 1" in said) == bool(chars[0])
     result = clean_file(folder / "new.csv", folder, table)
     assert result.checks.rows_out == 200 and not result.checks.failures
+
+
+def test_commas_that_can_only_part_thousands_are_declared_as_that(declare):
+    table, _ = declare(orders(price=[f"{100 + 37 * n:,}" for n in range(200)]), "paid")
+    field = table.by_name["price"]
+    assert (field.type, field.decimal_char, field.group_char) == ("integer", ".", ",")
+
+
+def test_whole_numbers_beyond_what_a_number_holds_are_text(declare):
+    table, _ = declare(orders(big=[str(2**53 + 2 * n) for n in range(200)]), "paid")
+    assert table.by_name["big"].type == "string"
+
+
+def test_texts_are_seen_as_data_cleaning_leaves_them(declare, folder):
+    table, _ = declare(orders(mood=["very  good", "bad"] * 100), "paid")
+    assert table.by_name["mood"].enum == ("bad", "very good")
+    (folder / "out").mkdir()
+    assert clean_file(folder / "new.csv", folder / "out", table).checks.rejected == 0
+
+
+def test_numbers_of_any_size_are_looked_at(declare):
+    table, _ = declare(orders(huge=np.linspace(-1.7e307, 1.7e307, 200)), "paid")
+    assert table.by_name["huge"].type == "number"
+
+
+def test_a_column_named_as_the_rows_numbers_is_refused_with_what_to_do(declare):
+    with pytest.raises(DatasetError, match="has a column row, which is what rows' numbers are called here; rename it"):
+        declare(orders(row=[3] * 200).drop(columns="order_id"), "paid")
