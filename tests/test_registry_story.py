@@ -22,3 +22,10 @@ def test_a_verdict_is_reused_only_as_long_as_the_registry_is_as_it_left_it(run, 
     assert (again["state"], again["metrics"]["promoted"]) == ("executed", 1)
     assert "its effect no longer holds: champion of titanic is none, not version 1" in again["reason"]
     assert str(client.get_model_version_by_alias("titanic", "champion").version) == "1"
+
+    client.delete_registered_model_alias("titanic", "champion")
+    client.delete_model_version("titanic", "1")
+    again = evaluation()
+    training = manifest()["steps"]["training"]
+    assert training["state"] == "executed" and "version 1 of titanic, which it made, is gone" in training["reason"]
+    assert again["metrics"]["promoted"] == 1

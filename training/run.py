@@ -1,6 +1,7 @@
 """training: a clean table in, a registered model and the rows it has not seen (holdout.csv) out."""
 
 import argparse
+import json
 import platform
 import sys
 from dataclasses import replace
@@ -79,7 +80,8 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | judged.metrics)
     mlflow.log_artifacts(str(folder))
     registered = log_model(model, recipe, parts, asked, digest)
-    mlflow.set_tags({"model.name": table.name, "model.version": registered})
+    made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
+    mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
     print(
         f"{STEP}: {recipe.model} on {len(parts.train)} {table.rows}; "
         + (f"{headline}; " if (headline := judged.headline(table)) else "")
