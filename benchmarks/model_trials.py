@@ -23,8 +23,8 @@ from baselines import single_column  # noqa: E402 - found by the line above
 from cross_validation import cross_validate, make_folds, make_group_folds, summary  # noqa: E402
 from declaration import Table, read_declaration  # noqa: E402
 from estimators import DEFAULTS, Recipe  # noqa: E402
-from features import groups  # noqa: E402
 from predictions import predict, score  # noqa: E402
+from table_features import groups  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 from training_data import read_rows, split  # noqa: E402
 

@@ -5,6 +5,7 @@ training rows is a constant.
 """
 
 import numpy as np
+import pandas as pd
 from declaration import BINARY, MULTICLASS, REGRESSION, Table
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -88,3 +89,17 @@ def count(unit: str, since: str | None = None) -> Pipeline:
 def part(unit: str, whole: str) -> Pipeline:
     """How many of the unit have gone since the whole began: of the month, the day less one."""
     return make_pipeline(make_union(count(unit, whole), count(unit)), FunctionTransformer(np.diff, kw_args={"axis": 1}))
+
+
+def joined(*links: pd.Series) -> np.ndarray:
+    """A number for each row, the same for those that share a value of a link, directly or by way of others.
+
+    An empty cell links nobody.
+    """
+    number = pd.Series(np.arange(len(links[0]), dtype=float), index=links[0].index)
+    while True:
+        before = number
+        for link in links:
+            number = number.groupby(link).transform("min").fillna(number)
+        if number.equals(before):
+            return number.to_numpy(int)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 from declaration import BINARY, MULTICLASS, REGRESSION, Table
-from features import transformer
 from sklearn import ensemble, linear_model
 from sklearn.pipeline import Pipeline, make_pipeline
 from step_error import StepError
+from table_features import transformer
 
 Values = dict[str, Any]  # hyperparameter -> value
 TREES: dict[str, Values] = {

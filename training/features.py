@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from declaration import Table
-from declared_features import by_declaration, categories, numbers, scale
+from declared_features import categories, joined, numbers, scale
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
@@ -56,34 +56,5 @@ def party(rows: pd.DataFrame) -> np.ndarray:
     return joined(family, *(rows[name] for name in ("Ticket",) if name in rows.columns))
 
 
-def joined(*links: pd.Series) -> np.ndarray:
-    """A number for each row, the same for those that share a value of a link, directly or by way of others.
-
-    An empty cell links nobody.
-    """
-    number = pd.Series(np.arange(len(links[0]), dtype=float), index=links[0].index)
-    while True:
-        before = number
-        for link in links:
-            number = number.groupby(link).transform("min").fillna(number)
-        if number.equals(before):
-            return number.to_numpy(int)
-
-
 BY_HAND: dict[str, Callable[[Table, bool], ColumnTransformer]] = {"titanic": titanic}
 GROUPS_BY_HAND: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {"titanic": party}
-
-
-def transformer(table: Table, scaled: bool) -> ColumnTransformer:
-    """Columns of the table to numbers, not fitted; `scaled`: quantities with mean 0 and spread 1."""
-    return BY_HAND.get(table.name, by_declaration)(table, scaled)
-
-
-def groups(table: Table, rows: pd.DataFrame) -> tuple[str, np.ndarray] | None:
-    """Which rows belong together, in a cross-validation by group: the groups' name, and each row's as a number.
-
-    By hand where GROUPS_BY_HAND has the table, else by the declaration's `group`; None where it has none.
-    """
-    if by_hand := GROUPS_BY_HAND.get(table.name):
-        return by_hand.__name__, by_hand(rows)
-    return (table.group, joined(rows[table.group])) if table.group in rows.columns else None

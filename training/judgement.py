@@ -6,8 +6,8 @@ import pandas as pd
 from baselines import Baseline, best_single_column, constant, single_column
 from cross_validation import FitFunction, cross_validate, interval, make_folds, make_group_folds, summary
 from declaration import Table
-from features import groups
 from predictions import METRICS
+from table_features import groups
 
 GROUP_FOLDS = 5  # at most: it costs as much again as the other
 

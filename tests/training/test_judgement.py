@@ -6,11 +6,13 @@ import pytest
 from baselines import best_single_column, constant
 from cross_validation import make_folds
 from declaration import BINARY, REGRESSION, TASKS, parse_declaration
+from declared_features import joined
 from estimators import DEFAULTS, Recipe
-from features import groups, joined, party
+from features import party
 from judgement import judge
 from make_sample import passengers
 from predictions import METRICS
+from table_features import groups
 
 from tests.example_tables import FIELDS, TARGETS, TITANIC, rows, table
 

@@ -5,18 +5,16 @@ write a function, and name it in BY_HAND under the `name` of dataset.yaml. It ge
 wants columns of one scale (the linear ones do), and gives a ColumnTransformer, not fitted; the columns that this names,
 all with the role feature, are those that the model reads. It is fitted on the rows trained on alone. Take stock parts
 of scikit-learn and functions of numpy, among them those of declared_features.py: a model that holds other code is not
-saved.
+saved. GROUPS_BY_HAND says in the same way which rows belong together (a number for each, the same for those that do),
+where that is more than the one column that the declaration can name as `group`.
 """
 
 from collections.abc import Callable
 
+import numpy as np
+import pandas as pd
 from declaration import Table
-from declared_features import by_declaration
 from sklearn.compose import ColumnTransformer
 
 BY_HAND: dict[str, Callable[[Table, bool], ColumnTransformer]] = {}
-
-
-def transformer(table: Table, scaled: bool) -> ColumnTransformer:
-    """Columns of the table to numbers, not fitted; `scaled`: quantities with mean 0 and spread 1."""
-    return BY_HAND.get(table.name, by_declaration)(table, scaled)
+GROUPS_BY_HAND: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {}
