@@ -16,7 +16,7 @@ QUICK = [
     "training.model=logistic_regression",
 ]
 QUICK += [setting.replace("training.", "retraining.") for setting in QUICK[:2]]
-QUICK += ["reevaluation.report=false", "monitoring.report=false"]
+QUICK += ["reevaluation.report=false", "reevaluation.min_compared=25", "monitoring.report=false"]
 
 
 def drifted(rows: int, seed: int, first_id: int) -> pd.DataFrame:
