@@ -1,6 +1,11 @@
 """`make kit`: which files a step shares shows in its folder."""
 
+import tomllib
+
 from kit import vendor
+from tests.conftest import ROOT
+
+OURS = ("data_download", "data_cleaning", "training", "evaluation", "inference", "monitoring")
 
 
 def test_a_step_gets_the_files_that_it_has_the_names_of_and_no_others(tmp_path, monkeypatch, capsys):
@@ -20,3 +25,9 @@ def test_a_step_gets_the_files_that_it_has_the_names_of_and_no_others(tmp_path, 
 def test_the_steps_of_the_project_share_the_frame_of_a_step():
     assert {path.name for path in vendor.copies().values()} >= {"step.py", "step_error.py", "declaration.py"}
     assert all(copy.parent != vendor.KIT for copy in vendor.copies())
+
+
+def test_no_copy_counts_as_code_that_is_not_tested():
+    omitted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["run"]["omit"]
+    own = {str(copy.relative_to(ROOT)) for copy in vendor.copies() if copy.parent.name in OURS}
+    assert sorted(own - set(omitted)) == []
