@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Whoever started the tests may have had these ignored (`nohup`, a shell's `&`), and what they start inherits that.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     signal.signal(number, handler)
+for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # `make test`: with these, a make that a test starts prints more
+    os.environ.pop(name, None)
 REAL_LIST = ROOT.parent / "shared" / "data" / "titanic.csv"
 
 
