@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from clean_file import CLEAN_DATA, Writer, rejected_rows, write_package
-from cleaning import DUPLICATE, INCOMPLETE, clean
+from cleaning import DUPLICATE, INCOMPLETE, Cleaned, clean
 from csv_reading import Chunk, Source, inspect, read_chunks
 from csv_writing import csv_lines, text_of
 from data_profile import Profile
@@ -24,14 +24,13 @@ from step import (
     choice,
     fetch,
     file_digest,
-    first_line,
     number,
     parse_parameters,
     requested_uri,
     run_step,
     whole,
 )
-from step_error import StepError
+from step_error import StepError, first_line
 
 STEP = "data_cleaning"
 MODEL_URI = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
@@ -81,19 +80,21 @@ def append(run: mlflow.ActiveRun, folder: Path) -> None:
     )
     table = read_declaration(given.dataset).cleaned
     old = given.old or f"models:/{table.name}@champion"
-    old_path, origin = fetch_old_table(old, folder)
+    old_path, origin = fetch_old_table(old)
     output = folder / "output"
     output.mkdir()
     profile = Profile(table) if given.profile else None
-    found = append_file(given.current, old_path, output, table, given.missing, given.chunk_rows, profile)
+    names = list(table.clean_by_name)
+    current, old_table = inspect(given.current, names), inspect(old_path, names)
+    found = append_file(current, old_table, output, table, given.missing, given.chunk_rows, profile)
     labelled = found.new + found.duplicates + found.incomplete + found.rejected
     too_many = found.rejected > given.max_rejected * labelled
     if too_many or not labelled:
         (output / CLEAN_DATA).unlink()
     mlflow.log_artifacts(str(output))
     mlflow.log_metrics(found.metrics())
-    log_source(requested_uri(run, "current", given.current), given.current, table)
-    log_source(origin, old_path, table)
+    log_source(requested_uri(run, "current", given.current), current, table)
+    log_source(origin, old_table, table)
     if not labelled:
         raise StepError(
             f"none of the {found.unlabelled} new {table.rows} has an outcome yet; give labels=FILE, a CSV with "
@@ -106,9 +107,8 @@ def append(run: mlflow.ActiveRun, folder: Path) -> None:
             f"{found.rejected} of {labelled} {table.rows} have the {table.key.name} of another one, more than "
             f"max_rejected={given.max_rejected:g}; correct the input (see rejected.csv), or raise max_rejected"
         )
-    columns = [one.name for one in table.clean_fields]
     uri, rows = f"runs:/{run.info.run_id}/{CLEAN_DATA}", found.old + found.new
-    mlflow.log_input(FileDataset(uri, CLEAN_DATA, found.sha256, columns, table, rows, found.bytes), context="output")
+    mlflow.log_input(FileDataset(uri, CLEAN_DATA, found.sha256, names, table, rows, found.bytes), context="output")
     mlflow.set_tag("data.sha256", found.sha256)
     print(
         f"{STEP}: {found.new} labelled {table.rows} added to {found.old} ({found.unlabelled} have no label yet, "
@@ -117,7 +117,7 @@ def append(run: mlflow.ActiveRun, folder: Path) -> None:
 
 
 def append_file(
-    current: Path, old: Path, folder: Path, table: Table, missing: str, chunk_rows: int, profile: Profile | None
+    current: Source, old: Source, folder: Path, table: Table, missing: str, chunk_rows: int, profile: Profile | None
 ) -> Appended:
     """Write clean_data.csv, datapackage.json, rejected.csv and profile.html to `folder`.
 
@@ -127,36 +127,36 @@ def append_file(
     Raises:
         StepError: one of the tables is not clean.
     """
-    names = [one.name for one in table.clean_fields]
+    names = list(table.clean_by_name)
     found, detector, highest = Appended(), DuplicateDetector(), 0
     target = Writer(folder / CLEAN_DATA, names)
-    source = inspect(current, names)
-    rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *source.columns])
+    rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *current.columns])
+
+    def write(cleaned: Cleaned) -> int:
+        target.write(text_of(cleaned.lines))
+        if profile:
+            profile.add(cleaned.rows)
+        return len(cleaned.rows)
+
     with target, rejections:
-        for chunk in read_chunks(inspect(old, names), chunk_rows):
+        for chunk in read_chunks(old, chunk_rows):
             cleaned = clean(chunk.cells, table, detector=detector)
-            refuse_unclean(old, chunk, cleaned.reasons)
-            found.old += len(cleaned.rows)
+            refuse_unclean(old.path, chunk, cleaned.reasons)
+            found.old += write(cleaned)
             if not table.has_key and len(cleaned.rows):
                 highest = max(highest, int(cleaned.rows[table.key.name].max()))
-            target.write(text_of(cleaned.lines))
-            if profile:
-                profile.add(cleaned.rows)
-        for chunk in with_outcome(current, source, table, chunk_rows, found):
+        for chunk in with_outcome(current, table, chunk_rows, found):
             shifted = chunk.cells
             if not table.has_key:
                 shifted = shifted.assign(**{table.key.name: shifted[table.key.name].astype("int64") + highest})
             cleaned = clean(shifted.reindex(columns=names), table, missing=missing, detector=detector)
-            alike = cleaned.reasons.isin([DUPLICATE, INCOMPLETE, f"{table.key.name}_{DUPLICATE}"])
-            refuse_unclean(current, chunk, cleaned.reasons[~alike])
-            found.new += len(cleaned.rows)
+            taken = f"{table.key.name}_{DUPLICATE}"  # the key is another row's
+            refuse_unclean(current.path, chunk, cleaned.reasons[~cleaned.reasons.isin([DUPLICATE, INCOMPLETE, taken])])
+            found.new += write(cleaned)
             found.duplicates += int((cleaned.reasons == DUPLICATE).sum())
             found.incomplete += int((cleaned.reasons == INCOMPLETE).sum())
-            found.rejected += int((cleaned.reasons == f"{table.key.name}_{DUPLICATE}").sum())
-            target.write(text_of(cleaned.lines))
-            rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, source))))
-            if profile:
-                profile.add(cleaned.rows)
+            found.rejected += int((cleaned.reasons == taken).sum())
+            rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, current))))
     found.bytes, found.sha256 = target.bytes, target.digest.hexdigest()
     write_package(folder, table, found.sha256, found.bytes)
     if profile:
@@ -164,10 +164,10 @@ def append_file(
     return found
 
 
-def with_outcome(path: Path, source: Source, table: Table, rows: int, found: Appended) -> Iterator[Chunk]:
+def with_outcome(source: Source, table: Table, rows: int, found: Appended) -> Iterator[Chunk]:
     """The rows whose target is known, chunk by chunk; the others are counted."""
     for chunk in read_chunks(source, rows):
-        refuse_unclean(path, chunk, pd.Series(dtype=object))
+        refuse_unclean(source.path, chunk, pd.Series(dtype=object))
         target = chunk.cells.get(table.target.name)
         known = np.zeros(len(chunk.lines), bool) if target is None else (target != "").to_numpy(bool)
         found.unlabelled += int((~known).sum())
@@ -185,7 +185,7 @@ def refuse_unclean(path: Path, chunk: Chunk, reasons: pd.Series) -> None:
         )
 
 
-def fetch_old_table(old: str, folder: Path) -> tuple[Path, str]:
+def fetch_old_table(old: str) -> tuple[Path, str]:
     """The file that `old` means, and its own URI: for a model, what its training run read.
 
     Raises:

@@ -59,7 +59,7 @@ def clean_file(
     Raises:
         StepError: the file cannot be read as such a table at all, or none of its rows has a label.
     """
-    source = inspect(path, [one.name for one in table.clean_fields], encoding)
+    source = inspect(path, list(table.clean_by_name), encoding)
     chunks = read_chunks(source, chunk_rows)
     if labels and table.target.name not in source.columns:
         columns = [*source.columns, table.target.name]

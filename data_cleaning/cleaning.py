@@ -64,7 +64,7 @@ def clean(
     Raises:
         StepError: a column is missing, or there twice.
     """
-    names = name_columns([str(name) for name in cells.columns], [one.name for one in table.clean_fields])
+    names = name_columns([str(name) for name in cells.columns], list(table.clean_by_name))
     require_columns(names, table, require_target=require_target)
     refuse_duplicate_columns(names)
     columns = {name: cells.iloc[:, place].reset_index(drop=True) for place, name in enumerate(names)}

@@ -1,10 +1,9 @@
 """A CSV file as an MLflow dataset, described without being held in memory."""
 
 import json
-from pathlib import Path
 
 import mlflow
-from csv_reading import inspect
+from csv_reading import Source
 from declaration import Table
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
@@ -36,8 +35,7 @@ class FileDataset(MetaDataset):
         return super().to_dict() | {"profile": json.dumps(self.profile)}
 
 
-def log_source(uri: str, path: Path, table: Table) -> None:
+def log_source(uri: str, source: Source, table: Table, rows: int | None = None) -> None:
     """Log a file that was read as an input of the run; `uri` is the address it was asked for by."""
-    found = inspect(path, [one.name for one in table.clean_fields])
-    dataset = FileDataset(uri, path.name, found.sha256, found.columns, table, None, found.bytes)
+    dataset = FileDataset(uri, source.path.name, source.sha256, source.columns, table, rows, source.bytes)
     mlflow.log_input(dataset, context="input")

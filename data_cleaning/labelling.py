@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from csv_reading import Chunk, inspect, read_chunks, refuse_duplicate_columns
+from csv_reading import Chunk, Source, inspect, read_chunks, refuse_duplicate_columns
 from csv_writing import csv_lines
 from declaration import Table
 from row_checks import TEXT, judge
@@ -21,9 +21,13 @@ class Labels:
     `notes` say in sentences what was assumed of the file.
     """
 
+    source: Source
     outcomes: dict[int | str, str]
     joined: int = 0
-    notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"labels {self.source.path.name}: {note}" for note in self.source.notes)
 
 
 def read_labels(path: Path, table: Table, chunk_rows: int = 50_000) -> Labels:
@@ -61,8 +65,7 @@ def read_labels(path: Path, table: Table, chunk_rows: int = 50_000) -> Labels:
         raise StepError(f"labels {path.name} has {key} {names} with more than one {target}; keep the right one")
     if known_rows.empty:
         raise StepError(f"labels {path.name} has no {target} in any row; wait until outcomes are known")
-    notes = tuple(f"labels {path.name}: {note}" for note in source.notes)
-    return Labels(dict(zip(known_rows[key].tolist(), known_rows[target].tolist(), strict=True)), notes=notes)
+    return Labels(source, dict(zip(known_rows[key].tolist(), known_rows[target].tolist(), strict=True)))
 
 
 def target_text(column: pd.DataFrame) -> pd.Series:

@@ -38,16 +38,15 @@ def clean_input(run: mlflow.ActiveRun, folder: Path) -> None:
     del options["input"], options["labels"]
     output = folder / "output"
     output.mkdir()
-    labels_file = fetch(uri, "labels") if uri else None
-    labels = read_labels(labels_file, table) if labels_file else None
+    labels = read_labels(fetch(uri, "labels"), table) if uri else None
     result = clean_file(path, output, table, labels=labels, **options)
     checks = result.checks
     print(checks.as_text())
     mlflow.log_artifacts(str(output))
     known = {"rows_labelled": labels.joined} if labels else {}
     mlflow.log_metrics(checks.metrics() | known | {"bytes": result.bytes})
-    if labels_file:
-        log_source(uri, labels_file, table)
+    if labels:
+        log_source(uri, labels.source, table)
     log_datasets(run, path, table, result)
     if checks.failures:
         raise StepError("; and ".join(checks.failures))
@@ -59,9 +58,8 @@ def clean_input(run: mlflow.ActiveRun, folder: Path) -> None:
 
 def log_datasets(run: mlflow.ActiveRun, path: Path, table: Table, result: Result) -> None:
     """What was read and what was written; the first with the URI that was asked for, where MLflow has it."""
-    source, checks, uri = result.source, result.checks, requested_uri(run, "input", path)
-    read = FileDataset(uri, path.name, source.sha256, source.columns, table, checks.rows_in, source.bytes)
-    mlflow.log_input(read, context="input")
+    checks = result.checks
+    log_source(requested_uri(run, "input", path), result.source, table, checks.rows_in)
     if not checks.failures:
         uri = f"runs:/{run.info.run_id}/{CLEAN_DATA}"
         made = FileDataset(uri, CLEAN_DATA, result.sha256, result.columns, table, checks.rows_out, result.bytes)

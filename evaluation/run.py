@@ -17,7 +17,7 @@ from mlflow.entities import LoggedModelInput
 from mlflow.entities.model_registry import ModelVersion
 from saved_model import SavedModel, open_model
 from step import boolean, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
-from step_error import StepError
+from step_error import StepError, first_line
 from verdict import Judged, make_verdict, refuse_other_table, run_metrics
 
 STEP = "evaluation"
@@ -173,8 +173,9 @@ def log_mlflow_evaluation(holdout: pd.DataFrame, name: str, model: SavedModel) -
                 evaluator_config=config | ({} if table.positive is None else {"pos_label": table.positive}),
             )
         except Exception as error:  # it is stricter than the model, and no verdict rests on it
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            print(f"{STEP}: MLflow's own evaluation of the {name} is left out: {reason}", file=sys.stderr)
+            print(
+                f"{STEP}: MLflow's own evaluation of the {name} is left out: {first_line(error, 1000)}", file=sys.stderr
+            )
 
 
 def apply_verdict(

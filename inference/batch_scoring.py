@@ -13,7 +13,7 @@ import pandas as pd
 from declaration import BINARY, REGRESSION, ROW_NUMBER, Table
 from predictions import probability_columns
 from saved_model import SavedModel
-from step_error import StepError
+from step_error import StepError, first_line
 
 HASH_RANGE = 2.0**64
 DUPLICATE = "duplicate"  # the reason of a row that an earlier one repeats: nothing is wrong with it
@@ -140,12 +140,7 @@ def score_file(
 def refuse_other_question(role: str, other: SavedModel, model: SavedModel) -> None:
     """Raises StepError unless `other` predicts the same thing, from columns that the model's table has."""
     ours, theirs = model.table, other.table
-    if (theirs.target.name, theirs.task, theirs.classes, theirs.positive) != (
-        ours.target.name,
-        ours.task,
-        ours.classes,
-        ours.positive,
-    ):
+    if theirs.question != ours.question:
         raise StepError(
             f"{role} {other} predicts {theirs.target.name} ({theirs.task}), but {model} {ours.target.name} "
             f"({ours.task}) with its own classes; give a {role} for the same table"
@@ -232,10 +227,9 @@ def read_rejected(path: Path, table: Table, rows: int) -> Iterator[Rejected]:
     except OSError as error:
         raise StepError(f"rejected {str(path)!r} cannot be read ({error.strerror}); give rejected.csv") from None
     except ValueError as error:  # pandas' own errors are ValueErrors
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise StepError(
-            f"{path.name} is not data_cleaning's list of rejected rows ({reason}); give the rejected.csv that was "
-            "made with the input"
+            f"{path.name} is not data_cleaning's list of rejected rows ({first_line(error)}); give the rejected.csv "
+            "that was made with the input"
         ) from None
 
 

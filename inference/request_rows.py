@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from declaration import Table
+from step_error import first_line
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 KINDS = (JSON, CSV, ARROW)
@@ -97,8 +98,7 @@ def read_arrow(body: bytes, names: Sequence[str]) -> Cells:
         refuse_twice([name for name in names if table.column_names.count(name) > 1])
         return {name: arrow_cells(table[name]) for name in names}
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
-        raise RequestError(400, f"the request is no Arrow stream of plain columns ({reason})") from None
+        raise RequestError(400, f"the request is no Arrow stream of plain columns ({first_line(error, 100)})") from None
 
 
 def arrow_cells(column: pa.ChunkedArray) -> list[str | None]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
-from declaration import REGRESSION, Field, Table
+from declaration import DATE_FORMATS, REGRESSION, Field, Table
 from predictions import probability_columns
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic import Field as Described
@@ -87,8 +87,7 @@ def example_value(one: Field) -> Any:
         return True
     if one.type in ("date", "datetime"):
         moment = datetime.fromisoformat(str(one.minimum or one.maximum or "2024-12-31"))
-        form = "%Y-%m-%d" if one.type == "date" else "%Y-%m-%dT%H:%M:%S"
-        return moment.strftime(form if one.format == "default" else one.format)
+        return moment.strftime(DATE_FORMATS[one.type] if one.format == "default" else one.format)
     if one.type == "string":
         return None if one.pattern else "text"
     low, high = one.minimum, one.maximum

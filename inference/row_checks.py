@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from declaration import REGRESSION, Field, Table, broken_values
+from declaration import DATE_FORMATS, REGRESSION, Field, Table, broken_values
 from step_error import StepError
 
 TEXT = pd.StringDtype("pyarrow")
@@ -59,11 +59,11 @@ def judge(cells: Mapping[str, pd.Series], table: Table, *, target: str = "requir
     `target`: required; optional: it may be absent or empty; or unneeded: what cannot be is not known either, and no
     fault of the row. Columns that are not declared stay text.
     """
-    fields = {one.name: one for one in table.clean_fields}
+    fields = table.clean_by_name
     texts = {name: clean_text(fields.get(name), values, table) for name, values in cells.items()}
     order = [name for name in fields if name in texts] + [name for name in texts if name not in fields]
     findings: Findings = {}
-    frame = pd.DataFrame({name: convert(name, fields.get(name), texts[name], findings) for name in order})
+    frame = pd.DataFrame({name: convert(fields.get(name), texts[name], findings) for name in order})
     unreadable: dict[str, np.ndarray] = {}
     for (name, _), mask in findings.items():
         unreadable[name] = mask | unreadable.get(name, False)
@@ -96,7 +96,7 @@ def clean_text(one: Field | None, values: pd.Series, table: Table) -> pa.Array:
     return pc.if_else(gaps, pa.scalar(None, pa.large_string()), cells)
 
 
-def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -> Any:
+def convert(one: Field | None, cells: pa.Array, findings: Findings) -> Any:
     """The column in its declared type; what cannot be converted becomes a gap and a finding."""
     if one is None or one.type == "string":
         return pd.array(canonical_spelling(one, cells), dtype=TEXT)
@@ -105,7 +105,7 @@ def convert(name: str, one: Field | None, cells: pa.Array, findings: Findings) -
     if one.type == "integer":
         return convert_whole_numbers(one, cells, findings)
     if one.type == "boolean":
-        return pd.array(convert_booleans(name, cells, findings), dtype=TEXT)
+        return pd.array(convert_booleans(one, cells, findings), dtype=TEXT)
     return convert_dates(one, cells, findings).astype(TEXT).array
 
 
@@ -121,11 +121,12 @@ def convert_numbers(one: Field, cells: pa.Array, findings: Findings) -> np.ndarr
 
 def convert_whole_numbers(one: Field, cells: pa.Array, findings: Findings) -> pd.arrays.IntegerArray:
     """The column as Int64; each number is read from its own digits, so that none is rounded."""
-    try:  # Arrow reads 0x10 as 16
-        exact = pc.cast(cells, pa.int64()) if not pc.any(pc.match_substring(cells, "x")).as_py() else None
+    hexadecimal = pc.any(pc.match_substring(cells, "x", ignore_case=True)).as_py()  # Arrow reads 0x10 as 16
+    try:
+        exact = None if hexadecimal else pc.cast(cells, pa.int64())
     except pa.ArrowInvalid:
         exact = None
-    if exact is not None and not pc.any(pc.match_substring(cells, "X")).as_py():
+    if exact is not None:
         whole, gaps = as_integers(exact)
         broken = np.zeros(len(cells), bool)
     else:
@@ -161,13 +162,13 @@ def as_integers(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return whole, gaps
 
 
-def convert_booleans(name: str, cells: pa.Array, findings: Findings) -> pa.Array:
+def convert_booleans(one: Field, cells: pa.Array, findings: Findings) -> pa.Array:
     """`true` and `false`, in whichever of the usual ways they were written."""
     lower, kind = pc.utf8_lower(cells), pa.large_string()
     yes, no = (pc.is_in(lower, pa.array(words, kind)) for words in (TRUE, FALSE))
     wrong = pc.and_(pc.is_valid(cells), pc.invert(pc.or_(yes, no))).to_numpy(zero_copy_only=False)
     if wrong.any():
-        findings[name, "not_true_or_false"] = wrong
+        findings[one.name, "not_true_or_false"] = wrong
     return pc.if_else(yes, pa.scalar("true", kind), pc.if_else(no, pa.scalar("false", kind), pa.scalar(None, kind)))
 
 
@@ -187,7 +188,7 @@ def convert_dates(one: Field, cells: pa.Array, findings: Findings) -> Any:
     wrong = (texts.notna() & parsed.isna()).to_numpy()
     if wrong.any():
         findings[one.name, "not_a_date"] = wrong
-    return parsed.dt.strftime("%Y-%m-%d" if one.type == "date" else "%Y-%m-%dT%H:%M:%S")
+    return parsed.dt.strftime(DATE_FORMATS[one.type])
 
 
 def canonical_spelling(one: Field | None, cells: pa.Array) -> pa.Array:

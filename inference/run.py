@@ -52,7 +52,9 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
     if shadow:
         mlflow.log_artifact(str(differences))
     mlflow.log_metrics(metrics)
-    mlflow.set_tags(model_tags("model", model) | model_tags("challenger", challenger) | model_tags("shadow", shadow))
+    for role, one in (("model", model), ("challenger", challenger), ("shadow", shadow)):
+        if one:
+            mlflow.set_tags(one.tags(role))
     log_dataset(arguments.input, source, "scoring")
     log_dataset(predictions, "", "output")
     refuse_many_errors(totals, arguments.max_errors)
@@ -84,14 +86,6 @@ def score(
             chunk_rows=arguments.chunk_rows,
             progress=bar.update,
         )
-
-
-def model_tags(role: str, model: SavedModel | None) -> dict[str, str]:
-    """Tags that identify the model: model.name, model.version, model.run_id, model.id."""
-    if model is None:
-        return {}
-    found = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
-    return {f"{role}.{key}": value for key, value in found.items() if value}
 
 
 def refuse_many_errors(totals: Totals, max_errors: float) -> None:

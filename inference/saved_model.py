@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from declaration import REGRESSION, Table, read_declaration
 from predictions import predict
-from step_error import StepError
+from step_error import StepError, first_line
 
 # All that a model may hold beyond what skops trusts by itself: plain data types, pure functions of numbers. A model's
 # own list (skops_trusted_types in MLmodel) does not count: whoever wrote the file wrote that too.
@@ -56,6 +56,11 @@ class SavedModel:
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}" if self.version else f"model {self.label}"
+
+    def tags(self, role: str = "model") -> dict[str, str]:
+        """Tags of a run that used it: model.name, model.version, model.run_id, model.id, as far as they are known."""
+        found = {"name": self.name, "version": self.version, "run_id": self.run_id, "id": self.model_id}
+        return {f"{role}.{key}": value for key, value in found.items() if value}
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """What the model says of rows of a clean table; see `predictions.predict`.
@@ -104,8 +109,9 @@ def fetch_model(uri: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.MlflowException, OSError) as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise StepError(f"model {uri} could not be downloaded ({cause}); train one first, or name another") from None
+        raise StepError(
+            f"model {uri} could not be downloaded ({first_line(error)}); train one first, or name another"
+        ) from None
 
 
 def champion_uri(alias: str = "champion") -> str:
@@ -213,8 +219,9 @@ def load_skops(file: Path, uri: str) -> Any:
         names = ", ".join(sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)))[:300]
         raise StepError(f"model {uri} holds types that are not trusted, so it is not loaded: {names}") from None
     except Exception as error:  # a damaged or forged file can make skops raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise StepError(f"model {uri} is not one that skops can load ({type(error).__name__}: {reason})") from None
+        raise StepError(
+            f"model {uri} is not one that skops can load ({type(error).__name__}: {first_line(error)})"
+        ) from None
 
 
 def refuse_other_target(estimator: Any, table: Table, uri: str) -> None:

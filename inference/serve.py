@@ -51,8 +51,7 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
     refuse_taken_port(arguments.host, arguments.port)
     uri = arguments.model or champion_uri()
     model = open_model(uri)
-    tags = {"name": model.name, "version": model.version, "run_id": model.run_id, "id": model.model_id}
-    mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
+    mlflow.set_tags(model.tags())
     if started_by_mlflow:
         threading.Thread(target=end_with_parent, daemon=True).start()
     print(f"{STEP}: {model} at http://{arguments.host}:{arguments.port}/invocations", flush=True)

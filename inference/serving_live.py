@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from request_rows import JSON, RequestError, decimal_chars, read_rows
 from saved_model import SavedModel, open_model
 from serving_batches import answer_alone
-from step_error import StepError
+from step_error import StepError, first_line
 
 ALIAS = re.compile(r"models:/([^/@]+)@([^/@]+)")
 EXAMPLE = "input_example.json"
@@ -59,8 +59,7 @@ class LiveModel:
                 self.take(version)
                 problem = ""
         except Exception as error:  # whatever a registry, a store or a model raises: the old one answers on
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            problem = f"{self.name}@{self.alias} is version {version}, which does not answer: {reason}"
+            problem = f"{self.name}@{self.alias} is version {version}, which does not answer: {first_line(error, 300)}"
         if problem != self.problem and problem:
             logger.error("%s; version %s answers on", problem, self.current.label)
         self.problem, self.checked = problem, time.time()
@@ -88,15 +87,14 @@ class LiveModel:
 def check(model: SavedModel, first: SavedModel) -> None:
     """Raises StepError unless whoever asked the first model can ask this one, and it answers for its own example."""
     new, old = model.table, first.table
-    if (new.task, new.target.name, new.classes) != (old.task, old.target.name, old.classes):
+    if new.question != old.question:
         raise StepError(f"it predicts {new.target.name} ({new.task}), not {old.target.name} ({old.task}); start anew")
     if more := [name for name in model.columns if name not in first.columns]:
         raise StepError(f"it reads {', '.join(more)}, which requests need not have so far; start the server anew")
     try:
         example = json.loads((model.folder / EXAMPLE).read_text(encoding="utf-8"))
-        cells = read_rows(
-            JSON, json.dumps({"dataframe_split": example}).encode(), model.columns, decimal_chars(model.table)
-        )
+        body = json.dumps({"dataframe_split": example}).encode()
+        cells = read_rows(JSON, body, model.columns, decimal_chars(model.table))
     except (OSError, ValueError, RequestError) as error:
         raise StepError(f"it has no {EXAMPLE} that it could be tried on ({error}); train it again") from None
     answer_alone(model, cells)

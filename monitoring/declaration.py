@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from step_error import StepError
+from step_error import StepError, first_line
 
 BINARY, MULTICLASS, REGRESSION = "binary", "multiclass", "regression"
 TASKS = (BINARY, MULTICLASS, REGRESSION)
@@ -173,6 +173,10 @@ class Table:
         """The columns of a clean table: the declared ones, after the rows' numbers where there is no key."""
         return self.fields if self.has_key else (self.key, *self.fields)
 
+    @functools.cached_property
+    def clean_by_name(self) -> dict[str, Field]:
+        return {one.name: one for one in self.clean_fields}
+
     @property
     def classes(self) -> tuple[Any, ...]:
         """The values of the target, int or str, as models know them; none for a number."""
@@ -181,9 +185,9 @@ class Table:
         return (0, 1) if self.target.type == "boolean" else self.target.enum
 
     @property
-    def negative(self) -> Any:
-        """Of two classes the other one."""
-        return next(value for value in self.classes if value != self.positive)
+    def question(self) -> tuple[Any, ...]:
+        """What its models answer: only one that answers the same can stand in for another."""
+        return self.task, self.target.name, self.classes, self.positive
 
     def class_text(self, value: object) -> str:
         """A class as it is written in a file."""
@@ -234,10 +238,9 @@ class Table:
 
     def write(self, rows: pd.DataFrame, path: Path) -> None:
         """Write rows, as `read` gives them, as a clean table: what was read is written as it was."""
-        fields = {one.name: one for one in self.clean_fields}
         columns: dict[str, Any] = {}
         for name in rows.columns:
-            one = fields.get(name, Field(name))
+            one = self.clean_by_name.get(name, Field(name))
             if one.role == "target" and self.task != REGRESSION:
                 columns[name] = rows[name].map(self.class_text, na_action="ignore")
             elif one.type == "boolean":
@@ -272,11 +275,8 @@ class Table:
         may_lack |= {self.target.name} if target == "optional" else set()
         names = [name for name in names if name in header or name not in may_lack]
         if missing := [name for name in names if name not in header]:
-            raise StepError(
-                f"{path.name} has no column {', '.join(missing)} (it has: {shown(header)}); run data_cleaning on it "
-                "first, and give its clean_data.csv"
-            )
-        fields = {one.name: one for one in self.clean_fields}
+            raise StepError(f"{path.name} has no column {', '.join(missing)} (it has: {shown(header)}); {CLEAN_FIRST}")
+        fields = self.clean_by_name
         kinds: dict[Any, Any] = {
             name: "float64" if fields[name].numeric and fields[name].role not in ("key", "target") else str
             for name in names
@@ -298,7 +298,8 @@ class Table:
         except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
             if not isinstance(error, UnicodeDecodeError):
                 refuse_ragged(path)
-            raise StepError(self.first_fault(path, names, error)) from None
+            reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else first_line(error)
+            raise StepError(f"{path.name} is not clean ({reason}); {CLEAN_FIRST}") from None
         if not line:
             empty = pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name in names})
             yield self.checked(empty, path, 0, target)
@@ -309,9 +310,8 @@ class Table:
         Raises:
             StepError: a value breaks the declaration.
         """
-        fields = {one.name: one for one in self.clean_fields}
         for name in chunk.columns:
-            one, cells = fields[name], chunk[name]
+            one, cells = self.clean_by_name[name], chunk[name]
             values: Any = cells
             try:
                 if one.role == "target":
@@ -336,13 +336,6 @@ class Table:
                 what = "is empty" if pd.isna(cells.iloc[place]) else f"{text_of(cells.iloc[place])[:40]!r}"
                 raise StepError(f"{path.name} is not clean: {name} {what} in row {start + place + 1}; {CLEAN_FIRST}")
         return chunk
-
-    def first_fault(self, path: Path, names: list[str], error: Exception) -> str:
-        """What pandas stumbled over, in a sentence."""
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        if isinstance(error, UnicodeDecodeError):
-            reason = "it is not UTF-8"
-        return f"{path.name} is not clean ({reason}); {CLEAN_FIRST}"
 
 
 CLEAN_FIRST = "run data_cleaning on it first, and give its clean_data.csv"
@@ -399,8 +392,7 @@ def read_header(path: Path) -> list[str]:
     except OSError as error:
         raise StepError(f"{str(path)!r} cannot be read ({error.strerror}); give the path of a CSV file") from None
     except ValueError as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise StepError(f"{path.name} is not a CSV file ({reason}); {CLEAN_FIRST}") from None
+        raise StepError(f"{path.name} is not a CSV file ({first_line(error)}); {CLEAN_FIRST}") from None
 
 
 def read_declaration(path: Path) -> Table:
@@ -560,7 +552,7 @@ def parse_field(content: Any, key: Any, problems: list[str]) -> Field:
         role=role,
         description=str(content.get("description") or ""),
         unit=str(content.get("unit") or ""),
-        format=str(content.get("raw_format") or content.get("format") or "default"),
+        format=raw_format(content),
         required=bool(rules.get("required")) or role == "key",
         minimum=low,
         maximum=high,
@@ -607,23 +599,28 @@ def without_row_numbers(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != "primaryKey"} | {"fields": fields}
 
 
+def raw_format(content: Mapping[str, Any]) -> str:
+    """How a raw table writes the field's dates, whether the declaration is of that or of the clean one."""
+    return str(content.get("raw_format") or content.get("format") or "default")
+
+
 def clean_format(content: Mapping[str, Any]) -> dict[str, Any]:
     """A field as it is in a clean table: dates are ISO 8601, numbers with a point; how raw ones are written is kept."""
     chars = ("decimalChar", "groupChar")
     found = {f"raw_{key}" if key in chars else key: value for key, value in content.items()}
-    raw = content.get("raw_format") or content.get("format") or "default"
+    raw = raw_format(content)
     return {**found, "format": "default", "raw_format": raw} if raw != "default" else found
 
 
 def refuse_format(content: Mapping[str, Any], kind: str, where: str, problems: list[str]) -> None:
     """Add to `problems` where a date's format is none that dates can be read by."""
-    pattern = content.get("raw_format") or content.get("format") or "default"
+    pattern = raw_format(content)
     if pattern == "default" or kind not in ("date", "datetime"):
         return
     try:
-        if "%" not in str(pattern):
+        if "%" not in pattern:
             raise ValueError
-        datetime.strptime(datetime(2024, 12, 31, 23, 59, 58).strftime(str(pattern)), str(pattern))
+        datetime.strptime(datetime(2024, 12, 31, 23, 59, 58).strftime(pattern), pattern)
     except ValueError:
         problems.append(f"{where}format {pattern!r} is none for dates; write it as in %d.%m.%Y")
 

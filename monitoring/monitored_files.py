@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from declaration import REGRESSION, Table
-from step_error import StepError
+from step_error import StepError, first_line
 
 CHUNK_ROWS = 50_000
 
@@ -70,9 +70,9 @@ def read_predictions(
     except OSError as error:
         raise StepError(f"{str(path)!r} cannot be read ({error.strerror}); give a CSV file's path") from None
     except ValueError as error:  # pandas' own errors are ValueErrors
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise StepError(
-            f"{path.name} is no file of predictions with {', '.join(names)} ({reason}); give one that inference made"
+            f"{path.name} is no file of predictions with {', '.join(names)} ({first_line(error)}); give one that "
+            "inference made"
         ) from None
     if wanted is not None:
         found = found.set_index(key)

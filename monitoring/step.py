@@ -17,7 +17,7 @@ import mlflow
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
 from mlflow.exceptions import MlflowException
-from step_error import StepError
+from step_error import StepError, first_line
 
 Kind = Callable[[str], Any]  # a parameter's text -> its value; ValueError: its text says what would be one
 
@@ -116,10 +116,6 @@ def fetch(uri: str, what: str) -> Path:
         raise StepError(
             f"{what} {uri!r} could not be downloaded ({first_line(error)}); give a path or an artifact URI"
         ) from None
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def requested_uri(run: mlflow.ActiveRun, parameter: str, path: Path) -> str:

@@ -291,12 +291,13 @@ def save_outputs(run: PipelineRun, folder: Path) -> None:
     """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay."""
     folder.mkdir(exist_ok=True)
     asked = [reference for reference in run.plan.request.outputs if reference.step in run.outcomes]
-    made = {Path(reference.name).name for reference in asked if run.outcomes[reference.step].result}
+    if run.failed:  # what an earlier run made is not this one's
+        for reference in asked:
+            if not run.outcomes[reference.step].result:
+                (folder / Path(reference.name).name).unlink(missing_ok=True)
     for reference in asked:
         outcome = run.outcomes[reference.step]
         if not outcome.result:
-            if run.failed and Path(reference.name).name not in made:  # what an earlier run made is not this one's
-                (folder / Path(reference.name).name).unlink(missing_ok=True)
             continue
         sha256 = outcome.result.outputs.get(reference.name)
         target = folder / Path(reference.name).name

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import append as appending
 import pandas as pd
 import pytest
-from append import append_file
+from append import Appended
 from clean_file import clean_file
-from declaration import BINARY, parse_declaration
+from csv_reading import inspect
+from declaration import BINARY, Table, parse_declaration
 from labelling import read_labels
 from step_error import StepError
 
@@ -15,6 +17,11 @@ from tests.example_tables import TITANIC, rows, table
 
 COLUMNS = "PassengerId,Pclass,Name,Sex,Age,SibSp,Parch,Ticket,Fare,Cabin,Embarked"
 STEP = Path(__file__).resolve().parents[2] / "data_cleaning"
+
+
+def append_file(current: Path, old: Path, folder: Path, table: Table, *options: object) -> Appended:
+    sources = [inspect(path, list(table.clean_by_name)) for path in (current, old)]
+    return appending.append_file(*sources, folder, table, *options)
 
 
 def row(number: object, age: object = 30, sex: str = "male", cabin: str = "") -> str:

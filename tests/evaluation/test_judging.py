@@ -38,7 +38,8 @@ def said(of: Table, values: Any, probability: Any = None) -> pd.DataFrame:
 
 
 def by_probability(of: Table, probability: np.ndarray) -> pd.DataFrame:
-    return said(of, np.where(probability >= 0.5, of.positive, of.negative), probability)
+    (negative,) = set(of.classes) - {of.positive}
+    return said(of, np.where(probability >= 0.5, of.positive, negative), probability)
 
 
 def reasons(gate: Gate, metrics: dict[str, float], *rest: Any, of: Table = TITANIC) -> list[str]:
