@@ -84,19 +84,26 @@ def score(table: Table, truth: pd.Series | np.ndarray, predicted: pd.DataFrame) 
     if table.task == BINARY:
         outcome = (truth == table.positive).astype(int)
         probability = probabilities[:, 0]
-        both = 0 < outcome.mean() < 1
-        found["roc_auc"] = float(metrics.roc_auc_score(outcome, probability)) if both else 0.5
+        found["roc_auc"] = roc_auc(table, truth, predicted)
         found["log_loss"] = float(metrics.log_loss(outcome, probability, labels=[0, 1]))
         found["brier"] = float(metrics.brier_score_loss(outcome, probability, pos_label=1))
         return found
     found["balanced_accuracy"] = float(np.mean([(said[truth == value] == value).mean() for value in np.unique(truth)]))
-    areas = [
-        metrics.roc_auc_score(truth == value, probabilities[:, place])
-        for place, value in enumerate(columns.values())
-        if 0 < (truth == value).mean() < 1
-    ]
-    found["roc_auc"] = float(np.mean(areas)) if areas else 0.5
+    found["roc_auc"] = roc_auc(table, truth, predicted)
     chosen = np.array([list(columns.values()).index(value) for value in truth.tolist()])
     likelihood = probabilities[np.arange(len(truth)), chosen] / probabilities.sum(axis=1)
     found["log_loss"] = float(-np.log(np.clip(likelihood, np.finfo(float).eps, 1)).mean())
     return found
+
+
+def roc_auc(table: Table, truth: pd.Series | np.ndarray, predicted: pd.DataFrame) -> float:
+    """The area under the ROC curve of a classification, as in `score`."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.asarray(truth)
+    areas = [
+        roc_auc_score(truth == value, predicted[name].to_numpy(float))
+        for name, value in probability_columns(table).items()
+        if 0 < (truth == value).mean() < 1
+    ]
+    return float(np.mean(areas)) if areas else 0.5
