@@ -1,56 +1,81 @@
-"""Begin with the imports before the configuration is composed, where the request looks right at a glance.
+"""Import what every step needs while a fork of this process composes the configuration: each on a core of its own.
 
-Composing takes a fifth of a second in which the fork server can import what the steps need. Whatever is guessed here,
-the answer is the same: a mistake is found a second later, or a step starts later.
+Whether that is worth it is guessed from the request as it was typed, and whatever is guessed, the answer is the same: a
+mistake is found a second later, or the imports are made later.
 """
 
 import contextlib
+import multiprocessing
 import re
-import sys
+import signal
 from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import MULTIRUN, hydra_arguments, raw_config
+from pipeline.cli.composing import Composed, compose
 from pipeline.config import SETTINGS, Step
 from pipeline.errors import RequestError
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.prewarming import modules_of_scripts
-from pipeline.planning.project import Project, load
+from pipeline.execution.prewarming import imports_of, known_imports
+from pipeline.planning.project import load
 
 
-def import_ahead(root: Path, arguments: list[str]) -> Launcher | None:
-    """A launcher whose fork server has begun to import; None where the request looks as if no step will run."""
+def import_ahead(root: Path, arguments: list[str]) -> tuple[Launcher | None, list[Composed]]:
+    """A launcher with the base modules imported (None where it looks as if no step will run), and what `compose` gives.
+
+    Raises:
+        RequestError: an override or config.yaml is wrong.
+    """
+    written = raw_config(root)
+    launcher = None
     with contextlib.suppress(AttributeError, KeyError, OSError, TypeError, RequestError):  # the parser will say so
-        written = raw_config(root)
-        settings = {key: written.get(key) for key in ("dry_run", "start_method", "env_manager")}
-        for argument in hydra_arguments(arguments, root):
-            key, _, value = argument.partition("=")
-            if argument not in MULTIRUN and not is_known(key, value, written, root):
-                return None
-            settings[key] = value.strip("'\"")
-        launcher = Launcher(settings["start_method"] or "forkserver")
-        if settings["dry_run"] in ("true", True) or not launcher.forks:
-            return None
-        projects = projects_as_written(root, written)
-        launcher.import_base_modules()
-        # `mlflow run` starts us with the Python of the root's environment, if it made one: the steps have theirs.
-        inherited = settings["env_manager"] in (None, "inherit") and not Path(sys.prefix).name.startswith("mlflow-")
-        if inherited or settings["env_manager"] == "local":
-            launcher.start_server(modules_of_scripts(projects))
-        return launcher
-    return None
+        if start_method := start_method_of(root, arguments, written):
+            launcher = Launcher(start_method)
+    if not launcher or not launcher.forks:
+        return None, compose(root, arguments)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=compose_for, args=(theirs, root, arguments))
+    process.start()
+    theirs.close()
+    launcher.import_base_modules()
+    try:
+        answer, imports = ours.recv()
+    except EOFError:  # it was killed
+        answer, imports = compose(root, arguments), {}
+    process.join()
+    known_imports.update(imports)
+    if isinstance(answer, RequestError):
+        raise answer
+    return launcher, answer
 
 
-def projects_as_written(root: Path, written: Mapping[str, Any]) -> list[Project]:
-    """The projects of the steps that `all` means, as far as they can be read."""
-    found = []
-    for name, block in written["pipeline"].items():
-        block = block or {}
-        if not block.get("manual"):
-            with contextlib.suppress(RequestError):
-                found.append(load(Step(name, entry_point=block.get("entry_point", "main")), root / name, check=False))
-    return found
+def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
+    """In the fork: compose, read what the steps' scripts import, and hand both over."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the other process says that it was interrupted
+        signal.signal(number, signal.SIG_DFL)
+    answer: list[Composed] | RequestError
+    try:
+        answer = compose(root, arguments)
+    except RequestError as error:
+        answer = error
+    for name, block in raw_config(root)["pipeline"].items():
+        with contextlib.suppress(RequestError):
+            step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
+            imports_of(load(step, root / name, check=False))
+    parent.send((answer, known_imports))
+
+
+def start_method_of(root: Path, arguments: list[str], written: Mapping[str, Any]) -> str:
+    """How the steps' processes will start, at a glance; "" where it looks as if none will."""
+    settings = {key: written.get(key) for key in ("dry_run", "start_method")}
+    for argument in hydra_arguments(arguments, root):
+        key, _, value = argument.partition("=")
+        if argument not in MULTIRUN and not is_known(key, value, written, root):
+            return ""
+        settings[key] = value.strip("'\"")
+    return "" if settings["dry_run"] in ("true", True) else settings["start_method"] or "forkserver"
 
 
 def is_known(key: str, value: str, written: Mapping[str, Any], root: Path) -> bool:

@@ -59,7 +59,6 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     """Compose, run `main` for each configuration, and say what was refused; the exit code."""
     from pipeline.cli.ahead import import_ahead
     from pipeline.cli.arguments import MULTIRUN, rerun_command
-    from pipeline.cli.composing import compose
     from pipeline.errors import RequestError
     from pipeline.session import Session
     from pipeline.states import ExitCode
@@ -68,9 +67,9 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     codes: list[int] = []
     refused: list[RequestError] = []
-    launcher = import_ahead(root, arguments)
+    launcher = None
     try:
-        configurations = compose(root, arguments)
+        launcher, configurations = import_ahead(root, arguments)
         rerun = functools.partial(rerun_command, tuple(arguments))
         sweep = bool(MULTIRUN & set(arguments))
         with Session(root, arguments, rerun, started, sweep, launcher) as session:

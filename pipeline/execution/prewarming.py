@@ -1,6 +1,7 @@
 """The orchestrator's end of a prewarmed interpreter; the other end is prewarmed_interpreter.py."""
 
 import contextlib
+import functools
 import importlib.util
 import json
 import re
@@ -22,15 +23,25 @@ def script_of(command: str) -> str:
     return shlex.split(command)[1] if PLAIN_PYTHON.fullmatch(command.strip()) else ""
 
 
+known_imports: dict[Path, list[str]] = {}  # script -> what it imports at its top: reading them all takes a while
+
+
 def modules_of_scripts(projects: Iterable[Project]) -> list[str]:
     """The modules that the scripts of these steps import at their top, each once, and this process has not."""
-    found: dict[str, None] = {}
-    for project in projects:
-        if project.environment != "docker" and (script := script_of(project.command)):
-            found |= dict.fromkeys(prewarmed_interpreter.imported_modules(project.folder / script))
+    found = dict.fromkeys(module for project in projects for module in imports_of(project))
     return [module for module in found if module not in sys.modules and is_installed(module)]
 
 
+def imports_of(project: Project) -> list[str]:
+    """What the script of a step imports at its top; nothing where the step is no plain Python script."""
+    name = script_of(project.command) if project.environment != "docker" else ""
+    script = project.folder / name
+    if name and script not in known_imports:
+        known_imports[script] = prewarmed_interpreter.imported_modules(script)
+    return known_imports.get(script, [])
+
+
+@functools.cache
 def is_installed(module: str) -> bool:
     """Whether a module belongs to the interpreter or its packages: what lies elsewhere, the step itself imports.
 
