@@ -135,7 +135,7 @@ class Session(contextlib.ExitStack):
         gc.freeze()  # what is imported by now is never looked at again
         gc.enable()
         env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
-        history.prefetch_latest(len(names))
+        history.prefetch(len(names))
         if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
             store.open_registry()
         projects |= self.other_projects(request, names)
@@ -260,9 +260,9 @@ class Session(contextlib.ExitStack):
         from pipeline.tracking.history import History
 
         artifacts, old = plan.recorder.artifacts, plan.planner
-        planner = Planner(
-            plan.request, old.projects, History(plan.recorder.store, artifacts), old.root, old.env_manager
-        )
+        history = History(plan.recorder.store, artifacts)
+        history.prefetch(len(plan.order))
+        planner = Planner(plan.request, old.projects, history, old.root, old.env_manager)
         database = plan.recorder.store.sole_database()
         with contextlib.suppress(RequestError):  # another pipeline has changed what is there meanwhile
             keep_journal(

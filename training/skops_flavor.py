@@ -131,7 +131,9 @@ def without_padding(npy: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def renumber(node: Any, ids: dict[int, int], names: dict[str, str], types: set[str]) -> None:
+def renumber(
+    node: dict[str, Any] | list[Any] | tuple[Any, ...], ids: dict[int, int], names: dict[str, str], types: set[str]
+) -> None:
     """Replace memory addresses by 1, 2, 3 … in order of appearance: `ids` of objects, `names` of the files of arrays.
 
     Plain values (text, numbers) lose theirs: whether two equal ones are one object is up to the interpreter.
@@ -150,10 +152,8 @@ def renumber(node: Any, ids: dict[int, int], names: dict[str, str], types: set[s
         if node.get("type") in ("numpy", "scipy") and isinstance(node.get("file"), str):
             old = node["file"]
             node["file"] = names.setdefault(old, f"{len(names) + 1}{Path(old).suffix}")
-        for value in node.values():
-            renumber(value, ids, names, types)
-    elif isinstance(node, list | tuple):
-        for value in node:
+    for value in node.values() if isinstance(node, dict) else node:
+        if isinstance(value, dict | list | tuple):
             renumber(value, ids, names, types)
 
 

@@ -74,7 +74,7 @@ class ProcessExecutor:
             run_id = self.recorder.begin_step(step, decision, attempt, self.folder(step))
         prewarmed = self.take_prewarmed(step)
         task = prewarmed.ahead.task if prewarmed else self.task(step)
-        task = replace(task, run_id=run_id, parameters=dict(decision.parameters))
+        task = replace(task, run_id=run_id, parameters=self.parameters(step, decision))
         if prewarmed:
             process = prewarmed.process
             # The process has its environment variables already, and they may be secret.
@@ -132,6 +132,17 @@ class ProcessExecutor:
             environ=self.environ(step, Path(scratch)),
             in_process=not step.env,
         )
+
+    def parameters(self, step: Step, decision: Decision) -> dict[str, str]:
+        """The parameters as the step gets them: a file of a run that lies here is named by its path.
+
+        That is what MLflow makes of a `path` parameter as well, after several looks at the store for each.
+        """
+        found, project = dict(decision.parameters), self.planner.projects[step.name]
+        for name in decision.inputs:
+            if step.backend == "local" and project.is_path(name):
+                found[name] = str(self.recorder.artifacts.local(found[name]) or found[name])
+        return found
 
     def folder(self, step: Step) -> Path:
         """The step's project."""

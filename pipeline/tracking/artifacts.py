@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -87,6 +88,14 @@ class Artifacts:
                 f"there is nothing at {uri} ({str(error).splitlines()[0]}); check the name and version"
             ) from None
 
+    def local(self, uri: str) -> Path | None:
+        """Where an artifact `runs:/RUN_ID/PATH` of a known run lies on this machine; None where it is elsewhere."""
+        match = re.fullmatch(r"runs:/(\w+)/(.+)", uri)
+        run = self.known_runs.get(match[1]) if match else None
+        place = local_path(run.info.artifact_uri) if run else None
+        path = place / match[2] if place and match else None
+        return path if path and path.exists() else None
+
     def _version_folder(self, name: str, version: str) -> Path | None:
         path = local_path(self.client.get_model_version_download_uri(name, version))
         return path if path and path.is_dir() else None
@@ -114,7 +123,13 @@ class Artifacts:
     def save(self, uri: str, target: Path) -> None:
         """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one."""
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-            Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)).replace(target)
+            path = self.local(uri)
+            copy = (
+                shutil.copyfile(path, Path(folder, target.name))
+                if path
+                else Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            )
+            copy.replace(target)
 
 
 def fetched(uri: str, target: Path) -> Path:

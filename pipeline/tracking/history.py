@@ -15,6 +15,7 @@ from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore
 from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, STATE, STEP, as_result, metrics_digest
 
+FEW = 20  # good runs that are taken in at once
 SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
 
 
@@ -24,33 +25,55 @@ class History:
     def __init__(self, store: TrackingStore, artifacts: Artifacts):
         self.store, self.artifacts = store, artifacts
         self._latest: dict[str, Result | None] = {}
+        self._all: list[Result] | None = None  # the experiment's good runs, newest first, where there are so few
+        self._ran: set[str] = set()  # steps that have run since
 
-    def prefetch_latest(self, steps: int) -> None:
-        """Take in the newest good runs of the experiment with one query instead of one for each of so many steps."""
-        for result in self._search("", 2 * steps):
+    def prefetch(self, steps: int) -> None:
+        """Take in the newest good runs of the experiment with one query instead of several for each of so many steps.
+
+        Where these are all there are, nothing is asked for later: what others record meanwhile is not reused.
+        """
+        limit = max(FEW, 2 * steps)
+        runs = self._runs("", limit)
+        found = [result for run in runs if (result := self._result(run))]
+        for result in found:
             self._latest.setdefault(result.step, result)
+        self._all = found if len(runs) < limit else None
 
     def latest(self, step: str) -> Result | None:
         """The step's latest good run in this experiment."""
         if step not in self._latest:
-            self._latest[step] = next(iter(self._search(f"tags.`{STEP}` = '{step}' and ", 1)), None)
+            found = [] if self._knows(step) else self._search(f"tags.`{STEP}` = '{step}' and ", 1)
+            self._latest[step] = next(iter(found), None)
         return self._latest[step]
 
     def forget_latest(self, step: str) -> None:
         """The step has run again."""
         self._latest.pop(step, None)
+        self._ran.add(step)
 
     def matching(self, step: str, fingerprint: Fingerprint) -> Iterator[Result]:
         """The step's good runs with this fingerprint, newest first; a few are enough."""
         latest = self.latest(step)
         if latest and latest.fingerprint == fingerprint:
             yield latest
+        if self._all is not None and self._knows(step):
+            others = [r for r in self._all if (r.step, r.fingerprint.digest) == (step, fingerprint.digest)]
+            yield from (result for result in others[:SAME_FINGERPRINT] if not latest or result.run_id != latest.run_id)
+            return
         condition = f"tags.`{FINGERPRINT}` = '{fingerprint.digest}' and tags.`{STEP}` = '{step}' and "
         for result in self._search(condition, SAME_FINGERPRINT):
             if not latest or result.run_id != latest.run_id:
                 yield result
 
+    def _knows(self, step: str) -> bool:
+        """Whether all good runs of the step were taken in."""
+        return self._all is not None and step not in self._ran
+
     def _search(self, condition: str, limit: int) -> list[Result]:
+        return [result for run in self._runs(condition, limit) if (result := self._result(run))]
+
+    def _runs(self, condition: str, limit: int) -> list[Run]:
         runs = self.store.client.search_runs(
             [self.store.experiment_id],
             f"{condition}tags.`{STATE}` = 'executed' and attributes.status = 'FINISHED'",
@@ -58,7 +81,7 @@ class History:
             order_by=["attributes.end_time DESC"],
         )
         self.artifacts.known_runs |= {run.info.run_id: run for run in runs}
-        return [result for run in runs if (result := self._result(run))]
+        return list(runs)
 
     def _result(self, run: Run) -> Result | None:
         """The run as a result; None where it is not known any more what it read."""
