@@ -91,6 +91,8 @@ SETTINGS = {
     "pipeline": dict,
     "groups": dict,  # name -> the steps that it stands for
     "steps": (str, list),
+    "from": str,  # of these steps, those from this one on
+    "to": str,  # and up to that one
     "env_manager": str,
     "max_parallel": int,
     "force": (bool, str, list),

@@ -188,7 +188,11 @@ class Session(contextlib.ExitStack):
             max_parallel = request.max_parallel or executor.cores
             runner = Runner(request, plan.planner, executor, max_parallel=max_parallel)
             self.enter_context(handled_signals(runner))
-            tags = {"pipeline.steps": ",".join(plan.order), "pipeline.env_manager": plan.planner.env_manager}
+            tags = {
+                "pipeline.steps": ",".join(plan.order),
+                "pipeline.env_manager": plan.planner.env_manager,
+                "mlflow.runName": tables.run_name(request.overrides),
+            }
             if self.sweep is not None:
                 tags |= self.sweep.begin(recorder, request.sweep_metric, request.overrides)
             recorder.begin({"steps": ",".join(plan.order)}, tags, request.composed)
@@ -231,8 +235,8 @@ class Session(contextlib.ExitStack):
                 outcomes, recorder.run_id, run.status, plan.planner.env_manager, self.started, recorder.git
             )
             write_atomically(folder / "manifest.json", manifest.as_text(record))
-            page = self.scratch / "report.html"
-            page.write_text(html_page.page(plan.request, record), encoding="utf-8")
+            page = folder / "report.html"
+            write_atomically(page, html_page.page(plan.request, record))
             states = [o.state for o in outcomes.values()]
             counts = {f"steps_{state}": float(states.count(state)) for state in State}
             seconds = record["seconds"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.cli.composing import Composed
     from pipeline.session import Session
 
+HELP = {"--help", "-h"}
 Main = Callable[["Composed", "Session"], int]
 
 
@@ -29,16 +30,37 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
     """
     gc.disable()  # a quarter of the time that imports take; turned on again before anything runs
     started = time.time()
+    if HELP & set(arguments):
+        from pipeline.cli.help import help_text
+
+        journal.say(help_text(root, arguments))
+        exit_process(0)
+    work_in(root)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
         if "--watch" in arguments:
             watch(main, root, [argument for argument in arguments if argument != "--watch"])
+        if arguments and arguments[0].isidentifier():
+            from pipeline.cli import commands
+
+            exit_process(commands.answer(root, arguments[0], arguments[1:]))
         answer = journal.answer(root, arguments)
         code = run_all(main, root, arguments, started) if answer is None else answer
     except KeyboardInterrupt:
         print("interrupted before anything was started", file=sys.stderr)
         code = 130
     exit_process(code)
+
+
+def work_in(root: Path) -> None:
+    """Work in the project's folder, wherever we were started: that is where a store that nobody named belongs."""
+    here, uri = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI", "")
+    path = uri.removeprefix("sqlite:///")
+    if here != root and path and "://" not in path:  # a file, named as seen from where we were
+        named = {"MLFLOW_TRACKING_URI": uri.removesuffix(path) + str(here / path)}
+        os.environ |= named
+        journal.ENVIRONMENT |= named
+    os.chdir(root)
 
 
 def watch(main: Main, root: Path, arguments: list[str]) -> NoReturn:

@@ -14,7 +14,6 @@ from pipeline.errors import RequestError, unknown
 from pipeline.files import read_yaml
 
 MULTIRUN = {"--multirun", "-m"}
-HELP = {"--help", "-h"}
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
 
 

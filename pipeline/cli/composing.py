@@ -11,28 +11,11 @@ from typing import Any
 
 import yaml
 
-from pipeline.cli.arguments import HELP, hydra_arguments, raw_config
+from pipeline.cli.arguments import hydra_arguments, raw_config
 from pipeline.config import KINDS, SETTINGS, Request, parse
 from pipeline.errors import RequestError, unknown
 from pipeline.files import read_yaml
-
-HELP_TEXT = """\
-The pipeline: compose the configuration, plan, run each step with mlflow.run, report.
-
-  python main.py                                      all steps of config.yaml
-  python main.py 'steps=[training,inference]'         some of them, in any order
-  python main.py training.model=random_forest         with a parameter of a step changed
-  python main.py dry_run=true                         what would run, and why
-  python main.py force=true verbose=true              everything again, with what the steps write
-  python main.py --multirun training.seed=0,1,2       each value in turn, and a table
-  python main.py --cfg job                            the configuration as composed
-  python main.py --watch training.seed=1              again whenever a file changes that counts
-  mlflow run . -P steps=training -P overrides="training.seed=1"
-
-Exit codes: 0 done, 1 a step failed, 2 the request was wrong and nothing was started.
-
-config.yaml as composed:
-"""
+from pipeline.planning.graph import between
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,9 @@ class Composed:
 
     def request(self) -> Request:
         """What it asks for; RequestError where something is wrong with it."""
-        return replace(parse(self.values, self.used), overrides=self.overrides, composed=self.text, simple=self.simple)
+        request = parse(self.values, self.used)
+        selected = between(request.steps, request.selected, self.values.get("from", ""), self.values.get("to", ""))
+        return replace(request, selected=selected, overrides=self.overrides, composed=self.text, simple=self.simple)
 
 
 def compose(root: Path, arguments: list[str]) -> list[Composed]:
@@ -59,10 +44,6 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
         RequestError: an override or config.yaml is wrong.
     """
     arguments = hydra_arguments(arguments, root)
-    if HELP & set(arguments):
-        print(HELP_TEXT)
-        # Hydra's own help looks for configurations in every folder below config.yaml's, environments included.
-        arguments = ["--cfg", "job", *(a for a in arguments if a not in HELP)]
     sys.argv[1:] = arguments
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
 

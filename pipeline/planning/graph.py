@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline.config import Step
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, unknown
 
 
 def order(steps: Mapping[str, Step]) -> list[str]:
@@ -35,3 +35,26 @@ def descendants(steps: Mapping[str, Step], names: Iterable[str]) -> set[str]:
         if set(steps[name].upstream()) & (found | set(names)):
             found.add(name)
     return found
+
+
+def between(steps: Mapping[str, Step], selected: Iterable[str], first: str, last: str) -> tuple[str, ...]:
+    """Of the selected steps, those from `first` on and up to `last`; "" for no such end.
+
+    Raises:
+        RequestError: one of them is no step, or none is left.
+    """
+    chosen = list(selected)
+    if problems := [
+        unknown("step", name, steps, key) for key, name in (("from", first), ("to", last)) if name and name not in steps
+    ]:
+        raise RequestError(problems)
+    if first:
+        after = descendants(steps, [first]) | {first}
+        chosen = [name for name in chosen if name in after]
+    if last:
+        chosen = [name for name in chosen if name == last or last in descendants(steps, [name])]
+    if not chosen and (first or last):
+        raise RequestError(
+            f"no step that was asked for lies between from={first} and to={last}; see python main.py graph"
+        )
+    return tuple(chosen)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.execution.runner import Outcome
-from pipeline.reporting.tables import columns, format_number
+from pipeline.reporting.tables import as_written, columns, format_number, run_name
 from pipeline.states import RunStatus
 from pipeline.tracking.recorder import Recorder
 
@@ -32,10 +32,10 @@ class Sweep:
 
     def begin(self, recorder: Recorder, metric: str, overrides: tuple[str, ...]) -> dict[str, str]:
         """The tags for the next pipeline run; the first call makes the parent (or takes `mlflow run`'s)."""
-        self.recorder, self.metric, self.overrides = recorder, metric, tuple(map(as_written, overrides))
+        self.recorder, self.metric, self.overrides = recorder, metric, overrides
         if not self.parent:
             self.parent = os.environ.pop("MLFLOW_RUN_ID", "") or recorder.create_sweep()
-        return {"mlflow.parentRunId": self.parent, "mlflow.runName": " ".join(self.overrides) or "pipeline"}
+        return {"mlflow.parentRunId": self.parent, "mlflow.runName": run_name(self.overrides)}
 
     def add(self, run_id: str, status: RunStatus, outcomes: Mapping[str, Outcome]) -> None:
         """Take down what a pipeline run came to."""
@@ -55,12 +55,7 @@ class Sweep:
         table = [("combination", "status", "run", name, *(m.removeprefix(step) for m in others))]
         common = set.intersection(*(set(row.overrides) for row in rows))
         for row in rows:
-            different = " ".join(o for o in row.overrides if o not in common)
+            different = " ".join(as_written(o) for o in row.overrides if o not in common)
             cells = [format_number(row.metrics[m]) if m in row.metrics else "" for m in (name, *others)]
             table.append((different, row.status, row.run_id[:8], *cells))
         return f"\nsweep {self.parent}, by {self.metric}\n{columns(table)}"
-
-
-def as_written(override: str) -> str:
-    """A step's override as a person would write it."""
-    return override.removeprefix("++pipeline.").replace(".parameters.", ".", 1)

@@ -9,6 +9,7 @@ from pipeline.planning.decision import UNKNOWN, Decision
 from pipeline.planning.planner import Planner
 from pipeline.states import State
 
+NAME_LENGTH = 120  # characters
 MARKS = {State.EXECUTED: "✓", State.REUSED: "=", State.FAILED: "✗", State.SKIPPED: "-"}
 
 
@@ -69,9 +70,13 @@ def reason_text(outcome: Outcome) -> str:
 
 
 def summary_metrics(request: Request, outcome: Outcome) -> str:
-    """The metrics that the configuration names for the step, or else its first three."""
-    metrics = outcome.result.metrics if outcome.result else {}
-    names = request.steps[outcome.step].summary_metrics or sorted(metrics)[:3]
+    """The metrics of a step's outcome that people want to see."""
+    return figures(request, outcome.step, outcome.result.metrics if outcome.result else {})
+
+
+def figures(request: Request, step: str, metrics: Mapping[str, float]) -> str:
+    """The metrics that the configuration names for the step, or else the first three."""
+    names = (request.steps[step].summary_metrics if step in request.steps else ()) or sorted(metrics)[:3]
     return "  ".join(f"{name} {format_number(metrics[name])}" for name in names if name in metrics)
 
 
@@ -84,3 +89,13 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     """Cells set in columns of equal width."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def as_written(override: str) -> str:
+    """A step's override as a person would write it."""
+    return override.removeprefix("++pipeline.").replace(".parameters.", ".", 1)
+
+
+def run_name(overrides: Sequence[str]) -> str:
+    """What a pipeline run is called: what was asked for beyond config.yaml."""
+    return " ".join(map(as_written, overrides))[:NAME_LENGTH] or "pipeline"

@@ -81,10 +81,10 @@ class Recorder:
         }
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             self.run_id = run_id
-            self.client.log_batch(run_id, tags=as_tags(tags | {MLFLOW_RUN_NAME: "pipeline"}))
+            self.client.log_batch(run_id, tags=as_tags(tags))
         else:
             self.run_id = self.client.create_run(
-                self.store.experiment_id, tags=source_tags() | tags, run_name=tags.get(MLFLOW_RUN_NAME, "pipeline")
+                self.store.experiment_id, tags=source_tags() | tags, run_name=tags[MLFLOW_RUN_NAME]
             ).info.run_id
             self.client.log_batch(self.run_id, params=as_params(parameters))
         self.client.log_text(self.run_id, config, "config.yaml")

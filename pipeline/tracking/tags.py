@@ -19,6 +19,7 @@ STEP, STATE, FINGERPRINT = "pipeline.step", "pipeline.state", "pipeline.fingerpr
 OUTPUT, PIPELINE_RUN, PROCESS, ATTEMPT = "pipeline.output.", "pipeline.run", "pipeline.process", "pipeline.attempt"
 OUTPUT_HEX, PLAIN = "pipeline.output_hex.", re.compile(r"[\w. -]{1,200}", re.ASCII)
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
+STEPS = "pipeline.steps"  # on a pipeline's run alone: the steps that were asked for
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
 EFFECT = "effect."  # and a name; set by a step: what it did outside its artifacts, as JSON (`History.effect_error`)
@@ -42,6 +43,11 @@ def as_result(run: Run) -> Result:
         seconds=float(tags.get(SECONDS, 0)),
         ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
     )
+
+
+def is_good(run: Run) -> bool:
+    """Whether a run is a step's that ended well."""
+    return run.data.tags.get(STATE) in ("executed", MOVED) and STEP in run.data.tags
 
 
 def effects_of(tags: Mapping[str, str]) -> dict[str, str]:

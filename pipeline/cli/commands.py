@@ -1,0 +1,185 @@
+"""What is asked without running anything: where we stand, how two runs differ, the graph, the report of a past run."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.composing import compose
+from pipeline.config import Request
+from pipeline.errors import RequestError, unknown
+from pipeline.files import write_atomically
+from pipeline.journal import say
+from pipeline.planning.graph import order
+from pipeline.reporting import html_page
+from pipeline.reporting.tables import columns, figures, format_duration, format_number
+
+if TYPE_CHECKING:
+    from pipeline.planning.decision import Result
+    from pipeline.tracking.past_runs import PastRun, PastRuns
+
+RUNS_SHOWN = 5
+
+
+def status(request: Request, root: Path, operands: list[str]) -> str:
+    """The latest pipeline runs, what each step's latest good result says, and which version of a model is live."""
+    refuse_more(operands, 0, "status")
+    runs = past_runs()
+    latest = runs.latest(RUNS_SHOWN)
+    if not latest:
+        return "nothing has run in this store yet: python main.py"
+    shown = [("pipeline run", "started", "status", "time", "what")]
+    for run in latest:
+        shown.append((run.run_id[:8], run.started, run.status, format_duration(run.seconds), run.name))
+    parts = [columns(shown)]
+    results = [("step", "run", "ended", "metrics")]
+    for name, result in latest_results(request, runs, latest).items():
+        results.append((name, result.run_id[:8], result.ended, figures(request, name, result.metrics)))
+    if len(results) > 1:
+        parts.append(columns(results))
+    models = [("model", "alias", "version", "since", "made by", "metrics")]
+    for found in runs.aliases(models_of(request)):
+        made = found.made_by
+        by, metrics = (f"run {made.run_id[:8]}", figures(request, made.step, made.metrics)) if made else ("", "")
+        models.append((found.model, found.alias, found.version, found.since, by, metrics))
+    parts.append(columns(models) if len(models) > 1 else "no version of a model carries an alias yet")
+    return "\n\n".join(parts)
+
+
+def latest_results(request: Request, runs: "PastRuns", latest: Iterable["PastRun"]) -> dict[str, "Result"]:
+    """By step, the good result that the newest of these pipeline runs had of it."""
+    found: dict[str, Result] = {}
+    for run in latest:
+        try:
+            steps = runs.manifest(run.run_id)["steps"]
+        except RequestError:  # it was killed
+            continue
+        for name, step in steps.items():
+            if name in request.steps and name not in found and (result := runs.result(step["run_id"])):
+                found[name] = result
+    return {name: found[name] for name in request.steps if name in found}
+
+
+def diff(request: Request, root: Path, operands: list[str]) -> str:
+    """How two pipeline runs differ, step by step: parameters, code, inputs, outputs, metrics; by default the last two.
+
+    With one run ID: that one and the last.
+    """
+    refuse_more(operands, 2, "diff [RUN [RUN]]")
+    runs = past_runs()
+    chosen = [runs.find(start) for start in operands]
+    if len(chosen) < 2:
+        others = [run for run in runs.latest(2) if run.run_id not in {one.run_id for one in chosen}]
+        chosen = sorted([*chosen, *others[: 2 - len(chosen)]], key=lambda run: run.began)
+    if len(chosen) < 2:
+        raise RequestError("there are no two pipeline runs to be compared yet")
+    before, now = chosen
+    old, new = (runs.manifest(run.run_id) for run in chosen)
+    lines = [f"from  {said(before)}", f"to    {said(now)}"]
+    if old.get("commit") != new.get("commit"):
+        lines.append(f"commit {str(old.get('commit'))[:8]} → {str(new.get('commit'))[:8]}")
+    rows = []
+    for name in [n for n in {**old["steps"], **new["steps"]} if n in request.steps]:
+        rows += [(name, text) for text in step_differences(runs, old["steps"].get(name), new["steps"].get(name))]
+    table = columns([(n if n != rows[i - 1][0] or i == 0 else "", text) for i, (n, text) in enumerate(rows)])
+    return "\n".join([*lines, "", table if rows else "no step differs in parameters, code, inputs, outputs or metrics"])
+
+
+def step_differences(runs: "PastRuns", old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
+    """How a step's part in two manifests differs, a line each; none where it is the same run."""
+    if old is None or new is None:
+        return ["was not asked for" if new is None else "was not asked for then"]
+    if old["run_id"] == new["run_id"] and old["run_id"]:
+        return []
+    lines = [f"{old['state']} → {new['state']}: {new['reason']}"] if "failed" in (old["state"], new["state"]) else []
+    before, now = runs.result(old["run_id"]), runs.result(new["run_id"])
+    if before and now:
+        lines += now.fingerprint.differences(before.fingerprint, {})
+    for name in sorted({**old["outputs"], **new["outputs"]}):
+        if old["outputs"].get(name) != new["outputs"].get(name):
+            lines.append(f"output {name} {'changed' if name in old['outputs'] and name in new['outputs'] else 'new'}")
+    for name in sorted({**old["metrics"], **new["metrics"]}):
+        values = [step["metrics"].get(name) for step in (old, new)]
+        if values[0] != values[1]:
+            lines.append(f"{name} {' → '.join('none' if v is None else format_number(float(v)) for v in values)}")
+    return lines
+
+
+def graph(request: Request, root: Path, operands: list[str]) -> str:
+    """The graph of the steps, as text, as Mermaid, or as SVG."""
+    refuse_more(operands, 1, "graph [text|mermaid|svg]")
+    form = operands[0] if operands else "text"
+    names = order(request.steps)
+    if form == "svg":
+        return html_page.graph(request, {})
+    if form == "mermaid":
+        arrows = [f"  {upstream} --> {name}" for name in names for upstream in sorted(request.steps[name].upstream())]
+        return "\n".join(["flowchart TD", *(f"  {name}" for name in names), *arrows])
+    if form != "text":
+        raise RequestError(unknown("form", form, ("text", "mermaid", "svg"), "graph"))
+    rows = []
+    for name in names:
+        step = request.steps[name]
+        reads = ", ".join(sorted(step.upstream(), key=names.index))
+        rows.append((name, f"← {reads}" if reads else "", "on request alone" if step.manual else ""))
+    return columns(rows)
+
+
+def report(request: Request, root: Path, operands: list[str]) -> str:
+    """The page of a past pipeline run, by default the last one, made again in outputs/report.html."""
+    refuse_more(operands, 1, "report [RUN]")
+    runs = past_runs()
+    found = [runs.find(operands[0])] if operands else runs.latest(1)
+    if not found:
+        raise RequestError("nothing has run in this store yet: python main.py")
+    target = root / "outputs" / "report.html"
+    target.parent.mkdir(exist_ok=True)
+    write_atomically(target, html_page.page(request, runs.manifest(found[0].run_id)))
+    return f"report of {said(found[0])}: {target}"
+
+
+COMMANDS: dict[str, Callable[[Request, Path, list[str]], str]] = {
+    "status": status,
+    "diff": diff,
+    "graph": graph,
+    "report": report,
+}
+
+
+def answer(root: Path, command: str, operands: list[str]) -> int:
+    """Print what was asked for; the exit code."""
+    try:
+        if command not in COMMANDS:
+            raise RequestError(unknown("command", command, COMMANDS) + f"; to run a step: steps={command}")
+        (composed,) = compose(root, [])
+        say(COMMANDS[command](composed.request(), root, operands))
+    except RequestError as error:
+        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
+        return 2
+    return 0
+
+
+def past_runs() -> "PastRuns":
+    """Those of the store that the environment names."""
+    from pipeline.session import silence_loggers
+    from pipeline.tracking.past_runs import PastRuns
+    from pipeline.tracking.store import TrackingStore
+
+    silence_loggers(verbose=False)
+    return PastRuns(TrackingStore())
+
+
+def refuse_more(operands: list[str], most: int, form: str) -> None:
+    """Raises RequestError where there is more than the command takes."""
+    if len(operands) > most:
+        raise RequestError(f"{operands[most]!r} is one too many: python main.py {form}")
+
+
+def said(run: "PastRun") -> str:
+    """A pipeline run in a few words."""
+    return f"pipeline run {run.run_id[:8]} of {run.started}, {run.status} ({run.name})"
+
+
+def models_of(request: Request) -> list[str]:
+    """The registered models that the steps' parameters refer to."""
+    return sorted({r.model.partition("@")[0] for s in request.steps.values() for _, r in s.references() if r.model})

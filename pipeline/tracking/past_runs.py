@@ -1,0 +1,132 @@
+"""What the store holds of earlier pipeline runs, and of the models that they registered. Nothing is written here."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import RequestError
+from pipeline.planning.decision import Result
+from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.tags import STEPS, as_result, is_good
+
+MOST = 1000  # pipeline runs that are looked through for one whose ID begins as asked
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A pipeline run as the store has it."""
+
+    run_id: str
+    name: str  # what it did, in a few words
+    status: str
+    began: int  # milliseconds since 1970
+    seconds: float
+
+    @property
+    def started(self) -> str:
+        """Local time, for people."""
+        return local_time(self.began)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A version of a registered model that carries an alias, and the run that made it (None: it is gone)."""
+
+    model: str
+    alias: str
+    version: str
+    since: str  # local time at which the version was made
+    made_by: Result | None
+
+
+class PastRuns:
+    """The pipeline runs of one experiment."""
+
+    def __init__(self, store: TrackingStore):
+        self.store, self.client = store, store.client
+
+    def latest(self, count: int) -> list[PastRun]:
+        """The newest ones first."""
+        return [as_past_run(run) for run in self._search(count)]
+
+    def find(self, start: str) -> PastRun:
+        """The one whose run ID begins so.
+
+        Raises:
+            RequestError: there is none, or there are several.
+        """
+        found = [run for run in self._search(MOST) if run.info.run_id.startswith(start)]
+        if len(found) != 1:
+            which = "is no pipeline run" if not found else f"means {len(found)} pipeline runs"
+            raise RequestError(f"{start!r} {which} of this experiment; `python main.py status` lists the latest")
+        return as_past_run(found[0])
+
+    def manifest(self, run_id: str) -> dict[str, Any]:
+        """What came of a pipeline run, as it wrote it down at its end.
+
+        Raises:
+            RequestError: it did not come so far.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                path = self.client.download_artifacts(run_id, "manifest.json", folder)
+                found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            except (MlflowException, OSError, ValueError):
+                raise RequestError(f"pipeline run {run_id[:8]} left no manifest: it did not come to its end") from None
+        return found
+
+    def result(self, run_id: str | None) -> Result | None:
+        """A step's good run; None where it is none, or gone."""
+        try:
+            run = self.client.get_run(run_id) if run_id else None
+        except MlflowException:
+            return None
+        return as_result(run) if run and is_good(run) else None
+
+    def aliases(self, models: Iterable[str]) -> list[Alias]:
+        """Who carries which alias among these models, by model and alias; those that are not registered left out."""
+        found = []
+        for name in dict.fromkeys(models):
+            try:
+                given: Mapping[str, Any] = self.client.get_registered_model(name).aliases
+            except MlflowException:
+                continue
+            for alias, number in sorted(given.items()):
+                version = self.client.get_model_version(name, str(number))
+                since = local_time(version.creation_timestamp)
+                found.append(Alias(name, alias, str(number), since, self.result(version.run_id)))
+        return found
+
+    def _search(self, count: int) -> list[Run]:
+        return list(
+            self.client.search_runs(
+                [self.store.experiment_id],
+                f"tags.`{STEPS}` != ''",
+                max_results=count,
+                order_by=["attributes.start_time DESC"],
+            )
+        )
+
+
+def as_past_run(run: Run) -> PastRun:
+    """What is said of a pipeline run in a line."""
+    end = run.info.end_time or run.info.start_time
+    return PastRun(
+        run.info.run_id,
+        run.info.run_name or "pipeline",
+        run.info.status,
+        run.info.start_time,
+        (end - run.info.start_time) / 1000,
+    )
+
+
+def local_time(milliseconds: int) -> str:
+    """MLflow's time, for people."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
