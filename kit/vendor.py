@@ -1,4 +1,4 @@
-"""Copy what steps share into each step that uses it: `make kit`.
+"""Copy what steps share into each step that uses it, and into the orchestrator's reporting: `make kit`.
 
 A step is a project of its own: it may be alone on another machine, and in an environment that knows nothing of this
 folder. So each has a copy, byte for byte, of what it uses (tests/kit/test_kit.py compares); what is edited is here.
@@ -15,8 +15,8 @@ KIT = Path(__file__).resolve().parent
 def copies() -> dict[Path, Path]:
     """Each copy, with its original."""
     originals = [path for path in sorted(KIT.glob("*.py")) if path != Path(__file__).resolve()]
-    steps = sorted(path.parent for path in KIT.parent.glob("*/MLproject"))
-    return {step / one.name: one for step in steps for one in originals if (step / one.name).is_file()}
+    users = [*sorted(path.parent for path in KIT.parent.glob("*/MLproject")), KIT.parent / "pipeline" / "reporting"]
+    return {user / one.name: one for user in users for one in originals if (user / one.name).is_file()}
 
 
 def main() -> int:

@@ -230,13 +230,16 @@ class Session(contextlib.ExitStack):
         plan, outcomes, recorder = run.plan, run.outcomes, run.plan.recorder
         with recorder.failed_on_error():
             folder = self.root / "outputs"
-            save_outputs(run, folder)
+            saved = save_outputs(run, folder)
+            before = manifest.read(folder / "manifest.json")
             record = manifest.manifest(
                 outcomes, recorder.run_id, run.status, plan.planner.env_manager, self.started, recorder.git
             )
             write_atomically(folder / "manifest.json", manifest.as_text(record))
             page = folder / "report.html"
-            write_atomically(page, html_page.page(plan.request, record))
+            pictures = {o.step: local_outputs(run, o) for o in outcomes.values()}
+            server = recorder.store.run_address()
+            write_atomically(page, html_page.run_page(plan.request, record, before, pictures, server))
             states = [o.state for o in outcomes.values()]
             counts = {f"steps_{state}": float(states.count(state)) for state in State}
             seconds = record["seconds"]
@@ -246,8 +249,7 @@ class Session(contextlib.ExitStack):
         console.say(f"\n{tables.summary(plan.request, outcomes)}\n")
         counted = tables.counts(states)
         console.say(f"pipeline run {recorder.run_id} {run.status} in {tables.format_duration(seconds)}: {counted}")
-        names = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")))
-        files = f"files: {names} in {folder}"
+        files = f"files: {', '.join(sorted([*saved, 'manifest.json', page.name]))} in {folder}"
         console.say(files)
         console.say("view:  make ui")
         if run.exit_code != ExitCode.DONE:
@@ -291,8 +293,19 @@ def log_locations(run: PipelineRun) -> dict[str, str]:
     }
 
 
-def save_outputs(run: PipelineRun, folder: Path) -> None:
-    """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay."""
+def local_outputs(run: PipelineRun, outcome: Outcome) -> list[Path]:
+    """What a step made, as far as it lies on this machine."""
+    made = outcome.result.outputs if outcome.result else ()
+    places = [run.plan.recorder.artifacts.local(f"runs:/{outcome.run_id}/{name}") for name in made]
+    return [place for place in places if place]
+
+
+def save_outputs(run: PipelineRun, folder: Path) -> set[str]:
+    """Bring `outputs/` up to date with what the steps of this run made; files that are the same stay.
+
+    Returns the names of what is now there of this run.
+    """
+    saved = set()
     folder.mkdir(exist_ok=True)
     asked = [reference for reference in run.plan.request.outputs if reference.step in run.outcomes]
     if run.failed:  # what an earlier run made is not this one's
@@ -307,6 +320,9 @@ def save_outputs(run: PipelineRun, folder: Path) -> None:
         target = folder / Path(reference.name).name
         if sha256 and not (target.is_file() and content_digest(target) == sha256):
             run.plan.recorder.artifacts.save(f"runs:/{outcome.run_id}/{reference.name}", target)
+        if sha256:
+            saved.add(target.name)
+    return saved
 
 
 def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str] | None:

@@ -12,7 +12,7 @@ from pipeline.files import write_atomically
 from pipeline.journal import say
 from pipeline.planning.graph import order
 from pipeline.reporting import html_page
-from pipeline.reporting.tables import columns, figures, format_duration, format_number
+from pipeline.reporting.tables import columns, figures, format_duration
 
 if TYPE_CHECKING:
     from pipeline.planning.decision import Result
@@ -95,14 +95,7 @@ def step_differences(runs: "PastRuns", old: Mapping[str, Any] | None, new: Mappi
     before, now = runs.result(old["run_id"]), runs.result(new["run_id"])
     if before and now:
         lines += now.fingerprint.differences(before.fingerprint, {})
-    for name in sorted({**old["outputs"], **new["outputs"]}):
-        if old["outputs"].get(name) != new["outputs"].get(name):
-            lines.append(f"output {name} {'changed' if name in old['outputs'] and name in new['outputs'] else 'new'}")
-    for name in sorted({**old["metrics"], **new["metrics"]}):
-        values = [step["metrics"].get(name) for step in (old, new)]
-        if values[0] != values[1]:
-            lines.append(f"{name} {' → '.join('none' if v is None else format_number(float(v)) for v in values)}")
-    return lines
+    return lines + html_page.manifest_differences(old, new)
 
 
 def graph(request: Request, root: Path, operands: list[str]) -> str:
@@ -134,7 +127,7 @@ def report(request: Request, root: Path, operands: list[str]) -> str:
         raise RequestError("nothing has run in this store yet: python main.py")
     target = root / "outputs" / "report.html"
     target.parent.mkdir(exist_ok=True)
-    write_atomically(target, html_page.page(request, runs.manifest(found[0].run_id)))
+    write_atomically(target, html_page.run_page(request, runs.manifest(found[0].run_id)))
     return f"report of {said(found[0])}: {target}"
 
 

@@ -4,6 +4,7 @@
     tables.py      words and columns: the plan, the summary, what to do after a failure
     manifest.py    manifest.json, for programs
     html_page.py   report.html
+    page.py        the look of all pages, from kit/
     sweep.py       the runs of one --multirun compared
 
 Imports execution/ and below.

@@ -1,76 +1,171 @@
-"""The pipeline run as a page to look at: the graph in colours, and the table under it."""
+"""The pipeline run as a page to look at: what came of it, the graph in colours, and each step."""
 
+import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import Request
 from pipeline.planning.graph import order
+from pipeline.reporting.page import cards, page, table
+from pipeline.reporting.tables import counts, format_duration, format_number
+from pipeline.states import State
 
-COLOURS = {"executed": "#2e7d32", "reused": "#1565c0", "failed": "#c62828", "skipped": "#9e9e9e", "": "#eceff1"}
-WIDTH, HEIGHT, GAP_X, GAP_Y = 150, 44, 50, 22  # pixels
-
-
-def page(request: Request, manifest: Mapping[str, Any]) -> str:
-    """One self-contained HTML page: no script, nothing fetched."""
-    rows = "".join(row(name, step) for name, step in manifest["steps"].items())
-    heading = f"Pipeline run {manifest['run_id']}: {manifest['status']}"
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{html.escape(heading)}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222 }}
-table {{ border-collapse: collapse }}
-td, th {{ text-align: left; padding: .3rem .8rem; border-bottom: 1px solid #ddd; vertical-align: top }}
-code {{ font-size: 13px }}
-</style>
-<h1>{html.escape(heading)}</h1>
-<p>{manifest["started"]}, {manifest["seconds"]:.1f} s, environments: {manifest["env_manager"]}</p>
-{graph(request, manifest["steps"])}
-<table><tr><th>step<th>state<th>seconds<th>run<th>inputs<th>outputs (SHA-256)<th>metrics</tr>{rows}</table>
-</html>
-"""
+FILLS = {"executed": "#1a7f37", "reused": "#0a5fb4", "failed": "#b4231a", "skipped": "#6e7781"}
+WORDS = {"executed": "good", "reused": "calm", "failed": "bad", "skipped": "small"}  # the classes of the style sheet
+WIDTH, HEIGHT, GAP_X, GAP_Y = 190, 48, 24, 36  # pixels
+PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
+MOST_PICTURES, MOST_BYTES = 6, 300_000  # of a step; of a picture
 
 
-def row(name: str, step: Mapping[str, Any]) -> str:
-    def listed(pairs: Mapping[str, str]) -> str:
-        return "<br>".join(f"{html.escape(k)} <code>{html.escape(v)}</code>" for k, v in pairs.items())
+def run_page(
+    request: Request,
+    manifest: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Sequence[Path]] | None = None,
+    server: str = "",
+) -> str:
+    """One self-contained HTML page: no script, nothing fetched.
 
-    cells = [
-        html.escape(name),
-        f'<span style="color:{COLOURS[step["state"]]}">{step["state"]}</span><br>{html.escape(step["reason"])}',
-        f"{step['seconds']:.1f}",
-        f"<code>{(step['run_id'] or '')[:8]}</code>",
-        listed({k: v["uri"] for k, v in step["inputs"].items()}),
-        listed({k: v[:12] for k, v in step["outputs"].items()}),
-        listed({k: f"{float(v):g}" for k, v in step["metrics"].items()}),
+    `before` is the manifest of the run before, to tell what differs; `outputs` are each step's artifacts on this
+    machine, whose pictures are shown; `server` is the address that leads to a run when its ID is put behind.
+    """
+    steps = manifest["steps"]
+    states = [State(step["state"]) for step in steps.values()]
+    failed = [name for name, step in steps.items() if step["state"] == State.FAILED]
+    what = f"{', '.join(failed)} failed" if failed else counts(states) or "nothing ran"
+    run = manifest["run_id"]
+    body = [
+        f"<p>{html.escape(manifest['started'])}, pipeline run {link(server, run)}.</p>",
+        cards(
+            [
+                ("status", manifest["status"], what),
+                ("time", format_duration(manifest["seconds"]), f"environments: {manifest['env_manager']}"),
+                ("commit", str(manifest.get("commit") or "none")[:8], "with changes" if manifest.get("dirty") else ""),
+            ]
+        ),
+        *(note(name, step["note"]) for name, step in steps.items() if step.get("note")),
+        f"<h2>The graph</h2>{graph(request, steps)}",
     ]
-    return "<tr>" + "".join(f"<td>{cell}" for cell in cells) + "</tr>"
+    differences = [
+        [html.escape(name), html.escape(text)]
+        for name, step in steps.items()
+        for text in manifest_differences((before or {"steps": {}})["steps"].get(name), step)
+    ]
+    if differences:
+        body.append(f"<h2>What differs from the run before</h2>{table(['step', 'difference'], differences)}")
+    body.append("<h2>The steps</h2>")
+    for name, step in steps.items():
+        body.append(section(name, step, request, (outputs or {}).get(name, ()), server))
+    return page(f"Pipeline run: {what}", "\n".join(body))
+
+
+def manifest_differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[str]:
+    """How a step's outputs and metrics differ between two manifests, a line each."""
+    if old is None:
+        return []
+    lines = []
+    for name in sorted({**old["outputs"], **new["outputs"]}):
+        if old["outputs"].get(name) != new["outputs"].get(name):
+            verb = "changed" if name in old["outputs"] and name in new["outputs"] else "is new"
+            lines.append(f"output {name} {verb if name in new['outputs'] else 'is no longer made'}")
+    for name in sorted({**old["metrics"], **new["metrics"]}):
+        values = [step["metrics"].get(name) for step in (old, new)]
+        if values[0] != values[1]:
+            texts = ["none" if value is None else format_number(float(value)) for value in values]
+            texts = texts if texts[0] != texts[1] else [str(value) for value in values]  # they differ further behind
+            lines.append(f"{name} {' → '.join(texts)}")
+    return lines
+
+
+def note(name: str, text: str) -> str:
+    return f"<p><b>{html.escape(name)}</b>: {html.escape(text)}</p>"
+
+
+def link(server: str, run_id: str | None) -> str:
+    """A run's ID, as a link where a server shows it."""
+    if not run_id:
+        return "none"
+    shown = f'<code title="{html.escape(run_id)}">{html.escape(run_id[:8])}</code>'
+    return f'<a href="{html.escape(server + run_id)}">{shown}</a>' if server else shown
+
+
+def section(name: str, step: Mapping[str, Any], request: Request, outputs: Iterable[Path], server: str) -> str:
+    """What came of a step: its state and why, the figures that people want, its pictures; the rest folded."""
+    asked = request.steps[name].summary_metrics if name in request.steps else ()
+    metrics = {metric: format_number(float(value)) for metric, value in step["metrics"].items()}
+    first = {metric: metrics[metric] for metric in asked if metric in metrics} or dict(list(metrics.items())[:3])
+    rest = [[html.escape(metric), value] for metric, value in metrics.items() if metric not in first]
+    took = f", {format_duration(step['seconds'])}" if step["seconds"] else ""
+    parts = [
+        f"<h3>{html.escape(name)} <small class={WORDS[step['state']]}>{step['state']}{took}</small></h3>",
+        f"<p>{html.escape(step['reason'])}{'; ' if step['reason'] else ''}run {link(server, step['run_id'])}</p>",
+        cards((metric, value, "") for metric, value in first.items()) if first else "",
+        *(picture(path) for path in list(pictures(outputs))[:MOST_PICTURES]),
+        folded(f"{len(rest)} more metrics", table(["metric", "value"], rest, numbers=[1])) if rest else "",
+    ]
+    files = [["reads", html.escape(n), html.escape(i["uri"]), code(i["sha256"])] for n, i in step["inputs"].items()]
+    files += [["makes", html.escape(n), "", code(sha256)] for n, sha256 in step["outputs"].items()]
+    if files:
+        parts.append(folded("inputs and outputs", table(["", "name", "from", "SHA-256"], files)))
+    return "\n".join(part for part in parts if part)
+
+
+def code(sha256: str) -> str:
+    return f"<code>{html.escape(sha256[:12])}</code>"
+
+
+def folded(title: str, body: str) -> str:
+    return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
+
+
+def pictures(outputs: Iterable[Path]) -> Iterable[Path]:
+    """The pictures among artifacts and in the folders among them, as far as they are small."""
+    for output in outputs:
+        for path in sorted(output.rglob("*")) if output.is_dir() else [output]:
+            if path.suffix in PICTURES and path.is_file() and path.stat().st_size <= MOST_BYTES:
+                yield path
+
+
+def picture(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(path.stem)}" width=460 src="data:{PICTURES[path.suffix]};base64,{data}">'
 
 
 def graph(request: Request, steps: Mapping[str, Any]) -> str:
-    """The graph as SVG, drawn from left to right: each step one column after the last that it reads from."""
-    column: dict[str, int] = {}
+    """The graph as SVG, drawn from top to bottom: each step one row below the last that it reads from.
+
+    What runs on request alone is drawn where it ran, or where nothing did.
+    """
+    row: dict[str, int] = {}
     for name in order(request.steps):
-        column[name] = 1 + max((column[u] for u in request.steps[name].upstream()), default=-1)
+        if name in steps or not steps or not request.steps[name].manual:
+            row[name] = 1 + max((row[u] for u in request.steps[name].upstream() if u in row), default=-1)
     place: dict[str, tuple[int, int]] = {}
-    for name in column:
-        above = sum(column[other] == column[name] for other in place)
-        place[name] = (column[name] * (WIDTH + GAP_X) + 4, above * (HEIGHT + GAP_Y) + 4)
+    for name in row:
+        beside = sum(row[other] == row[name] for other in place)
+        place[name] = (beside * (WIDTH + GAP_X) + 4, row[name] * (HEIGHT + GAP_Y) + 4)
     width = max(x for x, _ in place.values()) + WIDTH + 8
     height = max(y for _, y in place.values()) + HEIGHT + 8
     drawn = []
     for name, (x, y) in place.items():
-        for upstream in request.steps[name].upstream():
+        for upstream in (u for u in request.steps[name].upstream() if u in place):
             ux, uy = place[upstream]
-            start, end = f"{ux + WIDTH},{uy + HEIGHT / 2}", f"{x},{y + HEIGHT / 2}"
-            bend = f"{ux + WIDTH + GAP_X / 2},{uy + HEIGHT / 2} {x - GAP_X / 2},{y + HEIGHT / 2}"
-            drawn.append(f'<path d="M{start} C{bend} {end}" fill="none" stroke="#90a4ae" stroke-width="2"/>')
+            start, end = f"{ux + WIDTH / 2},{uy + HEIGHT}", f"{x + WIDTH / 2},{y}"
+            bend = f"{ux + WIDTH / 2},{uy + HEIGHT + GAP_Y / 2} {x + WIDTH / 2},{y - GAP_Y / 2}"
+            drawn.append(f'<path d="M{start} C{bend} {end}" fill="none" stroke="#8b949e" stroke-width="2"/>')
     for name, (x, y) in place.items():
-        state = steps[name]["state"] if name in steps else ""
-        ink = "#fff" if state else "#607d8b"
+        step = steps.get(name)
+        fill, ink = (FILLS[step["state"]], "#fff") if step else ("#d1d9e0", "#1f2328")
+        took = format_duration(step["seconds"]) if step and step["seconds"] else step["state"] if step else ""
         drawn.append(
-            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{COLOURS[state]}"/>'
-            f'<text x="{x + WIDTH / 2}" y="{y + HEIGHT / 2 + 5}" fill="{ink}" text-anchor="middle">'
-            f"{html.escape(name)}</text>"
+            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{fill}"/>'
+            f'<text x="{x + WIDTH / 2}" y="{y + (20 if took else 29)}" fill="{ink}" text-anchor="middle">'
+            f'{html.escape(name)}<tspan x="{x + WIDTH / 2}" dy="18" font-size="12">{took}</tspan></text>'
         )
-    return f'<svg width="{width}" height="{height}" font-size="14" role="img">{"".join(drawn)}</svg>'
+    label = "The steps, each below those that it reads from"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" font-size="14" '
+        f'font-family="system-ui,sans-serif" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
+    )

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.execution.runner import Outcome
@@ -45,6 +46,15 @@ def manifest(
         **extra,
         "steps": steps,
     }
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The manifest that a run before left; None where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found["steps"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def as_text(manifest: Mapping[str, Any]) -> str:

@@ -64,6 +64,10 @@ class TrackingStore:
             places.append(str(location.parent if of_all else location))
         return places
 
+    def run_address(self) -> str:
+        """The address that leads to a run in a browser when its ID is put behind; "" where no server shows it."""
+        return f"{self.uri}/#/experiments/{self.experiment_id}/runs/" if self.uri.startswith("http") else ""
+
     def open_registry(self) -> None:
         """Open the model registry before a step has to wait for that."""
         with contextlib.suppress(MlflowException):
