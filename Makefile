@@ -8,18 +8,19 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: kit dataset step new help run watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
-	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment"
+	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
 	@echo "make dataset CSV=sales.csv TARGET=churned   another table: its declaration, from a look at it"
 	@echo "make test   the tests"
-	@echo "make ui     look at what ran, in a browser"
+	@echo "make status where we stand      make ui   look at what ran, in a browser"
 	@echo "make step NAME=feature_selection AFTER=data_cleaning [LANGUAGE=bash]   a step of your own"
 	@echo "make new FOLDER=../churn   a repository of your own, without our data and history"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
+	@echo "make clean  take away .venv and outputs/; what was recorded (mlflow.db, mlruns/) stays"
 
 # plotly holds half of all files there are, of which Evidently imports one in forty: it is not compiled in advance.
 INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
@@ -38,7 +39,7 @@ mlflow.db: | .venv/ready
 	  python -m pipeline.tracking.store && wait $$environment
 
 run: .venv/ready | mlflow.db
-	mlflow run . --env-manager $(ENV_MANAGER)
+	mlflow run . --env-manager $(ENV_MANAGER) $(if $(ARGS),-P overrides='$(ARGS)')
 
 # A declaration for a table of one's own, and the two lines of config.yaml that name it.
 dataset: .venv/ready
@@ -92,7 +93,10 @@ new:
 	@$(PYTHON) -m scaffold.new_project "$(FOLDER)" "$(NAME)"
 
 ui: .venv/ready
-	mlflow ui --backend-store-uri sqlite:///mlflow.db
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1
+
+status: .venv/ready
+	@python main.py status
 
 bench: .venv/ready
 	python benchmarks/orchestration.py $(ARGUMENTS)
