@@ -8,7 +8,19 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # without byte-code every process compiles its imports again
 
-.PHONY: kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+# Without a network: everything comes out of the archive that `make bundle` made on a machine like this one.
+ifdef BUNDLE
+BUNDLED := $(shell $(PYTHON) -m scaffold.bundle open "$(BUNDLE)")
+$(if $(BUNDLED),,$(error the bundle cannot be used))
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(BUNDLED)/wheels
+export UV_OFFLINE := 1
+export UV_NO_INDEX := 1
+export UV_FIND_LINKS := $(BUNDLED)/wheels
+export UV_PYTHON_DOWNLOADS := never
+endif
+
+.PHONY: bundle airgap-test kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
@@ -20,6 +32,7 @@ help:
 	@echo "make lint   style and layers      make lock   pin every environment anew"
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
+	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
 	@echo "make clean  take away .venv and outputs/; what was recorded (mlflow.db, mlruns/) stays"
 
 # plotly holds half of all files there are, of which Evidently imports one in forty: it is not compiled in advance.
@@ -117,5 +130,15 @@ lock: .venv/ready
 	done
 	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
 
+bundle: .venv/ready
+	@.venv/bin/python -m scaffold.bundle make
+
+# As on a machine without a network, with an empty home: the sources of the bundle, in a network namespace of their own.
+airgap-test: bundle
+	rm -rf build/airgap && mkdir -p build/airgap/home build/airgap/sources
+	tar -xf build/mlflow-pipeline-*.tar -C build/airgap ./sources.tar && tar -xf build/airgap/sources.tar -C build/airgap/sources
+	unshare --map-root-user --net env -i HOME=$(CURDIR)/build/airgap/home PATH="$(dir $(shell command -v $(PYTHON))):/usr/local/bin:/usr/bin:/bin" \
+	  $(MAKE) -C build/airgap/sources run PYTHON=$(PYTHON) BUNDLE=$$(ls $(CURDIR)/build/mlflow-pipeline-*.tar)
+
 clean:
-	rm -rf .venv outputs
+	rm -rf .venv outputs build
