@@ -77,7 +77,8 @@ def unpack(archive: Path) -> Path:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
-        sums = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
+        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
+        sums = {name: digest for digest, name in lines}
     except (OSError, tarfile.TarError, ValueError) as error:
         raise RequestError(f"{archive} cannot be opened ({error}); give the file that make bundle made") from None
     if platform() not in archive.name:
