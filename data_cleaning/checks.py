@@ -3,7 +3,6 @@
 import html
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +11,7 @@ from cleaning import DUPLICATE, INCOMPLETE, ROW, Cleaned
 from csv_reading import RaggedRow
 from declaration import Table
 from number_marks import NumberMarks
+from page import cards, folded, page, table
 from row_checks import rules
 
 MAX_EXAMPLES = 5  # first lines and values shown of each check
@@ -191,18 +191,19 @@ class Checks:
 
     def html(self) -> str:
         verdict = "; ".join(self.failures) or "passed"
-        texts = [f"<p><b>{html.escape(verdict)}</b></p>"]
+        texts = [f'<p class="{"bad" if self.failures else "good"}"><b>{html.escape(verdict)}</b></p>']
         texts += [f"<p>Note: {html.escape(text)}</p>" for text in self.notes]
         texts += [f"<p>Warning: {html.escape(text)}</p>" for text in self.warnings()]
-        figures = [
-            (name, f"{value:g}" if isinstance(value, float) else value) for name, value in self.metrics().items()
-        ]
-        texts.append(html_table(("figure", "value"), figures))
+        shown = ("rows_in", "rows_out", "rejected", "duplicates", "incomplete")
+        texts.append(cards((name.replace("_", " "), f"{self.metrics()[name]:g}", "") for name in shown))
         rows = [
             (c.column, c.rule, c.meaning, c.rows, ", ".join(map(str, c.lines)), ", ".join(map(repr, c.values)))
             for c in sorted(self.checks.values(), key=by_row_count)
         ]
-        texts.append(html_table(("column", "rule", "meaning", "rows", "first lines", "first values"), rows))
+        broken, kept = [row for row in rows if row[3]], [row[:3] for row in rows if not row[3]]
+        if broken:
+            texts.append(table(("column", "rule", "meaning", "rows", "first lines", "first values"), broken, [3]))
+        texts.append(folded(f"{len(kept)} checks that every row passed", table(("column", "rule", "meaning"), kept)))
         return page(f"Checks: {self.table.title or self.table.name}", "\n".join(texts))
 
 
@@ -232,23 +233,3 @@ def metric_name(text: str) -> str:
 
 def by_row_count(check: Check) -> int:
     return -check.rows
-
-
-def html_table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
-    def line(cells: tuple[object, ...], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return "\n".join(["<table>", line(head, "th"), *(line(row, "td") for row in rows), "</table>"])
-
-
-def page(title: str, body: str) -> str:
-    """A whole HTML page."""
-    style = (
-        "body{font:14px/1.4 system-ui,sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse;margin:1em 0}"
-        "th,td{border-bottom:1px solid #ddd;padding:.2em .8em .2em 0;text-align:left;vertical-align:top}"
-        "svg{display:block;margin:.3em 0 1.5em}svg text{font:11px system-ui,sans-serif;fill:#444}"
-    )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{style}</style></head><body>\n<h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
-    )

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from checks import html_table, page
 from declaration import BINARY, REGRESSION, Field, Table
+from page import page
+from page import table as page_table
 
 MAX_VALUES = 30  # whole numbers in a range of more are not drawn value by value
 
@@ -129,9 +130,12 @@ class Profile:
             "r: Pearson's correlation with the target; Cramér's V: association of the groups shown with it.</p>"
         )
         names = [one.name for one in table.fields if one.name in self.buckets]
-        plots = [f"<h2>{html.escape(name)}</h2>\n{self.plot(name)}" for name in names]
+        plots = [f"<div><h2>{html.escape(name)}</h2>\n{self.plot(name)}</div>" for name in names]
         title = f"Profile: {table.title or table.name}"
-        return page(title, "\n".join([note, html_table(head, rows), *plots]))
+        return page(
+            title,
+            "\n".join([note, page_table(head, rows, range(2, len(head))), '<div class="grid">', *plots, "</div>"]),
+        )
 
     def row(self, name: str) -> tuple[str, ...]:
         share = f"{self.missing[name] / self.rows:.1%}" if self.rows else "-"

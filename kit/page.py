@@ -20,13 +20,14 @@ a{color:var(--link)}h1{font-size:1.6rem;line-height:1.25}h2{font-size:1.2rem;mar
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.75rem;margin:1rem 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem .8rem}
 .card b{display:block;font-size:1.25rem}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem}
+.grid>div{min-width:0}svg text{fill:currentColor;font:11px system-ui,sans-serif}
 table{border-collapse:collapse;margin:.75rem 0;font-variant-numeric:tabular-nums}
 th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line)}
 .number{text-align:right}
 details{margin:.5rem 0}summary{cursor:pointer}
 code,pre{font-size:.85rem}pre{white-space:pre-wrap}
-img,svg{max-width:100%;height:auto}
+img,svg{max-width:100%;height:auto}svg.graph text{font-size:14px}svg.graph tspan{font-size:12px}
 """
 
 
@@ -47,13 +48,25 @@ def cards(found: Iterable[tuple[str, str, str]]) -> str:
     return f'<div class="cards">{"".join(drawn)}</div>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """A table of text, cells being HTML already; the columns `numbers` are set to the right."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> str:
+    """A table of text; the columns `numbers` are set to the right."""
+    return html_table(header, ([html.escape(str(cell)) for cell in row] for row in rows), numbers)
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    """A table whose cells are HTML already."""
     right = set(numbers)
 
     def line(cells: Sequence[str], kind: str) -> str:
-        marked = (f"<{kind}{' class=number' if place in right else ''}>{cell}" for place, cell in enumerate(cells))
+        marked = (
+            f"<{kind}{' class=number' if place in right else ''}>{cell}</{kind}>" for place, cell in enumerate(cells)
+        )
         return f"<tr>{''.join(marked)}</tr>"
 
     lines = [line([html.escape(name) for name in header], "th"), *(line(row, "td") for row in rows)]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def folded(title: str, body: str) -> str:
+    """HTML that a click unfolds."""
+    return f"<details><summary>{html.escape(title)}</summary>{body}</details>"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config import Request
 from pipeline.planning.graph import order
-from pipeline.reporting.page import cards, page, table
+from pipeline.reporting.page import cards, folded, html_table, page, table
 from pipeline.reporting.tables import counts, format_duration, format_number
 from pipeline.states import State
 
@@ -49,7 +49,7 @@ def run_page(
         f"<h2>The graph</h2>{graph(request, steps)}",
     ]
     differences = [
-        [html.escape(name), html.escape(text)]
+        [name, text]
         for name, step in steps.items()
         for text in manifest_differences((before or {"steps": {}})["steps"].get(name), step)
     ]
@@ -96,7 +96,7 @@ def section(name: str, step: Mapping[str, Any], request: Request, outputs: Itera
     asked = request.steps[name].summary_metrics if name in request.steps else ()
     metrics = {metric: format_number(float(value)) for metric, value in step["metrics"].items()}
     first = {metric: metrics[metric] for metric in asked if metric in metrics} or dict(list(metrics.items())[:3])
-    rest = [[html.escape(metric), value] for metric, value in metrics.items() if metric not in first]
+    rest = [[metric, value] for metric, value in metrics.items() if metric not in first]
     took = f", {format_duration(step['seconds'])}" if step["seconds"] else ""
     parts = [
         f"<h3>{html.escape(name)} <small class={WORDS[step['state']]}>{step['state']}{took}</small></h3>",
@@ -108,16 +108,12 @@ def section(name: str, step: Mapping[str, Any], request: Request, outputs: Itera
     files = [["reads", html.escape(n), html.escape(i["uri"]), code(i["sha256"])] for n, i in step["inputs"].items()]
     files += [["makes", html.escape(n), "", code(sha256)] for n, sha256 in step["outputs"].items()]
     if files:
-        parts.append(folded("inputs and outputs", table(["", "name", "from", "SHA-256"], files)))
+        parts.append(folded("inputs and outputs", html_table(["", "name", "from", "SHA-256"], files)))
     return "\n".join(part for part in parts if part)
 
 
 def code(sha256: str) -> str:
     return f"<code>{html.escape(sha256[:12])}</code>"
-
-
-def folded(title: str, body: str) -> str:
-    return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
 
 
 def pictures(outputs: Iterable[Path]) -> Iterable[Path]:
@@ -161,11 +157,11 @@ def graph(request: Request, steps: Mapping[str, Any]) -> str:
         took = format_duration(step["seconds"]) if step and step["seconds"] else step["state"] if step else ""
         drawn.append(
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{fill}"/>'
-            f'<text x="{x + WIDTH / 2}" y="{y + (20 if took else 29)}" fill="{ink}" text-anchor="middle">'
+            f'<text x="{x + WIDTH / 2}" y="{y + (20 if took else 29)}" style="fill:{ink}" text-anchor="middle">'
             f'{html.escape(name)}<tspan x="{x + WIDTH / 2}" dy="18" font-size="12">{took}</tspan></text>'
         )
     label = "The steps, each below those that it reads from"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" font-size="14" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" class="graph" '
         f'font-family="system-ui,sans-serif" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
     )
