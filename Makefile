@@ -20,7 +20,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: bundle airgap-test kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: bundle airgap kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
@@ -134,7 +134,7 @@ bundle: .venv/ready
 	@.venv/bin/python -m scaffold.bundle make
 
 # As on a machine without a network, with an empty home: the sources of the bundle, in a network namespace of their own.
-airgap-test: bundle
+airgap: bundle
 	rm -rf build/airgap && mkdir -p build/airgap/home build/airgap/sources
 	tar -xf build/mlflow-pipeline-*.tar -C build/airgap ./sources.tar && tar -xf build/airgap/sources.tar -C build/airgap/sources
 	unshare --map-root-user --net env -i HOME=$(CURDIR)/build/airgap/home PATH="$(dir $(shell command -v $(PYTHON))):/usr/local/bin:/usr/bin:/bin" \

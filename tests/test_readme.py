@@ -1,4 +1,4 @@
-"""Every command in the README runs, in the order in which a reader meets them."""
+"""Every command in the README and in the pages behind it runs, in the order in which a reader meets them."""
 
 import os
 import re
@@ -15,7 +15,8 @@ from tests.conftest import ROOT, served_folder
 from tests.pages import commands, failing, set_up
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = commands(README)
+PAGES = [README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("running.md", "production.md"))]
+COMMANDS = [command for page in PAGES for command in commands(page)]
 ELSEWHERE = {"make run": "test_make_run_prints_what_the_readme_shows", "make test": "this very test run"}
 
 

@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 SITE = HERE / "site"  # its sitecustomize.py starts the tracer in every Python that a step starts
 READS_LOG = "reads.jsonl"  # in the step's scratch folder
 # The environment variables that every step gets, as far as they are set: what programs need to run at all, to reach the
-# network, and to find the tracking store and the hardware. None of them counts for reuse. The README lists them.
+# network, and to find the tracking store and the hardware. None of them counts for reuse; docs/running.md lists them.
 PASSED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "TMPDIR", "TEMP", "TMP",
     "XDG_*", "*_PROXY", "*_proxy", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
