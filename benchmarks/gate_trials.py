@@ -5,7 +5,9 @@
 The list is split by key, a champion is trained, and challengers of five kinds are judged beside it by the functions
 that the step evaluation calls. How much worse a kind truly is, is the mean of its accuracy under the champion's over
 all splits. The chain is simulated, without fitting anything: each challenger is a little worse than the champion of its
-day, every one that passes becomes champion, and the truth is known.
+day, every one that passes becomes champion, and the truth is known. Last, tables drawn from the list, as they are and
+with something wrong with them, are compared with others drawn from it: which faults are found, and which alarms are
+false.
 """
 
 import argparse
@@ -22,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "evaluation"), str(ROOT / "training")]
 
 from comparison import compare  # noqa: E402 - found by the line above
+from data_faults import faults  # noqa: E402
 from declaration import read_declaration  # noqa: E402
 from gate import Gate, is_better, reason_below_anchor, reasons_worse  # noqa: E402
 from predictions import PROBABILITY, predict  # noqa: E402
@@ -43,10 +46,15 @@ def main() -> int:
     parser.add_argument("--chain", type=int, default=100, help="challengers in a row")
     parser.add_argument("--chains", type=int, default=20)
     parser.add_argument("--rows", type=int, nargs="+", default=[180, 1000], help="of the chain's holdouts")
+    parser.add_argument("--tables", type=int, default=200, help="drawn to look for faults in, of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the first split and chain; rules are chosen on others")
+    parser.add_argument("--list", type=Path, default=next(filter(Path.is_file, LISTS)), help="the raw table")
     given = parser.parse_args()
-    kept = trials(given.splits, given.challengers, given.model)
+    kept = trials(given.list, range(given.seed, given.seed + given.splits), given.challengers, given.model)
     print()
-    kept &= chains(given.chains, given.chain, given.rows)
+    kept &= chains(range(given.seed, given.seed + given.chains), given.chain, given.rows)
+    print()
+    kept &= faulty_tables(given.list, range(given.seed, given.seed + given.tables))
     return 0 if kept else 1
 
 
@@ -75,16 +83,16 @@ KINDS = {
     "half the rows": (None, half),
     "10 % of labels flipped": (None, flipped(0.1)),
     "20 % of labels flipped": (None, flipped(0.2)),
+    "30 % of labels flipped": (None, flipped(0.3)),
     "logistic regression": ("logistic_regression", same),
 }
 
 
-def trials(splits: int, challengers: int, model: str) -> bool:
+def trials(path: Path, splits: range, challengers: int, model: str) -> bool:
     """Print the table of trained challengers; whether what is wanted was kept."""
-    path = next(path for path in LISTS if path.is_file())
     rows = TABLE.read(path)
     found = pd.DataFrame(list(judged(rows, splits, challengers, model)))
-    print(f"{len(rows)} rows of {path.name}, {splits} splits, {challengers} challengers of each kind\n")
+    print(f"{len(rows)} rows of {path.name}, {len(splits)} splits, {challengers} challengers of each kind\n")
     print("| challenger | truly worse by | promoted by accuracy and ROC AUC alone | promoted | wanted | |")
     print("| --- | --- | --- | --- | --- | --- |")
     kept = True
@@ -101,7 +109,7 @@ def trials(splits: int, challengers: int, model: str) -> bool:
     return kept
 
 
-def judged(rows: pd.DataFrame, splits: int, challengers: int, model: str) -> Iterator[dict]:
+def judged(rows: pd.DataFrame, splits: range, challengers: int, model: str) -> Iterator[dict]:
     """By split and challenger: how much worse its accuracy is, and whether it is promoted, before and now."""
     from estimators import Recipe, hyperparameters
     from holdout import in_holdout
@@ -110,7 +118,7 @@ def judged(rows: pd.DataFrame, splits: int, challengers: int, model: str) -> Ite
         recipe = Recipe(TABLE, name, hyperparameters(TABLE.task, name, {}), seed)
         return predict(recipe.fit(train), TABLE, holdout[recipe.columns])
 
-    for split in range(splits):
+    for split in splits:
         held = in_holdout(rows[TABLE.key.name], 0.2, split)
         train, holdout = rows[~held], rows[held]
         truth, champion = holdout[TARGET].to_numpy(), said(model, 0, train, holdout)
@@ -140,16 +148,18 @@ def verdicts(beside: dict[str, float], anchor: dict[str, float] | None = None) -
 # A chain that is simulated --------------------------------------------------------------------------------------------
 
 
-def chains(count: int, length: int, sizes: list[int]) -> bool:
+def chains(seeds: range, length: int, sizes: list[int]) -> bool:
     """Print what becomes of the champion's true accuracy; whether its mean falls by no more than the tolerance."""
-    print(f"{count} chains of {length} challengers in a row, each truly worse than the champion by 0.002 to 0.01\n")
+    print(
+        f"{len(seeds)} chains of {length} challengers in a row, each truly worse than the champion by 0.002 to 0.01\n"
+    )
     print("| rows compared | holdout | true accuracy lost, mean (largest) | by accuracy and ROC AUC alone | wanted | |")
     print("| --- | --- | --- | --- | --- | --- |")
     kept = True
     for rows in sizes:
         for fresh in (False, True):
             lost, before = (
-                np.array([chain(length, rows, fresh, rule, np.random.default_rng(seed)) for seed in range(count)])
+                np.array([chain(length, rows, fresh, rule, np.random.default_rng(seed)) for seed in seeds])
                 for rule in ("promoted", "before")
             )
             good = float(lost.mean()) <= GATE.tolerance
@@ -232,6 +242,66 @@ def chain(length: int, rows: int, fresh: bool, rule: str, random: np.random.Gene
 def compare_simulated(people: "Simulated", one: Model, other: Model) -> dict[str, float]:
     said = [people.says(noise_for(model.accuracy), model.own) for model in (one, other)]
     return compare(TABLE, people.truth, *said, DRAWS)
+
+
+# Tables with something wrong with them --------------------------------------------------------------------------------
+
+
+def constant(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    name = random.choice([one.name for one in TABLE.features])
+    return rows.assign(**{name: rows[name].dropna().iloc[0]})
+
+
+def swapped(one: str, other: str) -> Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]:
+    return lambda rows, _: rows.assign(**{one: rows[other], other: rows[one]})
+
+
+FAULTS: dict[str, Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]] = {
+    "none": lambda rows, _: rows,
+    "Fare times 20": lambda rows, _: rows.assign(Fare=rows["Fare"] * 20),
+    "no titles in Name": lambda rows, _: rows.assign(Name=rows["Name"].str.replace(r"[A-Z][a-z]+\. ", "", regex=True)),
+    "one column all the same": constant,
+    "Age and Fare swapped": swapped("Age", "Fare"),
+    "SibSp and Parch swapped": swapped("SibSp", "Parch"),
+}
+
+
+def faulty_tables(path: Path, seeds: range) -> bool:
+    """Print the table of faults found; whether what is wanted was kept."""
+    rows, columns = TABLE.read(path), [one.name for one in TABLE.features]
+    parties = [part for _, part in rows.groupby(TABLE.group)]
+    print(f"{len(seeds)} pairs of tables drawn from {path.name}, people one by one or in their parties\n")
+    print("| what is wrong with the new table | rows | said of those drawn one by one | in parties | wanted | |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    kept = True
+    for fault, change in FAULTS.items():
+        for count in (200, len(rows)):
+            told = [0.0, 0.0]
+            for together in (False, True):
+                for seed in seeds:
+                    random = np.random.default_rng(seed)
+                    before, after = (drawn(rows, parties, size, together, random) for size in (len(rows), count))
+                    found = faults(TABLE, columns, before, change(after, random), "the new passengers")
+                    told[together] += bool(found) / len(seeds)
+            good = max(told) <= 0.01 if fault == "none" else min(told) >= 0.95
+            kept &= good
+            wanted = "at most 1 %" if fault == "none" else "at least 95 %"
+            shares = " | ".join(f"{share:.1%}" for share in told)
+            print(f"| {fault} | {count} | {shares} | {wanted} | {'kept' if good else 'MISSED'} |", flush=True)
+    return kept
+
+
+def drawn(
+    rows: pd.DataFrame, parties: list[pd.DataFrame], count: int, together: bool, random: np.random.Generator
+) -> pd.DataFrame:
+    """About so many rows, with replacement: one by one, or a party at a time, each then a party of its own."""
+    if not together:
+        return rows.iloc[random.integers(0, len(rows), count)].reset_index(drop=True)
+    chosen = random.integers(0, len(parties), round(count * len(parties) / len(rows)))
+    return pd.concat(
+        [parties[one].assign(**{TABLE.group: f"party {number}"}) for number, one in enumerate(chosen)],
+        ignore_index=True,
+    )
 
 
 if __name__ == "__main__":

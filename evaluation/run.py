@@ -10,6 +10,7 @@ from typing import Any
 import champion_registry as registry
 import mlflow
 import pandas as pd
+from data_faults import faults
 from declaration import REGRESSION, Table
 from evaluation_report import page
 from gate import make_gate
@@ -63,8 +64,9 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
         champion = judge_champion(champion_version, challenger, holdout, folder)
     anchor, notes = judge_anchor(client, challenger, champion, holdout, folder)
     rollback_reason = registry.find_rollback_reason(client, version, model.sha256)
-    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, rollback_reason)
-    verdict["notes"] += notes
+    faulty, more = compare_tables(challenger, champion, gate.min_compared, folder)
+    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, faulty, rollback_reason)
+    verdict["notes"] += notes + more
     pictures = {}
     if given.report:
         from evaluation_report import draw  # matplotlib and MLflow's evaluation take a while to import
@@ -122,7 +124,8 @@ def judge_champion(version: ModelVersion, challenger: Judged, holdout: pd.DataFr
             f"the champion {uri} cannot be opened ({error}); go back with mlflow run evaluation -e rollback"
         ) from error
     refuse_other_table(model, challenger.model, holdout)
-    return Judged(model, version, model.predict(holdout), own_holdout(model, version, folder))
+    own = rows_of_run(model, version, "holdout.csv", folder)
+    return Judged(model, version, model.predict(holdout), None if own is None else own[model.table.key.name])
 
 
 def judge_anchor(
@@ -145,13 +148,31 @@ def judge_anchor(
         return None, [f"the best champion so far, version {version.version}, is not compared with: {error}"]
 
 
-def own_holdout(model: SavedModel, version: ModelVersion, folder: Path) -> pd.Series | None:
-    """The keys of the holdout that the version's training run left; None where that is gone."""
+def compare_tables(
+    challenger: Judged, champion: Judged | None, min_new: int, folder: Path
+) -> tuple[list[str], list[str]]:
+    """What looks wrong with the challenger's training table beside the champion's; and a note where one is gone."""
+    if champion is None or champion.model.sha256 == challenger.model.sha256:
+        return [], []
+    ours, theirs = challenger.model.table, champion.model.table
+    after, before = (rows_of_run(one.model, one.version, "train.csv", folder) for one in (challenger, champion))
+    if before is None or after is None:
+        return [], ["what the two were trained on is not there any more (train.csv), so the tables are not compared"]
+    columns = [
+        name
+        for name in challenger.model.columns
+        if (other := theirs.by_name.get(name)) and name in before and other.type == ours.by_name[name].type
+    ]
+    return faults(ours, columns, before, after, min_new), []
+
+
+def rows_of_run(model: SavedModel, version: ModelVersion, name: str, folder: Path) -> pd.DataFrame | None:
+    """The rows of a file that the version's training run left; None where that is gone."""
     if not version.run_id:
         return None
     try:
-        path = mlflow.artifacts.download_artifacts(f"runs:/{version.run_id}/holdout.csv", dst_path=str(folder))
-        return model.table.read(Path(path))[model.table.key.name]
+        path = mlflow.artifacts.download_artifacts(f"runs:/{version.run_id}/{name}", dst_path=str(folder))
+        return model.table.read(Path(path))
     except (StepError, mlflow.MlflowException, OSError):
         return None
 

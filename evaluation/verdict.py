@@ -70,6 +70,7 @@ def make_verdict(
     challenger: Judged,
     champion: Judged | None,
     anchor: Judged | None,
+    faulty: list[str],
     rollback_reason: str,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The verdict with all its figures, and the table of slices.
@@ -77,8 +78,8 @@ def make_verdict(
     `promoted`: nothing speaks against it; `rejected`: it does not reach what is asked for, or is worse than the
     champion or the anchor; `kept out`: neither, but whether it is as good cannot be told from so few rows, or it is no
     better and no simpler; `kept`: it is the champion. `anchor` is the best champion that ever was, None where none is
-    known; the champion then stands in for it. `rollback_reason`: why the model was rolled back before, "" if it was
-    not.
+    known; the champion then stands in for it. `faulty`: what looks wrong with the table that the challenger learned
+    from. `rollback_reason`: why the model was rolled back before, "" if it was not.
     """
     table, version = challenger.model.table, challenger.version
     truth = holdout[table.target.name].to_numpy()
@@ -87,6 +88,10 @@ def make_verdict(
     reasons = reasons_against(gate, table, truth, metrics, by_slice)
     passed, doubts = not reasons, list[str]()
     notes = notes_on_holdout(table, holdout, version)
+    if gate.accept_change:
+        notes += [let_pass(one) for one in faulty]
+    elif faulty:
+        reasons += [*faulty, "if the table is right, and the world has changed so, say so with accept_change=true"]
     beside, beside_anchor = None, None
     if champion and not same_model:
         beside = compare_unseen(gate, holdout, challenger, champion, "the champion")
@@ -141,6 +146,10 @@ def make_verdict(
         verdict["anchor"] = {"version": None, "difference": None, "afterwards": int(version.version)}
     verdict["summary"] = summary(verdict, table)
     return verdict, by_slice
+
+
+def let_pass(reason: str) -> str:
+    return f"let pass by accept_change: {reason}"
 
 
 def size_of(model: SavedModel) -> int:
@@ -205,7 +214,7 @@ def compare_unseen(gate: Gate, holdout: pd.DataFrame, challenger: Judged, other:
                 parts[part] = beside(mask)
         against = {part: reasons_worse(gate, table, found, name, part) for part, found in parts.items()}
         if gate.accept_change and "new" in parts:
-            notes += [f"let pass by accept_change: {one}" for one in (*reasons, *against.pop("old", []))]
+            notes += [let_pass(one) for one in (*reasons, *against.pop("old", []))]
             reasons = against["new"]
         else:
             reasons += [one for part in against.values() for one in part]

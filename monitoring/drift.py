@@ -1,6 +1,6 @@
 """Has what comes in drifted from what the model was trained on? Tests, and one honest decision over all of them.
 
-No MLflow and no Evidently here.
+No MLflow and no Evidently here. This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
 """
 
 from collections import Counter

@@ -3,6 +3,8 @@
 Alike rows of a group make means vary more than as many independent rows do, by the design effect of Kish, "Survey
 Sampling" (1965): 1 + (m - 1) rho, for groups of m rows that correlate by rho. The tests allow for it as Rao and Scott,
 "The analysis of categorical data from complex sample surveys" (JASA 76, 1981; second-order correction) do.
+
+This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
 """
 
 import numpy as np

@@ -130,6 +130,22 @@ def test_labels_that_are_wrong_do_not_get_in_by_their_number_unless_a_person_say
     assert verdict()["notes"][0].startswith("let pass by accept_change: log loss")
 
 
+def test_a_table_in_other_units_does_not_get_in_unless_a_person_says_that_it_is_right() -> None:
+    of = table(BINARY)
+    register_model(of, rows(BINARY, 300, seed=1))
+    assert evaluate(of, 1) == 0
+    frame = rows(BINARY, 600, seed=2)
+    register_model(of, frame.assign(size=frame["size"] / 20))
+    assert evaluate(of, 2) == 0
+    assert (verdict()["verdict"], alias(of)) == ("rejected", "1")
+    fault, hint = verdict()["reasons"]
+    assert fault.startswith("size is of another size: half are from 1.")
+    assert "say so with accept_change=true" in hint
+    assert evaluate(of, 2, accept_change="true") == 0
+    assert (verdict()["verdict"], alias(of)) == ("promoted", "2")
+    assert verdict()["notes"][0] == f"let pass by accept_change: {fault}"
+
+
 def test_a_step_that_is_no_improvement_leaves_the_anchor_and_a_rollback_finds_it_again() -> None:
     of, client = table(BINARY), mlflow.MlflowClient()
     frame = rows(BINARY, 600, seed=2)
