@@ -27,6 +27,7 @@ from comparison import compare  # noqa: E402 - found by the line above
 from data_faults import faults  # noqa: E402
 from declaration import read_declaration  # noqa: E402
 from gate import Gate, is_better, reason_below_anchor, reasons_worse  # noqa: E402
+from grouped_rows import group_codes  # noqa: E402
 from predictions import PROBABILITY, predict  # noqa: E402
 
 TABLE = read_declaration(ROOT / "dataset.yaml")
@@ -112,20 +113,23 @@ def trials(path: Path, splits: range, challengers: int, model: str) -> bool:
 def judged(rows: pd.DataFrame, splits: range, challengers: int, model: str) -> Iterator[dict]:
     """By split and challenger: how much worse its accuracy is, and whether it is promoted, before and now."""
     from estimators import Recipe, hyperparameters
-    from holdout import in_holdout
+    from holdout import in_holdout_rows
 
     def said(name: str, seed: int, train: pd.DataFrame, holdout: pd.DataFrame) -> pd.DataFrame:
         recipe = Recipe(TABLE, name, hyperparameters(TABLE.task, name, {}), seed)
         return predict(recipe.fit(train), TABLE, holdout[recipe.columns])
 
     for split in splits:
-        held = in_holdout(rows[TABLE.key.name], 0.2, split)
+        held = in_holdout_rows(TABLE, rows, 0.2, split)
         train, holdout = rows[~held], rows[held]
         truth, champion = holdout[TARGET].to_numpy(), said(model, 0, train, holdout)
+        groups = group_codes(TABLE, holdout).to_numpy()
         for kind, (recipe, change) in KINDS.items():
             for seed in range(1, 1 + challengers):
                 changed = change(train, np.random.default_rng(seed))
-                difference = compare(TABLE, truth, said(recipe or model, seed, changed, holdout), champion, DRAWS)
+                difference = compare(
+                    TABLE, truth, said(recipe or model, seed, changed, holdout), champion, groups, DRAWS
+                )
                 yield {"kind": kind, "worse": -difference["accuracy"], **verdicts(difference)}
                 if recipe and change is same:
                     break  # the seed changes nothing
@@ -241,7 +245,7 @@ def chain(length: int, rows: int, fresh: bool, rule: str, random: np.random.Gene
 
 def compare_simulated(people: "Simulated", one: Model, other: Model) -> dict[str, float]:
     said = [people.says(noise_for(model.accuracy), model.own) for model in (one, other)]
-    return compare(TABLE, people.truth, *said, DRAWS)
+    return compare(TABLE, people.truth, *said, draws=DRAWS)
 
 
 # Tables with something wrong with them --------------------------------------------------------------------------------

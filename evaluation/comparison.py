@@ -51,11 +51,16 @@ def calibration_error(outcome: np.ndarray, probability: np.ndarray, groups: int 
 
 
 def compare(
-    table: Table, truth: np.ndarray, challenger: pd.DataFrame, champion: pd.DataFrame, draws: int = 1000
+    table: Table,
+    truth: np.ndarray,
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    groups: np.ndarray | None = None,
+    draws: int = 1000,
 ) -> dict[str, float]:
-    """Challenger minus champion, of predictions for the same rows.
+    """Challenger minus champion, of predictions for the same rows; `groups`: which ones belong together, None: none.
 
-    `rows`; `loss`, the mean of `losses`, and `loss_t`, its paired t statistic, negative where the challenger is worse;
+    `rows`; `loss`, the mean of `losses`, and `loss_t`, its `paired_t`, negative where the challenger is worse;
     each metric compared, with `_low` and `_high`, the ends of its 95 % bootstrap interval (rows are drawn, so
     that both models are always judged on the same ones); and the p-value of a test of the two on the same rows. Of
     classes that is McNemar's exact one, which asks whether the rows on which only one model is right could be split so
@@ -78,7 +83,7 @@ def compare(
     generator, count = np.random.default_rng(0), len(truth)
     drawn = pd.DataFrame([difference(generator.integers(0, count, count)) for _ in range(draws)])
     worse = losses(table, truth, challenger) - losses(table, truth, champion)
-    found: dict[str, float] = {"rows": count, "loss": float(worse.mean()), "loss_t": paired_t(-worse)}
+    found: dict[str, float] = {"rows": count, "loss": float(worse.mean()), "loss_t": paired_t(-worse, groups)}
     for name, value in difference(np.arange(count)).items():
         low, high = np.quantile(drawn[name], [0.025, 0.975])
         found |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
@@ -106,12 +111,20 @@ def losses(table: Table, truth: np.ndarray, predicted: pd.DataFrame) -> np.ndarr
     return np.asarray(-np.log(np.clip(likelihood, LEAST_PROBABILITY, 1)))
 
 
-def paired_t(better: np.ndarray) -> float:
-    """The t statistic of the mean of differences on the same rows: mean by standard error; 0 where all are 0."""
-    mean, spread = float(better.mean()), float(better.std(ddof=1)) if len(better) > 1 else 0.0
-    if spread < 1e-12 * max(1.0, abs(mean)):
-        return float(np.sign(mean)) * CERTAIN if len(better) > 1 and abs(mean) > 1e-12 else 0.0
-    return float(np.clip(mean / (spread / np.sqrt(len(better))), -CERTAIN, CERTAIN))
+def paired_t(better: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """The t statistic of the mean of differences on the same rows: mean by standard error; 0 where all are 0.
+
+    Rows with the same number in `groups` may be alike, so the standard error is that of whole groups (Liang and Zeger,
+    "Longitudinal data analysis using generalized linear models", Biometrika 73, 1986); None: each row is one.
+    """
+    mean = float(better.mean())
+    sums = better - mean if groups is None else np.bincount(np.unique(groups, return_inverse=True)[1], better - mean)
+    if len(sums) < 2:
+        return 0.0
+    error = np.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum())) / len(better)
+    if error * np.sqrt(len(better)) < 1e-12 * max(1.0, abs(mean)):
+        return float(np.sign(mean)) * CERTAIN if abs(mean) > 1e-12 else 0.0
+    return float(np.clip(mean / error, -CERTAIN, CERTAIN))
 
 
 def class_measure(right: np.ndarray, positive: np.ndarray, probability: np.ndarray | None) -> Measure:

@@ -10,6 +10,7 @@ import pandas as pd
 from comparison import compare, figure, largest_gaps, metrics_of, slices, word
 from declaration import Table
 from gate import Gate, is_better, reason_below_anchor, reason_to_stay, reason_too_few, reasons_against, reasons_worse
+from grouped_rows import group_codes
 from holdout import in_holdout_rows
 from mlflow.entities.model_registry import ModelVersion
 from predictions import METRICS
@@ -193,10 +194,10 @@ def compare_unseen(gate: Gate, holdout: pd.DataFrame, challenger: Judged, other:
         )
     if too_few := reason_too_few(gate, table, int(unseen.sum()), name):
         return Comparison(None, {}, [], [too_few], notes)
-    truth = holdout[table.target.name].to_numpy()
+    truth, groups = holdout[table.target.name].to_numpy(), group_codes(table, holdout).to_numpy()
 
     def beside(rows: np.ndarray) -> dict[str, float]:
-        return compare(table, truth[rows], challenger.predicted[rows], other.predicted[rows])
+        return compare(table, truth[rows], challenger.predicted[rows], other.predicted[rows], groups[rows])
 
     parts: dict[str, dict[str, float]] = {}
     doubts: list[str] = []

@@ -71,8 +71,8 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
     assert champion() == "1"
 
     # The labels arrive, of most of them. They may be wrong: what learned from them is no good at the old people.
-    code, steps, _ = pipeline(steps="retrain", current=files["arrived"], labels=files["labels"])
-    assert code == 0
+    code, steps, told = pipeline(steps="retrain", current=files["arrived"], labels=files["labels"])
+    assert code == 0 and "reevaluation: version 2" in told and "is rejected, version 1 stays champion: " in told
     refused = json.loads(artifact(steps["reevaluation"], "verdict.json").read_text())
     assert refused["verdict"] == "rejected" and "accept_change=true" in refused["reasons"][-1]
     assert refused["parts"]["old"]["loss_t"] < -1.645 and refused["parts"]["new"]["loss_t"] > 1.645

@@ -26,6 +26,7 @@ class Result:
     source_sha256: str = ""  # of what it fetched from a web address, where it says that it checked that
     seconds: float = 0.0  # wall time
     ended: str = ""  # local time, for people
+    note: str = ""  # what its run says of itself to people, where they should know
     moved: tuple[str, ...] = ()  # what changed while it ran: such a result is used for nothing later
 
     def lookup(self, reference: Reference) -> tuple[Mapping[str, float] | Mapping[str, str], str]:

@@ -14,7 +14,7 @@ MARKS = {State.EXECUTED: "✓", State.REUSED: "=", State.FAILED: "✗", State.SK
 
 
 def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
-    """The table at the end: each step, its state, its time, its run, and the figures a person wants."""
+    """The table at the end: each step, its state, its time, its run, its figures; then what the runs note."""
     rows = [("step", "state", "time", "run", "metrics")]
     for name in (n for n in request.steps if n in outcomes):
         o = outcomes[name]
@@ -22,7 +22,8 @@ def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
         rows.append(
             (name, f"{MARKS[o.state]} {o.state}", format_duration(o.seconds) if o.seconds else "", o.run_id[:8], text)
         )
-    return columns(rows)
+    notes = [f"{name}: {o.result.note}" for name, o in outcomes.items() if o.result and o.result.note]
+    return "\n\n".join([columns(rows), *notes])
 
 
 def plan_table(request: Request, planner: Planner, decisions: Mapping[str, Decision]) -> str:

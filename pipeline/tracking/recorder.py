@@ -35,6 +35,7 @@ from pipeline.tracking.tags import (
     GIT_DIRTY,
     METRICS,
     MOVED,
+    NOTE,
     PIPELINE_RUN,
     PROCESS,
     READS,
@@ -197,6 +198,7 @@ class Recorder:
             reads=reads.digests,
             effects=effects_of(run.data.tags),
             seconds=seconds,
+            note=run.data.tags.get(NOTE, ""),
             moved=tuple(moved),
         )
 

@@ -21,6 +21,7 @@ OUTPUT_HEX, PLAIN = "pipeline.output_hex.", re.compile(r"[\w. -]{1,200}", re.ASC
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
 STEPS = "pipeline.steps"  # on a pipeline's run alone: the steps that were asked for
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
+NOTE = "mlflow.note.content"  # MLflow's description of a run; set by a step: what people should know of it
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
 EFFECT = "effect."  # and a name; set by a step: what it did outside its artifacts, as JSON (`History.effect_error`)
 MOVED = "moved"  # the STATE of a run whose code, inputs or reads changed while it ran: used for nothing later
@@ -41,6 +42,7 @@ def as_result(run: Run) -> Result:
         effects=effects_of(tags),
         source_sha256=tags.get(SOURCE_SHA256, ""),
         seconds=float(tags.get(SECONDS, 0)),
+        note=tags.get(NOTE, ""),
         ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
     )
 

@@ -78,6 +78,7 @@ def test_a_bad_model_does_not_get_in_a_better_one_does_and_a_rollback_undoes_it(
     assert "under the champion's" in tags(of, 2)["verdict.reasons"]
     assert "of always saying" in tags(of, 2)["verdict.reasons"]
     assert latest().data.metrics["rejected"] == 1
+    assert latest().data.tags["mlflow.note.content"] == verdict()["summary"]
 
     register_model(of, rows(task, 3000, seed=3))
     assert evaluate(of, 3) == 0

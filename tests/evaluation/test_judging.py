@@ -10,7 +10,16 @@ import pytest
 from comparison import calibration_error, compare, largest_gaps, losses, metrics_of, paired_t, rank_auc, slices
 from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
 from evaluation_report import draw, page
-from gate import Gate, is_better, make_gate, reason_to_stay, reason_too_few, reasons_against, reasons_worse
+from gate import (
+    Gate,
+    is_better,
+    make_gate,
+    reason_below_anchor,
+    reason_to_stay,
+    reason_too_few,
+    reasons_against,
+    reasons_worse,
+)
 from make_sample import passengers
 from predictions import METRICS, probability_columns
 from scipy.stats import ttest_1samp, wilcoxon
@@ -265,6 +274,27 @@ def test_the_paired_t_is_that_of_the_textbook_and_finite_where_nothing_varies() 
     assert paired_t(values) == pytest.approx(ttest_1samp(values, 0).statistic)
     assert paired_t(np.zeros(50)) == 0
     assert paired_t(np.full(50, 0.1)) == -paired_t(np.full(50, -0.1)) == 1e6
+
+
+def test_rows_of_a_group_count_as_one_where_they_are_alike() -> None:
+    values = np.random.default_rng(0).normal(0.1, 1, 50)
+    groups = np.repeat(np.arange(50), 4)
+    assert paired_t(np.repeat(values, 4), groups) == pytest.approx(paired_t(values))
+    assert paired_t(values, np.arange(50)) == pytest.approx(paired_t(values))
+    assert paired_t(values, np.zeros(50, int)) == 0  # one group tells nothing
+    found = compare(
+        TITANIC,
+        np.tile([0, 1], 100),
+        by_probability(TITANIC, np.tile([0.25, 0.8], 100)),
+        by_probability(TITANIC, np.tile([0.2, 0.7], 100)),
+        np.repeat(np.arange(100), 2),
+    )
+    assert abs(found["loss_t"]) == 1e6  # the difference of each pair is the same
+
+
+def test_beside_the_anchor_a_challenger_must_look_better_where_the_champion_is_another() -> None:
+    assert reason_below_anchor({"loss_t": 0.5}) == ""
+    assert "paired t = 0.49, under 0.5" in reason_below_anchor({"loss_t": 0.49})
 
 
 def test_a_row_costs_its_log_loss_or_its_absolute_error_and_no_row_outweighs_a_thousand() -> None:
