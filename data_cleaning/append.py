@@ -1,6 +1,5 @@
 """data_cleaning -e append: the clean table so far and new rows whose outcome is known in, one clean_data.csv out."""
 
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from duplicates import DuplicateDetector
 from file_dataset import FileDataset, log_source
 from mlflow.exceptions import MlflowException
 from step import (
+    MODEL_URI,
     boolean,
     choice,
     fetch,
@@ -33,7 +33,6 @@ from step import (
 from step_error import StepError, first_line
 
 STEP = "data_cleaning"
-MODEL_URI = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 
 
 @dataclass

@@ -2,14 +2,13 @@
 
 import html
 import json
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from cleaning import DUPLICATE, INCOMPLETE, ROW, Cleaned
 from csv_reading import RaggedRow
-from declaration import Table
+from declaration import Table, metric_name
 from number_marks import NumberMarks
 from page import cards, folded, page, table
 from row_checks import rules
@@ -224,11 +223,6 @@ def declared_checks(columns: list[str], table: Table, require_target: bool) -> l
 def reason(check: Check) -> str:
     """The check's name in metrics and messages, such as Age_out_of_range."""
     return check.rule if check.column == ROW else f"{check.column}_{check.rule}"
-
-
-def metric_name(text: str) -> str:
-    """The text with what MLflow does not take in a metric's name as underscores."""
-    return re.sub(r"[^\w.:/ -]", "_", text)
 
 
 def by_row_count(check: Check) -> int:

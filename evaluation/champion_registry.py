@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from saved_model import SavedModel
+from step import MODEL_URI
 from step_error import StepError
 
 CHAMPION, CHALLENGER, ANCHOR = "champion", "challenger", "anchor"
@@ -71,7 +72,7 @@ def find_champion(client: MlflowClient, uri: str) -> ModelVersion | None:
     Raises:
         StepError: another kind of URI, or a version that is not there.
     """
-    match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    match = MODEL_URI.fullmatch(uri)
     if not match:
         raise StepError(f"champion={uri!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, number = match.groups()

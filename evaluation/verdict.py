@@ -42,13 +42,12 @@ class Comparison:
 def refuse_other_table(champion: SavedModel, challenger: SavedModel, holdout: pd.DataFrame) -> None:
     """Raises StepError where the champion cannot be asked about the challenger's holdout."""
     ours, theirs = challenger.table, champion.table
-    asked = [(one.task, one.target.name, set(one.classes), one.positive) for one in (ours, theirs)]
     lacking = [
         name
         for name in champion.columns
         if name not in holdout.columns or theirs.by_name[name].numeric != ours.by_name[name].numeric
     ]
-    if asked[0] != asked[1]:
+    if theirs.question != ours.question:
         problem = f"predicts {described(theirs)}, and this model {described(ours)}"
     elif lacking:
         problem = f"reads {', '.join(lacking)}, not in the holdout or of another type there"
@@ -86,7 +85,7 @@ def make_verdict(
     truth = holdout[table.target.name].to_numpy()
     metrics, by_slice = metrics_of(table, truth, challenger.predicted), slices(table, holdout, challenger.predicted)
     same_model = champion is not None and champion.model.sha256 == challenger.model.sha256
-    reasons = reasons_against(gate, table, truth, metrics, by_slice)
+    reasons = reasons_against(gate, table, truth, challenger.predicted, metrics, by_slice)
     passed, doubts = not reasons, list[str]()
     notes = notes_on_holdout(table, holdout, version)
     if gate.accept_change:

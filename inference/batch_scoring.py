@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, REGRESSION, ROW_NUMBER, Table
+from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name
 from predictions import probability_columns
 from saved_model import SavedModel
 from step_error import StepError, first_line
@@ -79,8 +78,7 @@ class Totals:
             found["shadow_differences"] = self.shadow_differ
             found["shadow_mean_absolute_difference"] = self.shadow_distance / self.scored
             found["shadow_max_absolute_difference"] = self.shadow_largest
-        # MLflow takes letters, digits and a few signs in a metric's name; a column may be called anything.
-        return {re.sub(r"[^\w. :-]", "_", name)[:250]: value for name, value in found.items()}
+        return {metric_name(name): value for name, value in found.items()}
 
 
 def score_file(

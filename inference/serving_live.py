@@ -5,7 +5,6 @@ Where the model was asked for by an alias (models:/NAME@ALIAS), the alias is loo
 
 import json
 import logging
-import re
 import tempfile
 import threading
 import time
@@ -15,9 +14,9 @@ from mlflow.exceptions import MlflowException
 from request_rows import JSON, RequestError, decimal_chars, read_rows
 from saved_model import SavedModel, open_model
 from serving_batches import answer_alone
+from step import MODEL_URI
 from step_error import StepError, first_line
 
-ALIAS = re.compile(r"models:/([^/@]+)@([^/@]+)")
 EXAMPLE = "input_example.json"
 logger = logging.getLogger("inference")
 
@@ -31,9 +30,9 @@ class LiveModel:
         self.problem = ""  # why the alias's version does not answer
         self.refused = ""  # that version, where it would not do next time either
         self.swaps = 0
-        found = ALIAS.fullmatch(uri)
-        self.name, self.alias = found.groups() if found else ("", "")
-        self.seconds = reload_seconds if found else 0
+        found = MODEL_URI.fullmatch(uri)
+        self.name, self.alias = found.group("name", "alias") if found and found["alias"] else ("", "")
+        self.seconds = reload_seconds if self.alias else 0
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.watch, name="watch", daemon=True)
 

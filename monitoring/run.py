@@ -6,7 +6,6 @@ metrics against those at training. The last line printed is the verdict as JSON,
 
 import argparse
 import json
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from champion_lineage import Lineage
-from declaration import BINARY, DATE_FORMATS, MULTICLASS, REGRESSION, Table, read_declaration
+from declaration import BINARY, DATE_FORMATS, MULTICLASS, REGRESSION, Table, metric_name, read_declaration
 from drift import CATEGORY, MISSING, NUMBER, Finding, Verdict
 from grouped_rows import Groups, design_effects, group_codes
 from monitored_files import read_predictions, read_rows
@@ -304,8 +303,7 @@ def metrics(verdict: Verdict, figures: dict[str, float]) -> dict[str, float]:
         values[f"drift_{finding.name}"] = int(finding.drifted)
         if finding.name in (drift.ACCURACY, drift.ERROR):
             values["concept_drift"] = int(finding.drifted)
-    # What MLflow does not take in a metric's name (a column's may have it) becomes an underscore.
-    return {re.sub(r"[^\w.:-]", "_", name)[:200]: value for name, value in (values | figures).items()}
+    return {metric_name(name): value for name, value in (values | figures).items()}
 
 
 def print_summary(verdict: Verdict, found: Comparison) -> None:

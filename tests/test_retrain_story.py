@@ -75,7 +75,7 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
     assert code == 0 and "reevaluation: version 2" in told and "is rejected, version 1 stays champion: " in told
     refused = json.loads(artifact(steps["reevaluation"], "verdict.json").read_text())
     assert refused["verdict"] == "rejected" and "accept_change=true" in refused["reasons"][-1]
-    assert refused["parts"]["old"]["loss_t"] < -1.645 and refused["parts"]["new"]["loss_t"] > 1.645
+    assert refused["parts"]["old"]["loss_t"] < -1.75 and refused["parts"]["new"]["loss_t"] > 1.75
     assert champion() == "1"
 
     # A person has looked: they are right, and it is the world that has changed.

@@ -119,7 +119,7 @@ def test_labels_that_are_wrong_do_not_get_in_by_their_number_unless_a_person_say
     assert evaluate(of, 2) == 0
     found = verdict()
     assert (found["verdict"], alias(of)) == ("rejected", "1")
-    assert found["parts"]["old"]["loss_t"] < -1.645 < 1.645 < found["parts"]["new"]["loss_t"]
+    assert found["parts"]["old"]["loss_t"] < -1.75 < 1.75 < found["parts"]["new"]["loss_t"]
     assert found["parts"]["old"]["rows"] + found["parts"]["new"]["rows"] == found["difference"]["rows"]
     assert found["reasons"][0].startswith("log loss is ") and "on the old 57 orders" in found["reasons"][0]
     assert latest().data.metrics["old_difference_accuracy"] < -0.3
@@ -129,6 +129,15 @@ def test_labels_that_are_wrong_do_not_get_in_by_their_number_unless_a_person_say
     assert evaluate(of, 2, accept_change="true") == 0
     assert (alias(of), alias(of, "anchor")) == ("2", "2")
     assert verdict()["notes"][0].startswith("let pass by accept_change: log loss")
+
+
+def test_a_useful_model_of_a_rare_class_becomes_champion() -> None:
+    of, frame = table(BINARY), rows(BINARY, 1500, seed=1)
+    likely = 0.002 + 0.3 * (frame["size"] > 75) * (frame["colour"] == "red")
+    register_model(of, frame.assign(paid=(np.random.default_rng(0).random(1500) < likely).astype("int64")))
+    assert evaluate(of, 1) == 0
+    assert sum(verdict()["holdout"]["classes"].values()) * 0.08 > verdict()["holdout"]["classes"]["true"]
+    assert (verdict()["verdict"], alias(of)) == ("promoted", "1")
 
 
 def test_a_table_in_other_units_does_not_get_in_unless_a_person_says_that_it_is_right() -> None:

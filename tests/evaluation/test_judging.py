@@ -53,7 +53,7 @@ def by_probability(of: Table, probability: np.ndarray) -> pd.DataFrame:
 
 def reasons(gate: Gate, metrics: dict[str, float], *rest: Any, of: Table = TITANIC) -> list[str]:
     truth = np.tile([0, 1], 100) if of.task == BINARY else rows(of.task)[of.target.name].to_numpy()
-    return reasons_against(gate, of, truth, metrics, *(rest or (NO_SLICES,)))
+    return reasons_against(gate, of, truth, said(of, truth), metrics, *(rest or (NO_SLICES,)))
 
 
 def test_ranks_give_the_same_auc_as_scikit_learn_ties_included() -> None:
@@ -187,17 +187,37 @@ def test_a_good_model_has_no_reasons_against_it() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_where_nothing_is_asked_for_a_model_must_beat_saying_always_the_same(task: str) -> None:
-    of, truth = table(task), rows(task)[table(task).target.name]
+    of, truth = table(task), rows(task)[table(task).target.name].to_numpy()
     gate = make_gate(of, NOT_GIVEN)
-    baseline = 0.0 if task == REGRESSION else truth.value_counts(normalize=True).max()
-    metrics = {METRICS[task][0]: baseline, "calibration_error": 0.0}
-    (reason,) = reasons_against(gate, of, truth.to_numpy(), metrics, NO_SLICES)
+
+    def found(gate: Gate, predicted: pd.DataFrame) -> list[str]:
+        metrics = metrics_of(of, truth, predicted) | {"calibration_error": 0.0}
+        return reasons_against(gate, of, truth, predicted, metrics, NO_SLICES)
+
+    same = said(of, np.full(len(truth), truth.mean() if task == REGRESSION else truth[0]))
+    for name, value in probability_columns(of).items():
+        same[name] = (truth == value).mean()
+    (reason,) = found(gate, same)
     assert "of always saying" in reason
-    better = metrics | {METRICS[task][0]: baseline + 0.01}
-    assert reasons_against(gate, of, truth.to_numpy(), better, NO_SLICES) == []
+    better = same.copy()
+    for name in probability_columns(of) or [of.target.name]:
+        right = (truth == probability_columns(of)[name]).astype(float) if task != REGRESSION else truth
+        better[name] = 0.9 * same[name] + 0.1 * right
+    assert found(gate, better) == []
     if task != REGRESSION:  # what is asked for replaces it, were it less
-        asked = dataclasses.replace(gate, minimum={"accuracy": 0.1})
-        assert reasons_against(asked, of, truth.to_numpy(), metrics, NO_SLICES) == []
+        assert found(dataclasses.replace(gate, minimum={"accuracy": 0.01}), same) == []
+
+
+def test_a_model_that_tells_who_of_a_rare_class_is_likely_is_of_use_though_it_never_says_that_class() -> None:
+    generator, gate = np.random.default_rng(0), dataclasses.replace(make_gate(TITANIC, NOT_GIVEN), minimum={})
+    probability = generator.beta(0.3, 5.7, 400)  # 5 % of them
+    truth = (generator.random(400) < probability).astype(int)
+    known = by_probability(TITANIC, np.minimum(probability, 0.49))
+    assert metrics_of(TITANIC, truth, known)["accuracy"] == pytest.approx(1 - truth.mean())
+    assert reasons_against(gate, TITANIC, truth, known, GOOD, NO_SLICES) == []
+    guessed = by_probability(TITANIC, generator.permutation(known["probability"].to_numpy()))
+    (reason,) = reasons_against(gate, TITANIC, truth, guessed, GOOD, NO_SLICES)
+    assert reason.startswith("log loss ") and "how frequent each Survived is" in reason
 
 
 def test_of_a_loss_the_minimum_is_the_most_that_it_may_be() -> None:
@@ -338,6 +358,9 @@ def test_a_champion_of_another_table_is_told_in_a_sentence() -> None:
     refuse_other_table(ours, ours, rows(BINARY))
     with pytest.raises(StepError, match=r"predicts grade \(multiclass: low, mid, top\), and this model paid \(binary"):
         refuse_other_table(model(table(MULTICLASS)), ours, rows(BINARY))
+    turned = dataclasses.replace(ours.table, positive=0)  # whoever reads its probability would read the other one's
+    with pytest.raises(StepError, match="predicts paid"):
+        refuse_other_table(model(turned), ours, rows(BINARY))
     with pytest.raises(StepError, match=r"reads size, not in the holdout .* give the declaration another name"):
         refuse_other_table(ours, ours, rows(BINARY).drop(columns="size"))
     as_text = [one | ({"type": "string", "constraints": {}, "bins": []} if one["name"] == "size" else {})

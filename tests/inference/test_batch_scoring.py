@@ -318,4 +318,4 @@ def test_a_columns_name_may_be_anything_and_its_metric_is_one_that_mlflow_takes(
     names = score.totals.metrics(shadow=False, canary=False)
     for name in names:
         _validate_metric_name(name)
-    assert "errors_Größe _in m²_Person__ ganz_out_of_range" in names
+    assert "errors_Größe__in_m²_Person___ganz_out_of_range" in names
