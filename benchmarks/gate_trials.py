@@ -84,6 +84,7 @@ KINDS = {
     "half the rows": (None, half),
     "10 % of labels flipped": (None, flipped(0.1)),
     "20 % of labels flipped": (None, flipped(0.2)),
+    "25 % of labels flipped": (None, flipped(0.25)),
     "30 % of labels flipped": (None, flipped(0.3)),
     "logistic regression": ("logistic_regression", same),
 }
@@ -274,19 +275,21 @@ def faulty_tables(path: Path, seeds: range) -> bool:
     """Print the table of faults found; whether what is wanted was kept."""
     rows, columns = TABLE.read(path), [one.name for one in TABLE.features]
     parties = [part for _, part in rows.groupby(TABLE.group)]
-    print(f"{len(seeds)} pairs of tables drawn from {path.name}, people one by one or in their parties\n")
-    print("| what is wrong with the new table | rows | said of those drawn one by one | in parties | wanted | |")
+    some = seeds[: max(1, len(seeds) // 5)]
+    print(f"{len(seeds)} pairs of tables drawn from {path.name}, {len(some)} with each fault\n")
+    print("| what is wrong with the new table | rows | told of people drawn one by one | in parties | wanted | |")
     print("| --- | --- | --- | --- | --- | --- |")
     kept = True
     for fault, change in FAULTS.items():
         for count in (200, len(rows)):
             told = [0.0, 0.0]
             for together in (False, True):
-                for seed in seeds:
+                draws = seeds if fault == "none" else some
+                for seed in draws:
                     random = np.random.default_rng(seed)
                     before, after = (drawn(rows, parties, size, together, random) for size in (len(rows), count))
-                    found = faults(TABLE, columns, before, change(after, random), "the new passengers")
-                    told[together] += bool(found) / len(seeds)
+                    found = faults(TABLE, columns, before, change(after, random), GATE.min_compared)
+                    told[together] += bool(found) / len(draws)
             good = max(told) <= 0.01 if fault == "none" else min(told) >= 0.95
             kept &= good
             wanted = "at most 1 %" if fault == "none" else "at least 95 %"

@@ -24,7 +24,7 @@ from step_error import StepError
 
 MINIMUM = "minimum_"  # and a metric: the parameters that go before the declaration's `minimum`
 SIGNIFICANT = 1.75  # the t statistic of a one-sided test at 4 %: at 5 % a tenth of equals stays out
-OVER_ANCHOR = 0.5  # the least t statistic beside the anchor where the champion is another model
+OVER_ANCHOR = 0.75  # the least t statistic beside the anchor where the champion is another model
 SAME_SIZE = 1.2  # up to so many times the bytes is no more complicated: seeds and samples make some difference
 OF_CLASSES = {"max_calibration_error": 0.15, "min_slice_accuracy": 0.6}  # where nothing is said
 
@@ -151,9 +151,9 @@ def is_better(difference: Mapping[str, float]) -> bool:
 def reason_below_anchor(difference: Mapping[str, float]) -> str:
     """Why a challenger stays out that is not worse than the anchor, where the champion is another model; "" if it may.
 
-    One step that is not better is let go; of the next ones each must look better than the anchor, if only by half a
-    standard error. A hundred challengers have a hundred chances to be lucky: with the bound of a single test they slide
-    on, and with "as good" (0) too, where each is judged on other rows (benchmarks/gate_trials.py).
+    One step that is not better is let go; of the next ones each must look better than the anchor, by three quarters
+    of a standard error. A hundred challengers have a hundred chances to be lucky: with the bound of a single test they
+    slide on, and with "as good" (0) too, where each is judged on other rows (benchmarks/gate_trials.py).
     """
     if difference["loss_t"] >= OVER_ANCHOR:
         return ""

@@ -61,7 +61,8 @@ def refuse_other_table(champion: SavedModel, challenger: SavedModel, holdout: pd
 
 def described(table: Table) -> str:
     classes = f": {', '.join(map(table.class_text, table.classes))}" if table.classes else ""
-    return f"{table.target.name} ({table.task}{classes})"
+    meant = "" if table.positive is None else f"; probability of {table.class_text(table.positive)}"
+    return f"{table.target.name} ({table.task}{classes}{meant})"
 
 
 def make_verdict(

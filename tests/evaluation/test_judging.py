@@ -313,8 +313,8 @@ def test_rows_of_a_group_count_as_one_where_they_are_alike() -> None:
 
 
 def test_beside_the_anchor_a_challenger_must_look_better_where_the_champion_is_another() -> None:
-    assert reason_below_anchor({"loss_t": 0.5}) == ""
-    assert "paired t = 0.49, under 0.5" in reason_below_anchor({"loss_t": 0.49})
+    assert reason_below_anchor({"loss_t": 0.75}) == ""
+    assert "paired t = 0.74, under 0.75" in reason_below_anchor({"loss_t": 0.74})
 
 
 def test_a_row_costs_its_log_loss_or_its_absolute_error_and_no_row_outweighs_a_thousand() -> None:
@@ -359,7 +359,7 @@ def test_a_champion_of_another_table_is_told_in_a_sentence() -> None:
     with pytest.raises(StepError, match=r"predicts grade \(multiclass: low, mid, top\), and this model paid \(binary"):
         refuse_other_table(model(table(MULTICLASS)), ours, rows(BINARY))
     turned = dataclasses.replace(ours.table, positive=0)  # whoever reads its probability would read the other one's
-    with pytest.raises(StepError, match="predicts paid"):
+    with pytest.raises(StepError, match=r"predicts paid \(binary: false, true; probability of false\)"):
         refuse_other_table(model(turned), ours, rows(BINARY))
     with pytest.raises(StepError, match=r"reads size, not in the holdout .* give the declaration another name"):
         refuse_other_table(ours, ours, rows(BINARY).drop(columns="size"))
