@@ -137,7 +137,8 @@ class Compared:
 
     def share_changed(self, what: str, old: pd.Series, new: pd.Series, least: float = 0) -> str:
         """In a sentence, of how many `what` is true (booleans); "" where chance explains it, or it is not large."""
-        found = self.test(CATEGORY, old, new)
-        if found is None or found.p_value >= SURE or found.statistic < least:
+        change = abs(new.mean() - old.mean())
+        found = self.test(CATEGORY, old, new) if change > least else None
+        if found is None or found.p_value >= SURE:
             return ""
         return f"{what} in {new.mean():.0%} of {self.where}, and in {old.mean():.0%} of the champion's table"
