@@ -32,7 +32,7 @@ def found(task: str, change: Change, old: int = 300, new: int = 300, seed: int =
 
 @pytest.mark.parametrize("task", TASKS)
 def test_another_table_of_the_same_kind_has_no_faults(task: str) -> None:
-    assert [said for seed in range(1, 11) for said in found(task, lambda frame: frame, seed=seed)] == []
+    assert [said for seed in range(1, 6) for said in found(task, lambda frame: frame, seed=seed)] == []
 
 
 FAULTS: list[tuple[Change, str]] = [
