@@ -42,6 +42,8 @@ def compared(table: Table, columns: Sequence[str], before: pd.DataFrame, after: 
         rows.sample(min(len(rows), MOST_ROWS), random_state=0, ignore_index=True) for rows in (before, after)
     )
     kinds = {name: kind for name, kind in column_kinds(table, before).items() if name in columns}
+    # Dates go on: new ones are never as the old ones were, and may all be of one day.
+    kinds = {name: MISSING if table.by_name[name].type in DATE_FORMATS else kind for name, kind in kinds.items()}
     kinds[table.target.name] = NUMBER if table.task == REGRESSION else CATEGORY
     old, new = comparable(table, before, kinds), comparable(table, after, kinds)
     return Compared(table, kinds, old, new, (group_codes(table, before), group_codes(table, after)), where).faults()
@@ -96,17 +98,15 @@ class Compared:
         old, new = self.old[name], self.new[name]
         if gaps := self.share_changed(f"{name} is empty", old.isna(), new.isna(), 0 if new.isna().all() else LARGE):
             return gaps
-        if new.nunique(dropna=False) == 1 and (same := self.value_changed(name, new.iloc[0])):
+        if (
+            self.kinds[name] != MISSING
+            and new.nunique(dropna=False) == 1
+            and (same := self.value_changed(name, new.iloc[0]))
+        ):
             return same
         if self.kinds[name] == TEXT and (gone := self.word_gone(name)):
             return gone
-        # Dates go on: new ones are never as the old ones were.
-        if (
-            change is None
-            or change.p_value >= SURE
-            or change.statistic < LARGE
-            or self.table.by_name[name].type in DATE_FORMATS
-        ):
+        if change is None or change.p_value >= SURE or change.statistic < LARGE:
             return ""
         if self.kinds[name] == TEXT:
             return f"{name} has another form (length, words or digits) in {self.where} than in the champion's table"
