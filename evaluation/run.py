@@ -212,8 +212,7 @@ def apply_verdict(
         StepError: the model is rejected and there is no champion.
     """
     mlflow.set_tags({"verdict": verdict["verdict"], "verdict.reasons": "; ".join(verdict["reasons"])[:2000]})
-    if verdict["verdict"] in ("rejected", "kept out"):
-        mlflow.set_tag("mlflow.note.content", verdict["summary"][:5000])  # the run's description: a pipeline says it
+    mlflow.set_tag("mlflow.note.content", verdict["summary"][:5000])  # the run's description: a pipeline says it
     is_champion = registry.same_version(version, champion)
     if not is_champion:
         registry.set_tags(client, version, {"verdict.run_id": run_id})

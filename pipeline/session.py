@@ -243,7 +243,12 @@ class Session(contextlib.ExitStack):
             states = [o.state for o in outcomes.values()]
             counts = {f"steps_{state}": float(states.count(state)) for state in State}
             seconds = record["seconds"]
-            recorder.end(run.status, [folder / "manifest.json", page], counts | {"seconds": seconds})
+            recorder.end(
+                run.status,
+                [folder / "manifest.json", page],
+                counts | {"seconds": seconds} | tables.run_metrics(plan.request, outcomes),
+                tables.description(plan.request, outcomes),
+            )
         if self.sweep is not None:
             self.sweep.add(recorder.run_id, run.status, outcomes)
         console.say(f"\n{tables.summary(plan.request, outcomes)}\n")

@@ -32,9 +32,10 @@ def status(request: Request, root: Path, operands: list[str]) -> str:
     for run in latest:
         shown.append((run.run_id[:8], run.started, run.status, format_duration(run.seconds), run.name))
     parts = [columns(shown)]
-    results = [("step", "run", "ended", "metrics")]
+    results, notes = [("step", "run", "ended", "metrics")], []
     for name, result in latest_results(request, runs, latest).items():
         results.append((name, result.run_id[:8], result.ended, figures(request, name, result.metrics)))
+        notes += [f"{name}: {result.note}"] if result.note else []
     if len(results) > 1:
         parts.append(columns(results))
     models = [("model", "alias", "version", "since", "made by", "metrics")]
@@ -43,7 +44,7 @@ def status(request: Request, root: Path, operands: list[str]) -> str:
         by, metrics = (f"run {made.run_id[:8]}", figures(request, made.step, made.metrics)) if made else ("", "")
         models.append((found.model, found.alias, found.version, found.since, by, metrics))
     parts.append(columns(models) if len(models) > 1 else "no version of a model carries an alias yet")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *notes])
 
 
 def latest_results(request: Request, runs: "PastRuns", latest: Iterable["PastRun"]) -> dict[str, "Result"]:

@@ -31,6 +31,7 @@ def manifest(
             "inputs": {
                 p: {"uri": i.uri, "sha256": i.sha256} for p, i in (o.decision.inputs if o.decision else {}).items()
             },
+            "note": o.result.note if o.result else "",
             "outputs": dict(o.result.outputs) if o.result else {},
             # JSON has no word for infinity and NaN.
             "metrics": {

@@ -26,6 +26,27 @@ def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
     return "\n\n".join([columns(rows), *notes])
 
 
+def description(request: Request, outcomes: Mapping[str, Outcome]) -> str:
+    """What ran and what came of it, in Markdown."""
+    lines = ["| step | | metrics |", "| --- | --- | --- |"]
+    for name in (n for n in request.steps if n in outcomes):
+        o = outcomes[name]
+        cells = (name, f"{MARKS[o.state]} {o.state}", summary_metrics(request, o) or o.reason)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    notes = [f"**{name}**: {o.result.note}" for name, o in outcomes.items() if o.result and o.result.note]
+    return "\n\n".join(["\n".join(lines), *notes, "`report.html` among the artifacts has all of it to look at."])
+
+
+def run_metrics(request: Request, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+    """The metrics that the configuration names, as `STEP.METRIC`: so that pipeline runs can be compared in MLflow."""
+    found = {}
+    for name, o in outcomes.items():
+        for metric, value in (o.result.metrics if o.result else {}).items():
+            if metric in request.steps[name].summary_metrics:
+                found[f"{name}.{metric}"] = value
+    return found
+
+
 def plan_table(request: Request, planner: Planner, decisions: Mapping[str, Decision]) -> str:
     """The plan: each step, what it would do and why, and where each of its inputs comes from."""
     rows = [("step", "does", "because")]

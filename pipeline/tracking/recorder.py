@@ -91,11 +91,15 @@ class Recorder:
         self.client.log_text(self.run_id, config, "config.yaml")
         return self.run_id
 
-    def end(self, status: RunStatus, files: Iterable[Path], metrics: Mapping[str, float]) -> None:
-        """Finish the pipeline run's record."""
+    def end(self, status: RunStatus, files: Iterable[Path], metrics: Mapping[str, float], description: str) -> None:
+        """Finish the pipeline run's record; the description, in Markdown, is what MLflow shows above all else."""
         for path in files:
             self.client.log_artifact(self.run_id, str(path))
-        self.client.log_batch(self.run_id, metrics=as_metrics(metrics), tags=as_tags({STATE: status.lower()}))
+        self.client.log_batch(
+            self.run_id,
+            metrics=as_metrics(metrics),
+            tags=as_tags({STATE: status.lower(), NOTE: description[:TAG_LIMIT]}),
+        )
         self.client.set_terminated(self.run_id, status)
         self.run_ended = True
 

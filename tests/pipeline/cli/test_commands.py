@@ -37,13 +37,16 @@ def test_ends_that_leave_no_step_or_are_none_are_refused():
 @pytest.mark.integration
 def test_where_we_stand_and_how_two_runs_differ(toy, store):
     toy.step("a")
-    toy.step("b", reads="a")
+    toy.step("b", reads="a", summary_metrics=["lines"])
     asked = toy.run("status")
     assert (asked.code, asked.out) == (0, "nothing has run in this store yet: python main.py\n")
     assert toy.run("to=a").code == 0
     assert toy.run("b.text=other").code == 0
     first, second = [run for run in toy.runs() if "pipeline.steps" in run.data.tags][::-1]
     assert (first.info.run_name, second.info.run_name) == ("to=a", "b.text=other")
+
+    assert second.data.metrics["b.lines"] == 2, "pipeline runs can be compared in MLflow"
+    assert "| b | ✓ executed | lines 2 |" in second.data.tags["mlflow.note.content"]
 
     status = toy.run("status").out
     assert f"{second.info.run_id[:8]}" in status.splitlines()[1]
