@@ -14,7 +14,7 @@ import skops_flavor
 import step
 from declaration import REGRESSION, Table, read_declaration
 from estimators import MODELS, Recipe, hyperparameters
-from importance import measure
+from importance import background, measure
 from judgement import Judgement, judge
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
@@ -151,7 +151,8 @@ def log_model(model: object, recipe: Recipe, parts: Split, asked: argparse.Names
         flavor=skops_flavor,
         flavor_name="sklearn",
         sk_model=model,
-        declaration=recipe.table.json(),
+        table=recipe.table,
+        background=background(model, recipe.table, recipe.columns, parts.train),
         signature=signature(recipe.table, recipe.columns),
         input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
         pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name)}" for name in PACKAGES)],

@@ -30,6 +30,7 @@ TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
 )
 DECLARATION = "dataset.json"
+BACKGROUND = "background.csv"
 PICKLE_NAME = re.compile(r"(?i)\.(pkl|pickle|p|cloudpickle|joblib|dill|pt|pth|npy\.obj)$")
 PICKLE_START = re.compile(rb"\x80[\x02-\x05]")  # protocol 2 and later; earlier ones have no mark
 MAX_UNPACKED = 4 << 30  # bytes of a model's archive
@@ -48,6 +49,7 @@ class SavedModel:
     sha256: str  # of model.skops
     name: str = ""  # in the registry; "" where it is not registered
     version: str = ""
+    background: pd.DataFrame | None = None  # some of the rows that it was trained on, which others are compared with
 
     @property
     def label(self) -> str:
@@ -95,7 +97,15 @@ def open_model(uri: str | Path) -> SavedModel:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     registered, version = registered_as(folder, run_id, model_id)
-    return SavedModel(estimator, table, folder, columns, run_id, model_id, digest, registered, version)
+    others = read_background(folder, table, columns)
+    return SavedModel(estimator, table, folder, columns, run_id, model_id, digest, registered, version, others)
+
+
+def read_background(folder: Path, table: Table, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    """The columns that the model reads, of the rows that it keeps to compare with; None where it keeps none."""
+    if not (folder / BACKGROUND).is_file():
+        return None
+    return table.read(folder / BACKGROUND, target="none", columns=columns)[list(columns)]
 
 
 def fetch_model(uri: str) -> Path:

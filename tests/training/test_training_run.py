@@ -139,7 +139,7 @@ def test_training_again_gives_the_same_bytes_and_another_seed_moves_nobody(
     for seed in (0, 0, 1):
         assert run_program("training", **parameters, n_estimators=5, cv_folds=2, seed=seed) == 0
     other, second, first = map(files, latest(3))
-    assert len(first) == 4 + len(PICTURES[task]) + 9
+    assert len(first) == 4 + len(PICTURES[task]) + 10
     assert first == second
     assert {name for name in first if first[name] == other[name]} >= {"/train.csv", "/holdout.csv"}
     assert first["model/model.skops"] != other["model/model.skops"]
