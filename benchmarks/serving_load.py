@@ -101,6 +101,7 @@ def save(estimator: Any, of: Any, example: Any, folder: Path) -> None:
         mlflow_model=Model(),
         sk_model=estimator,
         table=of,
+        companions=None,
         background=example.assign(**{of.key.name: range(len(example))}),
         signature=ModelSignature(inputs=inputs),
         input_example=example.astype(object).where(example.notna(), None),

@@ -113,7 +113,7 @@ def score_file(
     for role, other in (("challenger", challenger), ("shadow", shadow)):
         if other:
             refuse_other_question(role, other, model)
-    columns = [name for one in (model, challenger, shadow) if one for name in one.columns]
+    columns = [name for one in (model, challenger, shadow) if one for name in one.wanted]
     answer = [table.target.name, *probability_columns(table)]
     header = [table.key.name, *answer] + ["model_version"] * (model_version_column or canary > 0)
     header += ["reasons"] * reasons

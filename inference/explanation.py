@@ -7,6 +7,8 @@ background rows is its contribution. So they add up exactly, and a column that t
 tell what the model goes by, not what would happen if the column were another.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from declaration import MULTICLASS
@@ -31,7 +33,7 @@ def strongest(model: SavedModel, rows: pd.DataFrame) -> list[dict[str, float]]:
         _, contributed = contributions(model, part)
         order = np.argsort(-contributed.abs().to_numpy(), axis=1, kind="stable")[:, :STRONGEST]
         for values, places in zip(contributed.to_numpy(), order, strict=True):
-            found.append({model.columns[one]: float(f"{values[one]:.4g}") for one in places if values[one]})
+            found.append({contributed.columns[one]: float(f"{values[one]:.4g}") for one in places if values[one]})
     return found
 
 
@@ -59,9 +61,13 @@ def contributions(model: SavedModel, rows: pd.DataFrame) -> tuple[np.ndarray, pd
         name: np.where(taken[:, :, [place]], rows[name].to_numpy(), others[name].to_numpy()[:, None, None]).ravel()
         for place, name in enumerate(columns)
     }
-    values = explained(model, model.predict(pd.DataFrame(mixed)), len(rows)).reshape(*taken.shape[:2], len(rows))
+    alone = replace(model, companions=None)
+    values = explained(model, alone.predict(pd.DataFrame(mixed)), len(rows)).reshape(*taken.shape[:2], len(rows))
     steps = np.take_along_axis(np.diff(values, axis=1), rank[:, :, None], axis=1)
     found = pd.DataFrame(steps.mean(axis=0).T.round(DIGITS), index=rows.index, columns=list(columns))
+    if model.companions:  # what they change is their group's, whatever a model makes of its column
+        name, after = model.companions.group, explained(model, model.predict(rows), len(rows))
+        found[name] = (found.get(name, 0) + after - values[-1, -1]).round(DIGITS)
     return values[:, 0].mean(axis=0), found
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from declaration import REGRESSION, Table, read_declaration
+from companions import COMPANIONS, Companions
+from declaration import BINARY, REGRESSION, Table, read_declaration
 from predictions import predict
 from step_error import StepError, first_line
 
@@ -50,6 +51,7 @@ class SavedModel:
     name: str = ""  # in the registry; "" where it is not registered
     version: str = ""
     background: pd.DataFrame | None = None  # some of the rows that it was trained on, which others are compared with
+    companions: Companions | None = None  # by whom its probabilities are corrected
 
     @property
     def label(self) -> str:
@@ -72,7 +74,13 @@ class SavedModel:
         """
         if missing := [name for name in self.columns if name not in rows.columns]:
             raise StepError(f"there is no column {', '.join(missing)}, which the model reads")
-        return predict(self.estimator, self.table, rows[list(self.columns)])
+        said = predict(self.estimator, self.table, rows[list(self.columns)])
+        return self.companions.correct(self.table, said, rows) if self.companions else said
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The columns that `predict` looks at beside the key: those that the model reads, and its companions' group."""
+        return (*self.columns, self.companions.group) if self.companions else self.columns
 
 
 def open_model(uri: str | Path) -> SavedModel:
@@ -98,7 +106,10 @@ def open_model(uri: str | Path) -> SavedModel:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     registered, version = registered_as(folder, run_id, model_id)
     others = read_background(folder, table, columns)
-    return SavedModel(estimator, table, folder, columns, run_id, model_id, digest, registered, version, others)
+    companions = read_companions(folder, table, name)
+    return SavedModel(
+        estimator, table, folder, columns, run_id, model_id, digest, registered, version, others, companions
+    )
 
 
 def read_background(folder: Path, table: Table, columns: tuple[str, ...]) -> pd.DataFrame | None:
@@ -106,6 +117,25 @@ def read_background(folder: Path, table: Table, columns: tuple[str, ...]) -> pd.
     if not (folder / BACKGROUND).is_file():
         return None
     return table.read(folder / BACKGROUND, target="none", columns=columns)[list(columns)]
+
+
+def read_companions(folder: Path, table: Table, uri: str) -> Companions | None:
+    """The table of companions, None where the model has none.
+
+    Raises:
+        StepError: it is none, or of another table.
+    """
+    if not (folder / COMPANIONS).is_file():
+        return None
+    try:
+        found = Companions.read((folder / COMPANIONS).read_text(encoding="utf-8"))
+        if table.task != BINARY or (found.key, found.group) != (table.key.name, table.group):
+            raise ValueError("it is of another table")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StepError(
+            f"model {uri} has a {COMPANIONS} that cannot be used ({first_line(error)}); train it again"
+        ) from None
+    return found
 
 
 def fetch_model(uri: str) -> Path:

@@ -98,6 +98,7 @@ def model_options(of: Table, frame: pd.DataFrame, seed: int = 0) -> dict[str, An
     return {
         "sk_model": fit(of, frame, seed),
         "table": of,
+        "companions": None,
         "background": frame[[of.key.name, *names]].head(12),
         "signature": ModelSignature(inputs=inputs),
         "input_example": example.astype(object).where(example.notna(), None),

@@ -12,8 +12,10 @@ from typing import Any
 import mlflow
 import skops_flavor
 import step
+from companions import Companions
 from declaration import REGRESSION, Table, read_declaration
 from estimators import MODELS, Recipe, hyperparameters
+from group_correction import refuse_without_groups
 from importance import background, measure
 from judgement import Judgement, judge
 from mlflow.models import Model, ModelSignature
@@ -58,11 +60,15 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     columns = recipe.columns
     rows = read_rows(table, asked.input)
     parts = split(table, rows, asked.test_size, asked.split_seed, asked.cv_folds if asked.cv_repeats else 2)
+    if asked.group_correction:
+        refuse_without_groups(table, rows, asked.cv_repeats)
     with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
         judged = cross_validated(recipe, parts.train, asked)
         recipe = tune(recipe, parts.train, asked, folder)
         model = recipe.fit(parts.train)
         said = predict(model, table, parts.holdout[columns])
+        if judged.companions:
+            said = judged.companions.correct(table, said, parts.holdout)
         results = score(table, parts.holdout[table.target.name], said)
         importance = measure(model, table, columns, parts.holdout, asked.seed)
         if asked.plots:
@@ -79,7 +85,7 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | judged.metrics)
     mlflow.log_artifacts(str(folder))
-    registered = log_model(model, recipe, parts, asked, digest)
+    registered = log_model(model, recipe, parts, asked, digest, judged.companions)
     made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
     mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
     print(
@@ -105,6 +111,7 @@ def parse_parameters() -> argparse.Namespace:
         cv_folds=step.whole(2, 100),
         cv_repeats=step.whole(0, 100),
         search_trials=step.whole(0, 10_000),
+        group_correction=step.boolean,
         plots=step.boolean,
     )
     given = {name: getattr(asked, name) for name in HYPERPARAMETERS}
@@ -119,7 +126,8 @@ def cross_validated(recipe: Recipe, train: DataFrame, asked: argparse.Namespace)
         return tune(recipe, rows, asked).fit(rows)
 
     table, columns = recipe.table, recipe.columns
-    return judge(search_and_fit, table, columns, train, asked.cv_folds, asked.cv_repeats, asked.split_seed)
+    given = asked.cv_folds, asked.cv_repeats, asked.split_seed, asked.group_correction
+    return judge(search_and_fit, table, columns, train, *given)
 
 
 def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Path | None = None) -> Recipe:
@@ -135,7 +143,14 @@ def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Pat
     return replace(recipe, values=values)
 
 
-def log_model(model: object, recipe: Recipe, parts: Split, asked: argparse.Namespace, digest: str) -> int:
+def log_model(
+    model: object,
+    recipe: Recipe,
+    parts: Split,
+    asked: argparse.Namespace,
+    digest: str,
+    companions: Companions | None,
+) -> int:
     """Save and register the model; returns its version."""
     example = parts.train[recipe.columns].head(3)
     tags = {
@@ -153,6 +168,7 @@ def log_model(model: object, recipe: Recipe, parts: Split, asked: argparse.Names
         sk_model=model,
         table=recipe.table,
         background=background(model, recipe.table, recipe.columns, parts.train),
+        companions=companions,
         signature=signature(recipe.table, recipe.columns),
         input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
         pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name)}" for name in PACKAGES)],

@@ -17,6 +17,7 @@ import pandas as pd
 import sklearn
 import skops.io
 import yaml
+from companions import COMPANIONS, Companions
 from declaration import Table
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
@@ -36,6 +37,7 @@ def save_model(
     sk_model: object,
     table: Table,
     background: pd.DataFrame,
+    companions: Companions | None,
     path: str,
     mlflow_model: Model,
     signature: ModelSignature,
@@ -62,6 +64,8 @@ def save_model(
     (folder / "model.skops").write_bytes(data)
     (folder / DECLARATION).write_text(table.json(), encoding="utf-8")
     table.write(background, folder / BACKGROUND)
+    if companions:
+        (folder / COMPANIONS).write_text(companions.text(), encoding="utf-8")
     _save_example(mlflow_model, input_example, path)
     mlflow_model.signature = signature
     mlflow.pyfunc.add_to_model(

@@ -282,3 +282,24 @@ def test_on_the_real_list_the_default_model_is_right_on_the_held_out(store: str,
     assert metrics["accuracy"] == pytest.approx(0.7900552486)
     assert metrics["roc_auc"] == pytest.approx(0.8048, abs=1e-4)
     assert metrics["rows_train"] + metrics["rows_holdout"] == 891
+
+
+def test_a_model_corrected_by_companions_brings_them_and_its_card_says_what_they_are(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = passengers(400)
+    frame["Survived"] = frame.groupby("Ticket")["Survived"].transform("first").fillna(frame["Survived"]).astype(int)
+    titanic = written(TITANIC, frame, tmp_path)
+    asked = {"model": "logistic_regression", "cv_folds": 3, "plots": "false", "group_correction": "true"}
+    assert run_program("training", **titanic, **asked | {"cv_repeats": 0}) == 1
+    assert "so cv_repeats must be at least 1" in failed(capsys)
+    assert run_program("training", **titanic, **asked) == 0
+    run = latest()[0]
+    weight = run.data.metrics["group_correction_weight"]
+    train = TITANIC.read(artifact(run, "train.csv"))
+    model = open_model("models:/titanic/1")
+    assert (model.companions.group, model.companions.weight) == ("Ticket", weight)
+    assert sum(map(len, model.companions.residuals.values())) == train["Ticket"].notna().sum()
+    card = artifact(run, "model_card.md").read_text()
+    assert f"**Corrected by companions**: the log-odds move by {weight:g} times" in card
+    assert f"accuracy {run.data.metrics['uncorrected_accuracy']:.4f} without it" in card
