@@ -88,10 +88,14 @@ def interval(values: pd.Series, folds: int) -> tuple[float, float]:
     The corrected resampled t (Nadeau and Bengio 2003): the folds train on much the same rows, so that their figures
     spread less than those of as many models of rows of their own would.
     """
-    count = len(values)
-    half = float(stdtrit(count - 1, 0.975)) * spread(values) * math.sqrt(1 / count + 1 / (folds - 1))
+    half = float(stdtrit(len(values) - 1, 0.975)) * standard_error(values, folds)
     mean = float(values.mean())
     return mean - half, mean + half
+
+
+def standard_error(values: pd.Series, folds: int) -> float:
+    """Of the mean over all folds, corrected as in `interval`."""
+    return spread(values) * math.sqrt(1 / len(values) + 1 / (folds - 1))
 
 
 def spread(values: pd.Series) -> float:

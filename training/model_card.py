@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 from declaration import BINARY, REGRESSION, Table
-from estimators import Recipe
+from estimators import AUTO, Recipe
 from judgement import GROUP_FOLDS, Judgement
 from predictions import METRICS
 from training_data import Split, class_counts
@@ -139,7 +139,8 @@ def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: li
     if not judged.metrics:
         return "It was not cross-validated (cv_repeats 0)."
     table, cv = recipe.table, judged.metrics
-    nested = ", the hyperparameters searched anew within each fold (nested)" if asked.search_trials else ""
+    chosen = ["the model chosen"] * (asked.model == AUTO) + ["the hyperparameters searched"] * bool(asked.search_trials)
+    nested = f", {' and '.join(chosen)} anew within each fold (nested)" if chosen else ""
     stratified = "" if table.task == REGRESSION else "stratified "
     ways = {"": "cv_"} | ({f", each {escape(judged.groups)} kept whole": "group_cv_"} if judged.groups else {})
     header = ["metric"]

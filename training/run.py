@@ -14,13 +14,14 @@ import skops_flavor
 import step
 from companions import Companions
 from declaration import REGRESSION, Table, read_declaration
-from estimators import MODELS, Recipe, hyperparameters
+from estimators import AUTO, MODELS, Recipe, hyperparameters
 from group_correction import refuse_without_groups
 from importance import background, measure
 from judgement import Judgement, judge
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from model_card import write_card
+from model_choice import chosen
 from pandas import DataFrame
 from predictions import METRICS, predict, score
 from threadpoolctl import threadpool_limits
@@ -131,7 +132,14 @@ def cross_validated(recipe: Recipe, train: DataFrame, asked: argparse.Namespace)
 
 
 def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Path | None = None) -> Recipe:
-    """The recipe with the best hyperparameters found; all trials go into search_trials.csv in `folder`."""
+    """The recipe with its model chosen and the best hyperparameters found, as far as that is asked for.
+
+    What was tried goes into models_tried.csv and search_trials.csv in `folder`.
+    """
+    if recipe.model == AUTO:
+        recipe, tried = chosen(recipe, rows)
+        if folder:
+            tried.to_csv(folder / "models_tried.csv", index=False, lineterminator="\n")
     if not asked.search_trials:
         return recipe
     from hyperparameter_search import search

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from declaration import BINARY, MULTICLASS, REGRESSION, TASKS, Table, parse_declaration
 from declared_features import numbers
+from estimators import DEFAULTS
 from features import BY_HAND
 from make_sample import passengers
 from predictions import METRICS
@@ -303,3 +304,13 @@ def test_a_model_corrected_by_companions_brings_them_and_its_card_says_what_they
     card = artifact(run, "model_card.md").read_text()
     assert f"**Corrected by companions**: the log-odds move by {weight:g} times" in card
     assert f"accuracy {run.data.metrics['uncorrected_accuracy']:.4f} without it" in card
+
+
+def test_a_model_that_is_chosen_is_registered_under_its_own_name(store: str, tmp_path: Path) -> None:
+    asked = {"model": "auto", "cv_repeats": 0, "plots": "false"}
+    assert run_program("training", **written(table(REGRESSION), rows(REGRESSION), tmp_path), **asked) == 0
+    run = latest()[0]
+    assert mlflow.MlflowClient().get_model_version("orders-regression", "1").tags["model"] == "linear_regression"
+    assert "# Model card: orders-regression, linear_regression" in artifact(run, "model_card.md").read_text()
+    tried = pd.read_csv(artifact(run, "models_tried.csv"))
+    assert tried["model"].tolist() == list(DEFAULTS[REGRESSION])
