@@ -16,7 +16,7 @@ from gate import make_gate
 from mlflow.entities import LoggedModelInput
 from mlflow.entities.model_registry import ModelVersion
 from saved_model import SavedModel, open_model
-from step import boolean, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
+from step import boolean, file_digest, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError, first_line
 from verdict import Judged, make_verdict, refuse_other_table, run_metrics
 
@@ -63,7 +63,8 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
         champion = judge_champion(champion_version, challenger, holdout, folder)
     anchor, notes = judge_anchor(client, challenger, champion, holdout, folder)
     rollback_reason = registry.find_rollback_reason(client, version, model.sha256)
-    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, rollback_reason)
+    times = registry.times_judged(client, version, file_digest(given.holdout))
+    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, rollback_reason, times)
     verdict["notes"] += notes
     pictures = {}
     if given.report:
