@@ -40,8 +40,12 @@ def strongest(model: SavedModel, rows: pd.DataFrame) -> list[dict[str, float]]:
 def background(model: SavedModel) -> pd.DataFrame:
     """Raises StepError where the model has none."""
     if model.background is None:
-        raise StepError(f"{model} has no {BACKGROUND}, which reasons need; train it again with this training")
+        raise StepError(without_background(model))
     return model.background
+
+
+def without_background(model: SavedModel) -> str:
+    return f"{model} has no {BACKGROUND}, which reasons need; train it again with this training"
 
 
 def contributions(model: SavedModel, rows: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:

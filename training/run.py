@@ -160,7 +160,8 @@ def log_model(
     companions: Companions | None,
 ) -> int:
     """Save and register the model; returns its version."""
-    example = parts.train[recipe.columns].head(3)
+    more = [recipe.table.key.name, companions.group] if companions else []  # which the server asks for, too
+    example = parts.train[[*dict.fromkeys([*recipe.columns, *more])]].head(3)
     tags = {
         "data.sha256": digest,
         "split_seed": asked.split_seed,

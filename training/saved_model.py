@@ -79,8 +79,11 @@ class SavedModel:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The columns that `predict` looks at beside the key: those that the model reads, and its companions' group."""
-        return (*self.columns, self.companions.group) if self.companions else self.columns
+        """The columns that `predict` looks at: those that the model reads, with companions the key and the group."""
+        if not self.companions:
+            return self.columns
+        key = [self.table.key.name] if self.table.has_key else []
+        return tuple(dict.fromkeys([*key, *self.columns, self.companions.group]))
 
 
 def open_model(uri: str | Path) -> SavedModel:

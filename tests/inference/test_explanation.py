@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import math
 from dataclasses import replace
 
@@ -9,14 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from batch_scoring import score_file
+from companions import Companions
 from declaration import MULTICLASS, REGRESSION, TASKS
 from explanation import AT_ONCE, contributions, strongest, turns
 from predictions import probability_columns
+from request_rows import RequestError
 from saved_model import BACKGROUND, SavedModel, open_model
+from serving_batches import EXPLAINED, Job, Part, score
+from serving_settings import Settings
 from sklearn.linear_model import LinearRegression
 from step_error import StepError
 
 from tests.example_tables import TITANIC, rows, save_model, table
+from tests.inference.in_process import Client, running
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +151,67 @@ def test_a_model_without_a_background_says_that_it_is_to_be_trained_again(models
     (folder / BACKGROUND).unlink()
     with pytest.raises(StepError, match=r"has no background\.csv, which reasons need; train it again"):
         strongest(open_model(folder), rows(REGRESSION, 3))
+
+
+def ask(client: Client, path: str, frame: pd.DataFrame) -> tuple[int, dict]:
+    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    client.connection.request(
+        "POST", path, json.dumps({"dataframe_records": records}), {"Content-Type": "application/json"}
+    )
+    response = client.connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_server_gives_reasons_where_they_are_asked_for(models: dict[str, SavedModel], task: str) -> None:
+    model, asked = models[task], rows(task, EXPLAINED + 5, seed=3)
+    frame = asked[list(model.columns)].assign(returned=asked["returned"] == 1)
+    with running(model, Settings(folder=str(model.folder), uri="", reload_seconds=0)) as port:
+        client = Client(port)
+        status, answered = ask(client, "/invocations?reasons=true", frame)
+        assert status == 200
+        assert [one.pop("reasons") for one in answered["predictions"]] == strongest(model, asked)
+        assert ask(client, "/invocations", frame) == (200, answered)
+        assert ask(client, "/invocations?reasons=perhaps", frame)[0] == 400
+        schema = json.loads(client.get("/openapi.json")[1])
+        assert [one["name"] for one in schema["paths"]["/invocations"]["post"]["parameters"]] == ["reasons"]
+
+
+def test_a_server_whose_model_has_no_background_says_so(models: dict[str, SavedModel]) -> None:
+    model = replace(models[REGRESSION], background=None)
+    with running(model, Settings(folder=str(model.folder), uri="", reload_seconds=0)) as port:
+        status, answered = ask(Client(port), "/invocations?reasons=true", rows(REGRESSION, 2)[list(model.columns)])
+    assert status == 400
+    assert "has no background.csv, which reasons need" in answered["message"]
+
+
+def test_requests_for_reasons_and_without_are_answered_together(models: dict[str, SavedModel]) -> None:
+    model = models[REGRESSION]
+    cells = {"size": ["10", "20", "none of it"], "colour": ["red"] * 3, "returned": ["no"] * 3}
+    plain, curious = Job(model, cells, 2), Job(model, cells, 2, reasons=True)
+    wrong = Job(model, cells, 3, reasons=True)
+    score([Part(plain, 0, 2), Part(wrong, 0, 3), Part(curious, 0, 2)])
+    answers = [json.loads(one.answer.result().body)["predictions"] for one in (plain, curious)]
+    assert [list(one) for one in answers[0]] == [["price"]] * 2
+    asked = pd.DataFrame({"size": [10.0, 20.0], "colour": ["red"] * 2, "returned": [0.0, 0.0]})
+    assert [one.pop("reasons") for one in answers[1]] == strongest(model, asked)
+    assert answers[0] == answers[1]
+    with pytest.raises(RequestError, match=r"row 3: size_not_a_number"):
+        wrong.answer.result()
+
+
+def test_a_server_asks_for_the_group_and_answers_as_the_batch_does(
+    passengers: pd.DataFrame, model_folder: object
+) -> None:
+    ticket = passengers["Ticket"].dropna().iloc[0]
+    mates = passengers[passengers["Ticket"] == ticket]
+    known = Companions("PassengerId", "Ticket", 3.0, {ticket: {"900": 0.9, str(mates["PassengerId"].iloc[0]): 0.5}})
+    model = replace(open_model(model_folder), companions=known)
+    with running(model, Settings(folder=str(model.folder), uri="", reload_seconds=0)) as port:
+        client = Client(port)
+        status, answered = ask(client, "/invocations", mates[list(model.columns)])
+        assert (status, "missing fields: PassengerId, Ticket" in answered["message"]) == (400, True)
+        status, answered = ask(client, "/invocations", mates[list(model.wanted)])
+    said = model.predict(mates)["probability"]
+    assert [one["probability"] for one in answered["predictions"]] == said.tolist()
+    assert (said != replace(model, companions=None).predict(mates)["probability"]).all()

@@ -66,13 +66,13 @@ def test_whose_companions_are_unknown_keeps_every_bit_of_the_prediction(folder: 
     assert ((some["probability"][:5] > before) | (before == 1)).all()
     assert (some["probability"][:5] > before).sum() >= 3
     pd.testing.assert_frame_equal(some[5:], alone[5:])
-    assert model.wanted == (*model.columns, "shop")
+    assert model.wanted == ("order", *model.columns, "shop")
 
 
 def test_reasons_add_up_with_the_companions_among_them(folder: Path) -> None:
     model, asked = open_model(folder), rows(BINARY, 20, seed=4).assign(shop="north")
     mean, found = contributions(model, asked)
-    assert list(found) == list(model.wanted)
+    assert list(found) == [*model.columns, "shop"]
     assert (found["shop"] > 0).mean() > 0.5
     np.testing.assert_allclose(mean + found.sum(axis=1), model.predict(asked)["probability"], rtol=0, atol=1e-8)
 
