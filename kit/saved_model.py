@@ -47,7 +47,7 @@ class SavedModel:
     columns: tuple[str, ...]  # that it reads
     run_id: str
     model_id: str
-    sha256: str  # of model.skops
+    sha256: str  # of model.skops and, where there is one, of companions.json: of what decides its predictions
     name: str = ""  # in the registry; "" where it is not registered
     version: str = ""
     background: pd.DataFrame | None = None  # some of the rows that it was trained on, which others are compared with
@@ -104,14 +104,16 @@ def open_model(uri: str | Path) -> SavedModel:
     estimator = load_skops(file, name)
     refuse_other_target(estimator, table, name)
     columns = signature_columns(meta, table, name)
+    companions = read_companions(folder, table, name)
     run_id, model_id = str(meta.get("run_id") or ""), str(meta.get("model_id") or "")
     with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(stream, "sha256")
+    if companions:
+        digest.update(companions.text().encode())
     registered, version = registered_as(folder, run_id, model_id)
     others = read_background(folder, table, columns)
-    companions = read_companions(folder, table, name)
     return SavedModel(
-        estimator, table, folder, columns, run_id, model_id, digest, registered, version, others, companions
+        estimator, table, folder, columns, run_id, model_id, digest.hexdigest(), registered, version, others, companions
     )
 
 

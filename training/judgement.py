@@ -31,7 +31,7 @@ class Judgement:
     groups: str = ""  # what holds rows together; "" where there is no cross-validation by group
     baselines: tuple[Baseline, ...] = ()  # the last one must be beaten
     gain: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the first metric over that one's: mean, 95 % interval
-    companions: Companions | None = None  # what predictions are to be corrected by
+    companions: Companions | None = None  # what predictions are to be corrected by; None with a weight of 0, too
 
     def headline(self, table: Table) -> str:
         """What to expect of the first metric on rows not met, in one line; "" where nothing was cross-validated."""
@@ -75,8 +75,9 @@ def judge(
         uncorrected = {f"uncorrected_{name}": float(value) for name, value in judged.mean().round(12).items()}
         repeat = [slice(start, start + folds) for start in range(0, len(plain), folds)]
         better = [corrected(table, rows, plain[one], said[one]) for one in repeat]
-        companions = better[0][1]
-        uncorrected["group_correction_weight"] = companions.weight
+        known = better[0][1]
+        uncorrected["group_correction_weight"] = known.weight
+        companions = known if known.weight else None
         judged = scores(table, rows, plain, [fold for one, _ in better for fold in one])
     found = summary(judged, folds) | uncorrected
     same, column = constant(table, rows, plain), best_single_column(table, columns, rows, plain, seed)

@@ -89,8 +89,9 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     registered = log_model(model, recipe, parts, asked, digest, judged.companions)
     made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
     mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
+    how = f"{recipe.model}, corrected by companions," if judged.companions else recipe.model
     print(
-        f"{STEP}: {recipe.model} on {len(parts.train)} {table.rows}; "
+        f"{STEP}: {how} on {len(parts.train)} {table.rows}; "
         + (f"{headline}; " if (headline := judged.headline(table)) else "")
         + f"on the {len(parts.holdout)} held out "
         + ", ".join(f"{name} {results[name]:.3f}" for name in METRICS[table.task][:2])

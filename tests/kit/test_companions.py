@@ -69,6 +69,16 @@ def test_whose_companions_are_unknown_keeps_every_bit_of_the_prediction(folder: 
     assert model.wanted == ("order", *model.columns, "shop")
 
 
+def test_a_model_with_other_companions_is_another_model(folder: Path) -> None:
+    """What a gate goes by that would not compare a model with itself."""
+    digests = [open_model(folder).sha256]
+    (folder / COMPANIONS).write_text(replace(KNOWN, weight=3.0).text(), encoding="utf-8")
+    digests.append(open_model(folder).sha256)
+    (folder / COMPANIONS).unlink()
+    digests.append(open_model(folder).sha256)
+    assert len(set(digests)) == 3
+
+
 def test_reasons_add_up_with_the_companions_among_them(folder: Path) -> None:
     model, asked = open_model(folder), rows(BINARY, 20, seed=4).assign(shop="north")
     mean, found = contributions(model, asked)
