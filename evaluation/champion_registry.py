@@ -142,6 +142,16 @@ def aliases_now(client: MlflowClient, name: str) -> dict[str, str]:
     return {alias: str(version.version) if version else "" for alias, version in found.items()}
 
 
+def times_judged(client: MlflowClient, version: ModelVersion, holdout: str) -> int:
+    """How many versions the holdout of that digest has judged, this one included, which is marked so.
+
+    The best of many on the same rows looks better than it is. A version that was deleted does not count any more.
+    """
+    mark = f"judged.{holdout[:16]}"
+    set_tags(client, version, {mark: "true"})
+    return len(client.search_model_versions(f"name = '{version.name}' and tags.`{mark}` = 'true'"))
+
+
 def find_rollback_reason(client: MlflowClient, version: ModelVersion, sha256: str) -> str:
     """Why this version, or one with the same model file, was rolled back; "" if none was."""
     same = client.search_model_versions(f"name = '{version.name}' and tags.`model.sha256` = '{sha256}'")

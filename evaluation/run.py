@@ -17,7 +17,7 @@ from gate import make_gate
 from mlflow.entities import LoggedModelInput
 from mlflow.entities.model_registry import ModelVersion
 from saved_model import SavedModel, open_model
-from step import boolean, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
+from step import boolean, file_digest, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError, first_line
 from verdict import Judged, make_verdict, refuse_other_table, run_metrics
 
@@ -65,7 +65,8 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
     anchor, notes = judge_anchor(client, challenger, champion, holdout, folder)
     rollback_reason = registry.find_rollback_reason(client, version, model.sha256)
     faulty, more = compare_tables(challenger, champion, gate.min_compared, folder)
-    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, faulty, rollback_reason)
+    times = registry.times_judged(client, version, file_digest(given.holdout))
+    verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, faulty, rollback_reason, times)
     verdict["notes"] += notes + more
     pictures = {}
     if given.report:

@@ -73,6 +73,7 @@ def make_verdict(
     anchor: Judged | None,
     faulty: list[str],
     rollback_reason: str,
+    times_judged: int,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """The verdict with all its figures, and the table of slices.
 
@@ -80,7 +81,8 @@ def make_verdict(
     champion or the anchor; `kept out`: neither, but whether it is as good cannot be told from so few rows, or it is no
     better and no simpler; `kept`: it is the champion. `anchor` is the best champion that ever was, None where none is
     known; the champion then stands in for it. `faulty`: what looks wrong with the table that the challenger learned
-    from. `rollback_reason`: why the model was rolled back before, "" if it was not.
+    from. `rollback_reason`: why the model was rolled back before, "" if it was not. `times_judged`: how many models the
+    holdout has judged, this one included.
     """
     table, version = challenger.model.table, challenger.version
     truth = holdout[table.target.name].to_numpy()
@@ -120,7 +122,7 @@ def make_verdict(
         "difference": beside.difference if beside else None,
         "parts": beside.parts if beside else {},
         "anchor": None,
-        "holdout": {"rows": len(holdout)},
+        "holdout": {"rows": len(holdout), "times_judged": times_judged},
         "gate": asdict(gate),
         "largest_gaps": largest_gaps(by_slice, gate.min_slice_size),
         "slices": by_slice.to_dict("records"),
@@ -254,9 +256,9 @@ def summary(verdict: Mapping[str, Any], table: Table) -> str:
     """The verdict in one sentence."""
     metrics, champion = verdict["challenger"]["metrics"], verdict["champion"]
     figures = ", ".join(f"{word(name)} {figure(name, metrics[name])}" for name in METRICS[table.task][:2])
-    start = (
-        f"version {verdict['challenger']['version']} ({figures} on {verdict['holdout']['rows']} held-out {table.rows}) "
-    )
+    rows, times = verdict["holdout"]["rows"], verdict["holdout"]["times_judged"]
+    judged = f", which have judged {times} models so far" if times > 1 else ""
+    start = f"version {verdict['challenger']['version']} ({figures} on {rows} held-out {table.rows}{judged}) "
     reasons = "; ".join(verdict["reasons"])
     if verdict["verdict"] == "promoted":
         before = f", after version {champion['version']}" if champion else ""
@@ -284,6 +286,7 @@ def run_metrics(verdict: Mapping[str, Any]) -> dict[str, float]:
         metrics |= {f"{prefix}difference_{name}": float(value) for name, value in (found or {}).items()}
     return metrics | {
         "rows_holdout": verdict["holdout"]["rows"],
+        "holdout_times_judged": verdict["holdout"]["times_judged"],
         "promoted": float(verdict["verdict"] == "promoted"),
         "rejected": float(verdict["verdict"] == "rejected"),
         "reasons": len(verdict["reasons"]),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name
+from explanation import strongest
 from predictions import probability_columns
 from saved_model import SavedModel
 from step_error import StepError, first_line
@@ -92,14 +93,16 @@ def score_file(
     shadow: SavedModel | None = None,
     differences: Path | None = None,
     model_version_column: bool = False,
+    reasons: bool = False,
     chunk_rows: int = 20_000,
     progress: Callable[[int], object] = lambda rows: None,
 ) -> Totals:
-    """Write key, target, probabilities (model_version, error) of each row, in the order of the original file.
+    """Write key, target, probabilities (model_version, reasons, error) of each row, in the original file's order.
 
     `source` is a clean table, `rejected` data_cleaning's list of the rows that are not in it: these have no prediction,
-    and their reason in the column `error`. `differences` lists the rows where `shadow` predicts otherwise. `progress`
-    is called with the rows of each chunk. Memory holds `chunk_rows` rows, whatever the files' size.
+    and their reason in the column `error`. `differences` lists the rows where `shadow` predicts otherwise. `reasons`
+    asks for what contributes most to each prediction (see `explanation`). `progress` is called with the rows of each
+    chunk. Memory holds `chunk_rows` rows, whatever the files' size.
 
     Raises:
         StepError: `source` is not clean, `rejected` does not belong to it, or the models answer different questions.
@@ -108,9 +111,10 @@ def score_file(
     for role, other in (("challenger", challenger), ("shadow", shadow)):
         if other:
             refuse_other_question(role, other, model)
-    columns = [name for one in (model, challenger, shadow) if one for name in one.columns]
+    columns = [name for one in (model, challenger, shadow) if one for name in one.wanted]
     answer = [table.target.name, *probability_columns(table)]
     header = [table.key.name, *answer] + ["model_version"] * (model_version_column or canary > 0)
+    header += ["reasons"] * reasons
     if differences:
         write_lines(differences, [[table.key.name, *answer, *(f"shadow_{name}" for name in answer)]], "w")
 
@@ -120,7 +124,7 @@ def score_file(
                 continue
             keys = rows[table.key.name]
             routed = in_canary(keys, canary) if challenger else np.zeros(len(rows), bool)
-            said = in_words(table, predict_rows(rows, routed, model, challenger))
+            said = in_words(table, predict_rows(rows, routed, model, challenger, reasons))
             totals.add(said)
             totals.canary_rows += int(routed.sum())
             if shadow:
@@ -153,15 +157,21 @@ def refuse_other_question(role: str, other: SavedModel, model: SavedModel) -> No
 
 
 def predict_rows(
-    rows: pd.DataFrame, routed: np.ndarray, model: SavedModel, challenger: SavedModel | None
+    rows: pd.DataFrame, routed: np.ndarray, model: SavedModel, challenger: SavedModel | None, reasons: bool
 ) -> pd.DataFrame:
-    """What `SavedModel.predict` gives, and model_version, for each row; the `routed` ones by the challenger."""
-    parts = [
-        one.predict(rows if mask.all() else rows[mask]).assign(model_version=one.label)
-        for one, mask in ((model, ~routed), (challenger, routed))
-        if one and mask.any()
-    ]
+    """What `SavedModel.predict` gives, model_version and reasons if wanted, of each row; `routed` by the challenger."""
+    parts = []
+    for one, mask in ((model, ~routed), (challenger, routed)):
+        if one and mask.any():
+            own = rows if mask.all() else rows[mask]
+            said = one.predict(own).assign(model_version=one.label)
+            parts.append(said.assign(reasons=in_text(strongest(one, own))) if reasons else said)
     return parts[0] if len(parts) == 1 else pd.concat(parts).loc[rows.index]
+
+
+def in_text(reasons: list[dict[str, float]]) -> list[str]:
+    """Each row's reasons in a cell: `size +0.31; colour -0.02`."""
+    return ["; ".join(f"{name} {value:+g}" for name, value in one.items()) for one in reasons]
 
 
 def in_words(table: Table, said: pd.DataFrame) -> pd.DataFrame:

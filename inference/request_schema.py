@@ -104,6 +104,10 @@ def answer_model(table: Table) -> type[BaseModel]:
     columns: dict[str, Any] = {"column_0": (kind, described_by(target.name, target.description))}
     for place, (name, value) in enumerate(probability_columns(table).items(), 1):
         columns[f"column_{place}"] = (float, described_by(name, f"Probability of: {table.class_label(value)}."))
+    more = Described(
+        None, title="reasons", description="The three columns that add most to it, where they are asked for."
+    )
+    columns["reasons"] = (dict[str, float] | None, more)
     prediction: Any = create_model("Prediction", **columns)
     return create_model("Answer", predictions=(list[prediction], ...))
 

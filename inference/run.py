@@ -32,6 +32,7 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         canary=number(0, 1),
         challenger=str,
         model_version_column=boolean,
+        reasons=boolean,
         max_errors=number(0, 1),
         chunk_rows=whole(1, 10_000_000),
     )
@@ -83,6 +84,7 @@ def score(
             shadow=shadow,
             differences=differences if shadow else None,
             model_version_column=arguments.model_version_column,
+            reasons=arguments.reasons,
             chunk_rows=arguments.chunk_rows,
             progress=bar.update,
         )

@@ -14,8 +14,10 @@ from typing import Any
 
 import mlflow
 from declaration import text_of
+from explanation import without_background
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from request_rows import Cells, RequestError, decimal_chars, media_type, read_rows
 from request_schema import Refusal, answer_model, request_body
@@ -55,7 +57,7 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
     title = f"Predictions of {table.title or table.name}"
     app = FastAPI(title=title, description=table.intended_use, version=model.label, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Door, metrics=metrics, key=os.environ.get(KEY_VARIABLE, ""))
-    body, schemas = request_body(table, model.columns)
+    body, schemas = request_body(table, model.wanted)
     responses: dict[int | str, dict[str, Any]] = {
         code: {"model": Refusal} for code in (400, 401, 408, 413, 415, 500, 503)
     }
@@ -100,10 +102,10 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
         openapi_extra={"requestBody": body},
         responses=responses | {200: {"model": answer_model(table)}},
     )
-    async def invocations(request: Request) -> Response:
-        """What the model predicts of each row."""
+    async def invocations(request: Request, reasons: bool = False) -> Response:
+        """What the model predicts of each row; with `?reasons=true` also which three columns add most to that."""
         try:
-            return await desk.answer(request)
+            return await desk.answer(request, reasons)
         except RequestError as error:
             return refusal(error.status, str(error))
         except Exception as error:  # the model's own, on rows that no rule forbids
@@ -111,6 +113,10 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
             # Not its text: that may hold what was sent.
             logger.error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
             return refusal(500, "the server could not answer this request; its own log says why")
+
+    @app.exception_handler(RequestValidationError)
+    async def not_boolean(request: Request, error: Any) -> JSONResponse:
+        return refusal(400, "reasons is neither true nor false")
 
     @app.exception_handler(404)
     @app.exception_handler(405)
@@ -129,12 +135,14 @@ class Desk:
         self.waiting = 0  # requests
         self.held = 0  # bytes
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request, reasons: bool) -> Response:
         """Raises RequestError, or what the model stumbled over."""
         kind = media_type(request.headers.get("content-type", ""))
         model = self.live.current  # for all rows of this request, whatever comes after it
         told = request.scope["told"]
         told.version = model.label
+        if reasons and model.background is None:
+            raise RequestError(400, without_background(model))
         chunks: list[bytes] = []
         try:
             content = await self.read_body(request, chunks)
@@ -145,7 +153,7 @@ class Desk:
                 async with asyncio.timeout(self.settings.max_seconds):
                     cells = await self.read_rows(kind, content, model)
                     told.rows = rows = len(next(iter(cells.values())))
-                    found: Answer = await asyncio.wrap_future(self.batches.submit(Job(model, cells, rows)))
+                    found: Answer = await asyncio.wrap_future(self.batches.submit(Job(model, cells, rows, reasons)))
             except TimeoutError:
                 limit = self.settings.max_seconds
                 raise RequestError(503, f"there was no answer within {limit:g} seconds; send fewer rows") from None
@@ -183,7 +191,7 @@ class Desk:
         return b"".join(chunks)
 
     async def read_rows(self, kind: str, content: bytes, model: SavedModel) -> Cells:
-        given = (kind, content, model.columns, decimal_chars(model.table))
+        given = (kind, content, model.wanted, decimal_chars(model.table))
         read = read_rows(*given) if len(content) <= SMALL else await run_in_threadpool(read_rows, *given)
         rows = len(next(iter(read.values())))
         if rows > self.settings.max_rows:
@@ -197,7 +205,7 @@ def answer(model: SavedModel, kind: str, body: bytes) -> bytes:
     Raises:
         RequestError: it is no table of the columns that the model reads, or a row breaks the declaration.
     """
-    return answer_alone(model, read_rows(kind, body, model.columns, decimal_chars(model.table)))
+    return answer_alone(model, read_rows(kind, body, model.wanted, decimal_chars(model.table)))
 
 
 def described(live: LiveModel) -> dict[str, str]:

@@ -12,16 +12,19 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from declaration import REGRESSION, Table
+from explanation import strongest
 from request_rows import Cells, RequestError, as_columns
 from row_checks import Judged, judge, rules
 from saved_model import SavedModel
 from threadpoolctl import threadpool_limits
 
 SLICE = 1000  # rows of one request that are scored before others have their turn
+EXPLAINED = 20  # rows whose reasons are found before others have their turn: as long as thousands are scored
 BATCH = 2 * SLICE  # rows that are scored at once
 PATIENCE = 0.2  # of the time that the last batch took, to wait for more
 MAX_REPORTED_ROWS = 5  # bad rows named in one answer
@@ -43,6 +46,7 @@ class Job:
     model: SavedModel
     cells: Cells
     rows: int
+    reasons: bool = False  # whether they are asked for
     answer: "Future[Answer]" = field(default_factory=Future)
     done: int = 0  # rows
     records: list[str] = field(default_factory=list)  # JSON without the brackets
@@ -124,7 +128,7 @@ class Batches:
         model, room, parts = self.waiting[0].model, BATCH, []
         for job in tuple(self.waiting):
             if room and job.model is model:
-                part = Part(job, job.done, min(job.rows, job.done + min(room, SLICE)))
+                part = Part(job, job.done, min(job.rows, job.done + min(room, EXPLAINED if job.reasons else SLICE)))
                 room -= part.stop - part.start
                 parts.append(part)
                 self.waiting.remove(job)
@@ -172,15 +176,22 @@ def answer_alone(model: SavedModel, cells: Cells) -> bytes:
 def judge_and_predict(parts: Sequence[Part]) -> None:
     """Every part's job has what came of its rows; nothing has changed where the model raises."""
     model = parts[0].job.model
-    cells = as_columns({name: list(itertools.chain(*(part.cells(name) for part in parts))) for name in model.columns})
+    cells = as_columns({name: list(itertools.chain(*(part.cells(name) for part in parts))) for name in model.wanted})
     judged = judge(cells, model.table, target="optional")
     ends = list(itertools.accumulate(part.stop - part.start for part in parts))
     places = [range(end - (part.stop - part.start), end) for part, end in zip(parts, ends, strict=True)]
     bad = np.logical_or.reduce(list(judged.findings.values())) if judged.findings else np.zeros(ends[-1], bool)
     good = np.flatnonzero(~bad)
     frame = judged.frame if len(good) == len(bad) else judged.frame.iloc[good]
-    said = predictions(model, frame) if len(good) else pd.DataFrame()
-    records = dict(zip(good.tolist(), said.to_dict("records"), strict=True))
+    rows = typed(frame, model.table)
+    said = predictions(model, rows) if len(good) else pd.DataFrame()
+    records: dict[int, Any] = dict(zip(good.tolist(), said.to_dict("records"), strict=True))
+    asked = [
+        place for part, own in zip(parts, places, strict=True) if part.job.reasons for place in own if not bad[place]
+    ]
+    if asked:
+        for place, why in zip(asked, strongest(model, rows.iloc[np.searchsorted(good, asked)]), strict=True):
+            records[place]["reasons"] = why
     for part, own in zip(parts, places, strict=True):
         job = part.job
         wrong = [place for place in own if bad[place]]
@@ -196,9 +207,9 @@ def judge_and_predict(parts: Sequence[Part]) -> None:
         job.done = part.stop
 
 
-def predictions(model: SavedModel, frame: pd.DataFrame) -> pd.DataFrame:
-    """What the model says of judged rows, in the words of an answer."""
-    said = model.predict(typed(frame, model.table))
+def predictions(model: SavedModel, rows: pd.DataFrame) -> pd.DataFrame:
+    """What the model says of rows, in the words of an answer."""
+    said = model.predict(rows)
     return said.astype({model.table.target.name: bool}) if model.table.target.type == "boolean" else said
 
 

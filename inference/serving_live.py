@@ -88,12 +88,12 @@ def check(model: SavedModel, first: SavedModel) -> None:
     new, old = model.table, first.table
     if new.question != old.question:
         raise StepError(f"it predicts {new.target.name} ({new.task}), not {old.target.name} ({old.task}); start anew")
-    if more := [name for name in model.columns if name not in first.columns]:
+    if more := [name for name in model.wanted if name not in first.wanted]:
         raise StepError(f"it reads {', '.join(more)}, which requests need not have so far; start the server anew")
     try:
         example = json.loads((model.folder / EXAMPLE).read_text(encoding="utf-8"))
         body = json.dumps({"dataframe_split": example}).encode()
-        cells = read_rows(JSON, body, model.columns, decimal_chars(model.table))
+        cells = read_rows(JSON, body, model.wanted, decimal_chars(model.table))
     except (OSError, ValueError, RequestError) as error:
         raise StepError(f"it has no {EXAMPLE} that it could be tried on ({error}); train it again") from None
     answer_alone(model, cells)

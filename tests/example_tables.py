@@ -97,7 +97,9 @@ def model_options(of: Table, frame: pd.DataFrame, seed: int = 0) -> dict[str, An
     example = frame[names].head(2)
     return {
         "sk_model": fit(of, frame, seed),
-        "declaration": of.json(),
+        "table": of,
+        "companions": None,
+        "background": frame[[of.key.name, *names]].head(12),
         "signature": ModelSignature(inputs=inputs),
         "input_example": example.astype(object).where(example.notna(), None),
         "pip_requirements": ["mlflow==3.17.2", "scikit-learn==1.9.1", "skops==0.16.0"],

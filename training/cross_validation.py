@@ -44,17 +44,28 @@ def make_group_folds(
 def cross_validate(
     fit: FitFunction, table: Table, columns: list[str], rows: pd.DataFrame, folds: Folds, quiet: bool = False
 ) -> pd.DataFrame:
-    """The metrics of `score` (columns) on each validation fold (rows) of a model fitted on the rest.
+    """The metrics of `score` (columns) on each validation fold (rows) of a model fitted on the rest."""
+    return scores(table, rows, folds, out_of_fold(fit, table, columns, rows, folds, quiet))
+
+
+def out_of_fold(
+    fit: FitFunction, table: Table, columns: list[str], rows: pd.DataFrame, folds: Folds, quiet: bool = False
+) -> list[pd.DataFrame]:
+    """What a model fitted on the rest says of each validation fold.
 
     `fit` is called with the training part of a fold alone, so that a search inside it is nested: the
     validation fold takes no part in what is chosen. Its model reads `columns`.
     """
     found = []
     for train, test in tqdm(folds, "cross-validation", leave=False, disable=True if quiet else None):
-        validation = rows.iloc[test]
-        said = predict(fit(rows.iloc[train]), table, validation[columns])
-        found.append(score(table, validation[table.target.name], said))
-    return pd.DataFrame(found)
+        found.append(predict(fit(rows.iloc[train]), table, rows.iloc[test][columns]))
+    return found
+
+
+def scores(table: Table, rows: pd.DataFrame, folds: Folds, said: list[pd.DataFrame]) -> pd.DataFrame:
+    """The metrics (columns) of what was said of each validation fold (rows)."""
+    truth = rows[table.target.name]
+    return pd.DataFrame([score(table, truth.iloc[test], one) for (_, test), one in zip(folds, said, strict=True)])
 
 
 def summary(scores: pd.DataFrame, folds: int, prefix: str = "cv_") -> dict[str, float]:
@@ -77,10 +88,14 @@ def interval(values: pd.Series, folds: int) -> tuple[float, float]:
     The corrected resampled t (Nadeau and Bengio 2003): the folds train on much the same rows, so that their figures
     spread less than those of as many models of rows of their own would.
     """
-    count = len(values)
-    half = float(stdtrit(count - 1, 0.975)) * spread(values) * math.sqrt(1 / count + 1 / (folds - 1))
+    half = float(stdtrit(len(values) - 1, 0.975)) * standard_error(values, folds)
     mean = float(values.mean())
     return mean - half, mean + half
+
+
+def standard_error(values: pd.Series, folds: int) -> float:
+    """Of the mean over all folds, corrected as in `interval`."""
+    return spread(values) * math.sqrt(1 / len(values) + 1 / (folds - 1))
 
 
 def spread(values: pd.Series) -> float:

@@ -26,7 +26,7 @@ TREES: dict[str, Values] = {
 VOTE = {"n_estimators": 100, "max_depth": 4, "min_samples_leaf": 3, "learning_rate": 0.05, "subsample": 0.7}
 CLASSIFIERS: dict[str, Values] = {"logistic_regression": {"C": 1.0}, **TREES, "soft_vote": {"C": 1.0, **VOTE}}
 REGRESSORS: dict[str, Values] = {"linear_regression": {"alpha": 1.0}, **TREES, "soft_vote": {"alpha": 1.0, **VOTE}}
-# What each task's models take, with the value used where none is given.
+# What each task's models take, with the value used where none is given; the simplest model first.
 DEFAULTS = {BINARY: CLASSIFIERS, MULTICLASS: CLASSIFIERS, REGRESSION: REGRESSORS}
 CLASS_KINDS = {
     "logistic_regression": linear_model.LogisticRegression,
@@ -38,7 +38,8 @@ REGRESSION_KINDS = {
     "random_forest": ensemble.RandomForestRegressor,
     "gradient_boosting": ensemble.GradientBoostingRegressor,
 }
-MODELS = tuple(dict.fromkeys([*CLASSIFIERS, *REGRESSORS]))
+AUTO = "auto"  # one of the task's models, which model_choice finds
+MODELS = tuple(dict.fromkeys([*CLASSIFIERS, *REGRESSORS, AUTO]))
 
 
 def hyperparameters(task: str, model: str, given: Mapping[str, Any]) -> Values:
@@ -47,6 +48,12 @@ def hyperparameters(task: str, model: str, given: Mapping[str, Any]) -> Values:
     Raises:
         StepError: the task has no such model, or the model no such hyperparameter.
     """
+    if model == AUTO:
+        if given:
+            raise StepError(
+                f"{', '.join(given)}: model=auto takes each model as it is; leave it empty, or name a model"
+            )
+        return {}
     models = DEFAULTS[task]
     if model not in models:
         raise StepError(f"model={model!r} is not for the task {task}, which has {', '.join(models)}")

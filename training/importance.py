@@ -1,4 +1,4 @@
-"""What shuffling a column costs a model: permutation importance, as numbers. No MLflow here."""
+"""What a model goes by: what shuffling a column costs, and the rows that others are compared with. No MLflow here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from declaration import REGRESSION, Table
-from predictions import predict, roc_auc
+from predictions import predict, probability_columns, roc_auc
 from sklearn.metrics import r2_score
 
 REPEATS = 5
+BACKGROUND_ROWS = 32  # more would say little more: docs/decisions/0004
 MOST_ROWS = 5000  # of the holdout: more of them would take long and change little
 AT_ONCE = 100_000  # rows that go through the model together
 
@@ -43,3 +44,14 @@ def measure(model: Any, table: Table, columns: Sequence[str], holdout: pd.DataFr
         {"column": columns, "metric": "r2" if number else "roc_auc", "mean": lost.mean(axis=1), "std": lost.std(axis=1)}
     ).round(10)
     return found.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+
+
+def background(model: Any, table: Table, columns: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """At most BACKGROUND_ROWS of the rows, with their key, for every range of what the model says of them one."""
+    said = predict(model, table, rows[list(columns)])
+    figures = said[next(iter(probability_columns(table)), table.target.name)]
+    order = np.argsort(figures.to_numpy(), kind="stable")
+    count = min(len(rows), BACKGROUND_ROWS)
+    places = (np.arange(count) + 0.5) * len(rows) / count
+    chosen: pd.DataFrame = rows[[table.key.name, *columns]].iloc[order[places.astype(int)]]
+    return chosen

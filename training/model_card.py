@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pandas as pd
 from declaration import BINARY, REGRESSION, Table
-from estimators import Recipe
+from estimators import AUTO, Recipe
 from judgement import GROUP_FOLDS, Judgement
+from predictions import METRICS
 from training_data import Split, class_counts
 
 CARD = """# Model card: {table.name}, {recipe.model}
@@ -16,7 +17,7 @@ CARD = """# Model card: {table.name}, {recipe.model}
 A stock scikit-learn model ({recipe.model}) that predicts {target} of a {row}. {about}
 
 It reads {columns}, as they are in the clean table; imputation, encoding and scaling are part of it.
-Hyperparameters: {values}; seed {recipe.seed}.
+Hyperparameters: {values}; seed {recipe.seed}.{companions}
 
 ## Data
 Trained on {trained}, judged on {judged} that it has never seen: those whose hash of {key} and split_seed
@@ -76,6 +77,7 @@ def write_card(
         about=one_line(f"{table.title}: {table.description}".strip(": ")),
         columns=", ".join(map(escape, recipe.columns)),
         values=", ".join(values),
+        companions=companions_text(table, judged),
         trained=described(table, parts.train),
         judged=described(table, parts.holdout),
         key=hashed(table, parts),
@@ -113,12 +115,32 @@ def interval(table: Table, holdout: pd.DataFrame, said: pd.DataFrame) -> str:
     return f"the accuracy (Wilson) from {low:.3f} to {high:.3f}"
 
 
+def companions_text(table: Table, judged: Judgement) -> str:
+    """What the correction by companions is, and what it is worth; "" where there is none."""
+    if not judged.companions:
+        return ""
+    group, rows, found = escape(table.group), escape(table.rows), judged.metrics
+    worth = ", ".join(
+        f"{escape(name)} {found[f'uncorrected_{name}']:.4f} without it, {found[f'cv_{name}_mean']:.4f} with it"
+        for name in METRICS[table.task]
+    )
+    return (
+        f"\n\n**Corrected by companions**: the log-odds move by {judged.companions.weight:g} times the sum of the "
+        f"residuals (outcome less out-of-fold probability) of the {rows} trained on with the same {group}, its own "
+        f"left out, over their number and one. It says something about each {group}, not about a {escape(table.row)}; "
+        f"who has no companions there keeps what the model says. Cross-validated: {worth}. It is a file of its own "
+        f"(companions.json), which MLflow's own loaders do not look at. The holdout keeps each {group} whole, so that "
+        "it hardly shows there."
+    )
+
+
 def cross_validation_text(recipe: Recipe, asked: argparse.Namespace, metrics: list[str], judged: Judgement) -> str:
     """The headline: what to expect of rows not met, with its interval, beside what must be beaten."""
     if not judged.metrics:
         return "It was not cross-validated (cv_repeats 0)."
     table, cv = recipe.table, judged.metrics
-    nested = ", the hyperparameters searched anew within each fold (nested)" if asked.search_trials else ""
+    chosen = ["the model chosen"] * (asked.model == AUTO) + ["the hyperparameters searched"] * bool(asked.search_trials)
+    nested = f", {' and '.join(chosen)} anew within each fold (nested)" if chosen else ""
     stratified = "" if table.task == REGRESSION else "stratified "
     ways = {"": "cv_"} | ({f", each {escape(judged.groups)} kept whole": "group_cv_"} if judged.groups else {})
     header = ["metric"]

@@ -12,13 +12,16 @@ from typing import Any
 import mlflow
 import skops_flavor
 import step
+from companions import Companions
 from declaration import REGRESSION, Table, read_declaration
-from estimators import MODELS, Recipe, hyperparameters
-from importance import measure
+from estimators import AUTO, MODELS, Recipe, hyperparameters
+from group_correction import refuse_without_groups
+from importance import background, measure
 from judgement import Judgement, judge
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from model_card import write_card
+from model_choice import chosen
 from pandas import DataFrame
 from predictions import METRICS, predict, score
 from threadpoolctl import threadpool_limits
@@ -58,11 +61,15 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     columns = recipe.columns
     rows = read_rows(table, asked.input)
     parts = split(table, rows, asked.test_size, asked.split_seed, asked.cv_folds if asked.cv_repeats else 2)
+    if asked.group_correction:
+        refuse_without_groups(table, rows, asked.cv_repeats)
     with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
         judged = cross_validated(recipe, parts.train, asked)
         recipe = tune(recipe, parts.train, asked, folder)
         model = recipe.fit(parts.train)
         said = predict(model, table, parts.holdout[columns])
+        if judged.companions:
+            said = judged.companions.correct(table, said, parts.holdout)
         results = score(table, parts.holdout[table.target.name], said)
         importance = measure(model, table, columns, parts.holdout, asked.seed)
         if asked.plots:
@@ -79,11 +86,12 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     (folder / "model_card.md").write_text(card, encoding="utf-8")
     mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | judged.metrics)
     mlflow.log_artifacts(str(folder))
-    registered = log_model(model, recipe, parts, asked, digest)
+    registered = log_model(model, recipe, parts, asked, digest, judged.companions)
     made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
     mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
+    how = f"{recipe.model}, corrected by companions," if judged.companions else recipe.model
     print(
-        f"{STEP}: {recipe.model} on {len(parts.train)} {table.rows}; "
+        f"{STEP}: {how} on {len(parts.train)} {table.rows}; "
         + (f"{headline}; " if (headline := judged.headline(table)) else "")
         + f"on the {len(parts.holdout)} held out "
         + ", ".join(f"{name} {results[name]:.3f}" for name in METRICS[table.task][:2])
@@ -105,6 +113,7 @@ def parse_parameters() -> argparse.Namespace:
         cv_folds=step.whole(2, 100),
         cv_repeats=step.whole(0, 100),
         search_trials=step.whole(0, 10_000),
+        group_correction=step.boolean,
         plots=step.boolean,
     )
     given = {name: getattr(asked, name) for name in HYPERPARAMETERS}
@@ -119,11 +128,19 @@ def cross_validated(recipe: Recipe, train: DataFrame, asked: argparse.Namespace)
         return tune(recipe, rows, asked).fit(rows)
 
     table, columns = recipe.table, recipe.columns
-    return judge(search_and_fit, table, columns, train, asked.cv_folds, asked.cv_repeats, asked.split_seed)
+    given = asked.cv_folds, asked.cv_repeats, asked.split_seed, asked.group_correction
+    return judge(search_and_fit, table, columns, train, *given)
 
 
 def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Path | None = None) -> Recipe:
-    """The recipe with the best hyperparameters found; all trials go into search_trials.csv in `folder`."""
+    """The recipe with its model chosen and the best hyperparameters found, as far as that is asked for.
+
+    What was tried goes into models_tried.csv and search_trials.csv in `folder`.
+    """
+    if recipe.model == AUTO:
+        recipe, tried = chosen(recipe, rows)
+        if folder:
+            tried.to_csv(folder / "models_tried.csv", index=False, lineterminator="\n")
     if not asked.search_trials:
         return recipe
     from hyperparameter_search import search
@@ -135,9 +152,17 @@ def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Pat
     return replace(recipe, values=values)
 
 
-def log_model(model: object, recipe: Recipe, parts: Split, asked: argparse.Namespace, digest: str) -> int:
+def log_model(
+    model: object,
+    recipe: Recipe,
+    parts: Split,
+    asked: argparse.Namespace,
+    digest: str,
+    companions: Companions | None,
+) -> int:
     """Save and register the model; returns its version."""
-    example = parts.train[recipe.columns].head(3)
+    more = [recipe.table.key.name, companions.group] if companions else []  # which the server asks for, too
+    example = parts.train[[*dict.fromkeys([*recipe.columns, *more])]].head(3)
     tags = {
         "data.sha256": digest,
         "split_seed": asked.split_seed,
@@ -151,7 +176,9 @@ def log_model(model: object, recipe: Recipe, parts: Split, asked: argparse.Names
         flavor=skops_flavor,
         flavor_name="sklearn",
         sk_model=model,
-        declaration=recipe.table.json(),
+        table=recipe.table,
+        background=background(model, recipe.table, recipe.columns, parts.train),
+        companions=companions,
         signature=signature(recipe.table, recipe.columns),
         input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
         pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name)}" for name in PACKAGES)],

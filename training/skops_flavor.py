@@ -13,12 +13,15 @@ from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
+import pandas as pd
 import sklearn
 import skops.io
 import yaml
+from companions import COMPANIONS, Companions
+from declaration import Table
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
-from saved_model import DECLARATION, TRUSTED_TYPES
+from saved_model import BACKGROUND, DECLARATION, TRUSTED_TYPES
 from skops_private import TRUSTED_BY_SKOPS, model_state
 from step_error import StepError
 
@@ -32,7 +35,9 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 def save_model(
     sk_model: object,
-    declaration: str,
+    table: Table,
+    background: pd.DataFrame,
+    companions: Companions | None,
     path: str,
     mlflow_model: Model,
     signature: ModelSignature,
@@ -41,7 +46,8 @@ def save_model(
     python_version: str,
     **_: object,
 ) -> None:
-    """Write the model folder: MLmodel, model.skops, dataset.json (the declaration), input_example.json, environment.
+    """Write the model folder: MLmodel, model.skops, dataset.json (the declaration), background.csv, input_example.json,
+    environment. `background` are rows with their key and the columns that the model reads.
 
     Raises:
         StepError: the model holds types beyond TRUSTED_TYPES.
@@ -56,7 +62,10 @@ def save_model(
             "take scikit-learn's own parts and numpy's functions of numbers in features.py"
         )
     (folder / "model.skops").write_bytes(data)
-    (folder / DECLARATION).write_text(declaration, encoding="utf-8")
+    (folder / DECLARATION).write_text(table.json(), encoding="utf-8")
+    table.write(background, folder / BACKGROUND)
+    if companions:
+        (folder / COMPANIONS).write_text(companions.text(), encoding="utf-8")
     _save_example(mlflow_model, input_example, path)
     mlflow_model.signature = signature
     mlflow.pyfunc.add_to_model(

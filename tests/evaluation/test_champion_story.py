@@ -207,7 +207,8 @@ def test_the_titanics_verdict_is_by_its_declaration(capsys: pytest.CaptureFixtur
     assert "held-out passengers) passed" in found["summary"]
     assert set(found["holdout"]["classes"]) == {"0", "1"}
     metrics = {"accuracy", "roc_auc", "log_loss", "brier", "calibration_error"}
-    assert set(latest().data.metrics) == metrics | {"rows_holdout", "promoted", "rejected", "reasons"}
+    others = {"rows_holdout", "holdout_times_judged", "promoted", "rejected", "reasons"}
+    assert set(latest().data.metrics) == metrics | others
     capsys.readouterr()
     assert evaluate(TITANIC, 1, minimum_accuracy=1, min_slice_accuracy=0.99) == 0
     assert "is champion already; today's gate would refuse it: accuracy" in capsys.readouterr().out
@@ -223,6 +224,21 @@ def test_judging_the_champion_again_changes_nothing() -> None:
     registered = mlflow.MlflowClient().get_registered_model(of.name)
     assert [key for key in registered.tags if key.startswith("history.")] == ["history.000001"]
     assert tags(of, 1)["verdict"] == "promoted"
+
+
+def test_how_many_models_a_holdout_has_judged_is_counted_and_said() -> None:
+    of = table(BINARY)
+    for seed in range(3):
+        register_model(of, rows(BINARY), seed=seed)
+    said = []
+    for version, holdout in ((1, 1), (2, 1), (1, 1), (3, 1)):
+        assert evaluate(of, version, holdout=holdout) == 0
+        said.append((latest().data.metrics["holdout_times_judged"], "which have judged" in verdict()["summary"]))
+    assert said == [(1, False), (2, True), (2, True), (3, True)], "the same version again is no other model"
+    assert "held-out orders, which have judged 3 models so far)" in verdict()["summary"]
+    register_model(of, rows(BINARY, seed=9))
+    assert evaluate(of, 4) == 0
+    assert latest().data.metrics["holdout_times_judged"] == 1, "another holdout has judged nobody yet"
 
 
 def test_the_same_model_trained_again_does_not_replace_the_champion() -> None:

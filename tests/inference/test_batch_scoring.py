@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from batch_scoring import in_canary, score_file
+from companions import Companions
 from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
 from predictions import predict, probability_columns
 from saved_model import open_model
@@ -292,6 +293,15 @@ def test_a_shadow_that_reads_what_the_input_does_not_have_is_refused(score, mode
         StepError, match=r"reads weight \(number\), where the table of model .* has nothing of that name"
     ):
         score(rows(BINARY), by=model, shadow=shadow)
+
+
+def test_companions_are_looked_up_by_the_group_of_the_file_and_are_no_condition(score, model, passengers):
+    ticket = passengers["Ticket"].dropna().iloc[0]
+    known = Companions("PassengerId", "Ticket", 3.0, {ticket: {"900": 0.9}})
+    alone, lines = score(passengers), score(passengers, by=replace(model, companions=known))
+    changed = [line[0] for line, other in zip(alone, lines, strict=True) if line != other]
+    assert changed == passengers.loc[passengers["Ticket"] == ticket, "PassengerId"].map(str).tolist()
+    assert score(passengers.drop(columns="Ticket"), by=replace(model, companions=known)) == alone
 
 
 def test_a_model_with_a_threshold_of_its_own_keeps_it(model, passengers):

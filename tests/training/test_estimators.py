@@ -85,7 +85,7 @@ def test_a_model_that_no_step_would_open_is_not_saved(odd: Any, tmp_path: Path) 
     if hasattr(odd, "predict"):
         odd.fit(np.arange(40.0).reshape(20, 2), [0, 1] * 10)
     with pytest.raises(StepError, match=r"types that are not trusted: (posix\.system|sklearn.*TreePredictor)"):
-        save_model(odd, TITANIC.json(), str(tmp_path / "model"), Model(), None, None, [], "3.11")
+        save_model(odd, TITANIC, None, None, str(tmp_path / "model"), Model(), None, None, [], "3.11")
     assert not list((tmp_path / "model").iterdir())
 
 

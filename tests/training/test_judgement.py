@@ -9,9 +9,10 @@ from declaration import BINARY, REGRESSION, TASKS, parse_declaration
 from declared_features import joined
 from estimators import DEFAULTS, Recipe
 from features import party
+from importance import background
 from judgement import judge
 from make_sample import passengers
-from predictions import METRICS
+from predictions import METRICS, predict, probability_columns
 from table_features import groups
 
 from tests.example_tables import FIELDS, TARGETS, TITANIC, rows, table
@@ -92,3 +93,18 @@ def test_a_party_is_a_ticket_or_a_surname_of_a_class_and_whom_these_join() -> No
 def test_rows_belong_together_by_the_declaration_where_nothing_is_by_hand() -> None:
     assert groups(table(REGRESSION), rows(REGRESSION)) is None
     assert groups(TITANIC, passengers(50))[0] == "party"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_background_spans_what_the_model_says(task: str) -> None:
+    of, frame = table(task), rows(task)
+    how = Recipe(of, next(iter(DEFAULTS[task])), DEFAULTS[task][next(iter(DEFAULTS[task]))], 0)
+    model = how.fit(frame)
+    found = background(model, of, how.columns, frame)
+    assert list(found) == ["order", *how.columns]
+    assert len(found) == found["order"].nunique() == 32
+    column = next(iter(probability_columns(of)), of.target.name)
+    some, all_rows = (predict(model, of, one[how.columns])[column] for one in (found, frame))
+    assert some.mean() == pytest.approx(all_rows.mean(), abs=0.02 * np.ptp(all_rows))
+    assert np.ptp(some) > 0.9 * np.ptp(all_rows)
+    assert len(background(model, of, how.columns, frame.head(9))) == 9

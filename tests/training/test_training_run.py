@@ -9,6 +9,7 @@ import pytest
 import yaml
 from declaration import BINARY, MULTICLASS, REGRESSION, TASKS, Table, parse_declaration
 from declared_features import numbers
+from estimators import DEFAULTS
 from features import BY_HAND
 from make_sample import passengers
 from predictions import METRICS
@@ -139,7 +140,7 @@ def test_training_again_gives_the_same_bytes_and_another_seed_moves_nobody(
     for seed in (0, 0, 1):
         assert run_program("training", **parameters, n_estimators=5, cv_folds=2, seed=seed) == 0
     other, second, first = map(files, latest(3))
-    assert len(first) == 4 + len(PICTURES[task]) + 9
+    assert len(first) == 4 + len(PICTURES[task]) + 10
     assert first == second
     assert {name for name in first if first[name] == other[name]} >= {"/train.csv", "/holdout.csv"}
     assert first["model/model.skops"] != other["model/model.skops"]
@@ -282,3 +283,34 @@ def test_on_the_real_list_the_default_model_is_right_on_the_held_out(store: str,
     assert metrics["accuracy"] == pytest.approx(0.7900552486)
     assert metrics["roc_auc"] == pytest.approx(0.8048, abs=1e-4)
     assert metrics["rows_train"] + metrics["rows_holdout"] == 891
+
+
+def test_a_model_corrected_by_companions_brings_them_and_its_card_says_what_they_are(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = passengers(400)
+    frame["Survived"] = frame.groupby("Ticket")["Survived"].transform("first").fillna(frame["Survived"]).astype(int)
+    titanic = written(TITANIC, frame, tmp_path)
+    asked = {"model": "logistic_regression", "cv_folds": 3, "plots": "false", "group_correction": "true"}
+    assert run_program("training", **titanic, **asked | {"cv_repeats": 0}) == 1
+    assert "so cv_repeats must be at least 1" in failed(capsys)
+    assert run_program("training", **titanic, **asked) == 0
+    run = latest()[0]
+    weight = run.data.metrics["group_correction_weight"]
+    train = TITANIC.read(artifact(run, "train.csv"))
+    model = open_model("models:/titanic/1")
+    assert (model.companions.group, model.companions.weight) == ("Ticket", weight)
+    assert sum(map(len, model.companions.residuals.values())) == train["Ticket"].notna().sum()
+    card = artifact(run, "model_card.md").read_text()
+    assert f"**Corrected by companions**: the log-odds move by {weight:g} times" in card
+    assert f"accuracy {run.data.metrics['uncorrected_accuracy']:.4f} without it" in card
+
+
+def test_a_model_that_is_chosen_is_registered_under_its_own_name(store: str, tmp_path: Path) -> None:
+    asked = {"model": "auto", "cv_repeats": 0, "plots": "false"}
+    assert run_program("training", **written(table(REGRESSION), rows(REGRESSION), tmp_path), **asked) == 0
+    run = latest()[0]
+    assert mlflow.MlflowClient().get_model_version("orders-regression", "1").tags["model"] == "linear_regression"
+    assert "# Model card: orders-regression, linear_regression" in artifact(run, "model_card.md").read_text()
+    tried = pd.read_csv(artifact(run, "models_tried.csv"))
+    assert tried["model"].tolist() == list(DEFAULTS[REGRESSION])
