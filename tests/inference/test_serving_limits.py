@@ -19,7 +19,7 @@ from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
 from request_rows import ARROW, JSON, RequestError
 from saved_model import open_model
 from serving import answer
-from serving_batches import SLICE, Batches, Job
+from serving_batches import SLICE, Batches, Job, Models
 from serving_live import LiveModel
 from serving_settings import KEY_VARIABLE, Settings, refuse_open_door
 from step_error import StepError
@@ -27,6 +27,7 @@ from step_error import StepError
 from tests.example_tables import FIELDS, TARGETS, TITANIC, register_model, rows, save_model, table
 from tests.inference.in_process import Client, running
 
+TOGETHER: dict[int, Models] = {}  # by the model: what is for the same one is scored together
 ORDER = {"size": 10, "colour": "red", "returned": False}
 
 
@@ -64,7 +65,7 @@ def batches():
 
 def job(model, *sizes: object) -> Job:
     return Job(
-        model,
+        TOGETHER.setdefault(id(model), Models(model)),
         {"size": [str(size) for size in sizes], "colour": ["red"] * len(sizes), "returned": ["no"] * len(sizes)},
         len(sizes),
     )
@@ -163,7 +164,7 @@ def test_a_champion_that_will_not_do_is_said_and_the_old_one_answers_on(store, p
 
     register_model(TITANIC, passengers, "champion")
     register_model(named_titanic(TARGETS[BINARY]), rows(BINARY))
-    live = LiveModel(open_model("models:/titanic/1"), "models:/titanic@champion", 1)
+    live = LiveModel(open_model("models:/titanic/1"), "models:/titanic@champion")
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("titanic", "champion", "2")
     live.look()
