@@ -4,13 +4,13 @@ import argparse
 import os
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import mlflow
 from saved_model import SavedModel, champion_uri, open_model
@@ -108,7 +108,7 @@ def refuse_taken_port(host: str, port: int) -> None:
         raise StepError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
 
 
-def serve(folder: Path, uri: str, arguments: argparse.Namespace, tls: dict[str, str]) -> None:
+def serve(folder: Path, uri: str, arguments: argparse.Namespace, tls: dict[str, Any]) -> None:
     """Run until a signal comes; requests under way are finished."""
     import uvicorn
     from serving_protocol import ImpatientProtocol
@@ -127,10 +127,7 @@ def serve(folder: Path, uri: str, arguments: argparse.Namespace, tls: dict[str, 
         timeout_graceful_shutdown=10,
         timeout_worker_healthcheck=60,  # on a busy machine a worker that loads its model is slow to say it lives
         app_dir=str(Path(__file__).parent),
-        ssl_keyfile=tls.get("ssl_keyfile"),
-        ssl_certfile=tls.get("ssl_certfile"),
-        ssl_ca_certs=tls.get("ssl_ca_certs"),
-        ssl_cert_reqs=ssl.CERT_REQUIRED if "ssl_ca_certs" in tls else ssl.CERT_NONE,
+        **tls,
     )
 
 

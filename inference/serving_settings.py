@@ -7,6 +7,7 @@ import ssl
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from step_error import StepError
 
@@ -57,7 +58,7 @@ def handed_on() -> Settings:
     return Settings(**json.loads(os.environ[SETTINGS_VARIABLE]))
 
 
-def tls_files(folder: str) -> dict[str, str]:
+def tls_files(folder: str) -> dict[str, Any]:
     """uvicorn's settings for HTTPS, of a folder as Kubernetes' secrets are: tls.crt, tls.key and, where clients must
     show a certificate that is signed by it, ca.crt. None where no folder is named.
 
@@ -67,13 +68,13 @@ def tls_files(folder: str) -> dict[str, str]:
     if not folder:
         return {}
     key, certificate, authority = (Path(folder) / name for name in ("tls.key", "tls.crt", "ca.crt"))
-    found = {"ssl_keyfile": str(key), "ssl_certfile": str(certificate)}
+    found: dict[str, Any] = {"ssl_keyfile": str(key), "ssl_certfile": str(certificate)}
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         if authority.exists():
             context.load_verify_locations(authority)
-            found["ssl_ca_certs"] = str(authority)
+            found |= {"ssl_ca_certs": str(authority), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     except OSError as error:  # ssl's own errors are OSErrors
         raise StepError(
             f"tls={folder} cannot be used ({error.strerror or error}); give the full path of a folder with tls.crt and "
