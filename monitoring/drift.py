@@ -55,8 +55,9 @@ class Verdict:
     @property
     def drifted_share(self) -> float:
         """Of the columns (and the prediction) that were compared, the share that drifted, missing values included."""
-        names = {one.name.removesuffix(" missing") for one in self.findings if one.name not in OF_OUTCOMES}
-        drifted = {name.removesuffix(" missing") for name in self.drifted if name not in OF_OUTCOMES}
+        today = [one for one in self.findings if not one.name.endswith(" lasting") and one.name not in OF_OUTCOMES]
+        names = {one.name.removesuffix(" missing") for one in today}
+        drifted = {one.name.removesuffix(" missing") for one in today if one.drifted}
         return len(drifted) / len(names) if names else 0.0
 
 
@@ -118,7 +119,11 @@ def as_days(cells: pd.Series) -> pd.Series:
 
 def title(column: str) -> str:
     """What a column's comparison is called: its name, unless something else is called that."""
-    return f"column {column}" if column in (PREDICTION, *OF_OUTCOMES) or column.endswith(" missing") else column
+    return (
+        f"column {column}"
+        if column in (PREDICTION, *OF_OUTCOMES) or column.endswith((" missing", " lasting"))
+        else column
+    )
 
 
 def compare(
