@@ -58,9 +58,12 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         past_runs=whole(0, 100_000),
         report=boolean,
         alert=str,
+        alert_template=str,
         fail_on_drift=boolean,
     )
     parameters.alert = alerts.parse_alerts(parameters.alert)
+    template = parameters.alert_template
+    parameters.alert_template = alerts.read_template(fetch(template, "alert_template")) if template else alerts.TEMPLATE
     verdict = monitor(parameters, run, folder)
     if verdict.drift_detected and parameters.fail_on_drift:
         raise StepError(f"drift in {', '.join(verdict.drifted)} (fail_on_drift=true); see drift.html of this run")
@@ -106,7 +109,7 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
     log_dataset(reference_file, origin, "reference")
     line = summary_line(verdict, found)
     if verdict.drift_detected:
-        tell(parameters.alert, line | {"run_id": run.info.run_id})
+        tell(parameters.alert, line | {"run_id": run.info.run_id}, parameters.alert_template)
     print_summary(verdict, found)
     print(json.dumps(line), flush=True)  # the last line, for an alerting system
     return verdict
@@ -385,9 +388,9 @@ def summary_line(verdict: Verdict, found: Comparison) -> dict[str, Any]:
     return line | live
 
 
-def tell(wanted: list[alerts.Alert], line: dict[str, Any]) -> None:
+def tell(wanted: list[alerts.Alert], line: dict[str, Any], template: str) -> None:
     """Send the alerts; what failed is a warning and a tag of the run, which goes on."""
-    problems = alerts.send(wanted, line)
+    problems = alerts.send(wanted, line, template=template)
     if wanted:
         mlflow.set_tag("alert.sent", len(wanted) - len(problems))
     if problems:

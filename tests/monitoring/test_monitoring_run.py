@@ -283,7 +283,7 @@ NO_MODEL = "no registered model has a champion; train and evaluate one first, or
         ({"reference": "missing.csv", "dataset": "OWN"}, "reference 'missing.csv' could not be downloaded"),
         ({"alpha": 2}, "alpha='2' is not a number from 0 to 1"),
         ({"min_effect": -1, "max_rows": 5}, "min_effect='-1' is not a number from 0 to 1; max_rows='5'"),
-        ({"alert": "webhook:https://hooks.example/secret"}, "alert is not a list of log, file:/PATH and webhook:NAME"),
+        ({"alert": "webhook:https://hooks.example/secret"}, "alert is not a list of log, file:/PATH, webhook:NAME and"),
         ({"fail_on_drift": "maybe"}, "fail_on_drift='maybe' is neither true nor false"),
         ({"reference": "OWN", "dataset": "OWN", "columns": "size,szie,paid"}, "columns names szie, paid, which"),
         ({"reference": "OWN", "dataset": "OWN", "max_error_rise": 0.2}, "max_error_rise is not for orders-binary"),
