@@ -29,6 +29,7 @@ LISTS = {
 }
 TABLE = read_declaration(ROOT / "dataset.yaml")
 ALPHA, MIN_EFFECT, MAX_DROP, MIN_ROWS = 0.01, 0.05, 0.05, 100  # monitoring's defaults
+IMPORTANCE: dict[str, float] = {}  # of the columns, to the simple model of `with_outcomes`
 LEAST_FOUND = 0.95  # of batches of 2,000, of what is WANTED
 
 
@@ -132,12 +133,20 @@ def verdict(changed: str, sizes: list[int], raised: list[float], draws: int) -> 
 
 
 def with_outcomes(people: pd.DataFrame) -> pd.DataFrame:
-    """The list with the column `right`: whether a simple model, fitted on nine tenths, is right about the others."""
+    """The list with the column `right`: whether a simple model, fitted on nine tenths, is right about the others.
+
+    What columns are worth to it goes into IMPORTANCE.
+    """
+    from sklearn.inspection import permutation_importance
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
 
-    known = pd.DataFrame({"woman": people["Sex"] == "female", "class": people["Pclass"], "age": people["Age"] / 30})
-    said = cross_val_predict(LogisticRegression(), known.fillna(known.median()), people["Survived"], cv=10)
+    known = pd.DataFrame({"Sex": people["Sex"] == "female", "Pclass": people["Pclass"], "Age": people["Age"] / 30})
+    known, saved = known.fillna(known.median()), people["Survived"]
+    said = cross_val_predict(LogisticRegression(), known, saved, cv=10)
+    fitted = LogisticRegression().fit(known, saved)
+    worth = permutation_importance(fitted, known, saved, scoring="roc_auc", random_state=0).importances_mean
+    IMPORTANCE.update(zip(known, worth, strict=True), accuracy=max(worth))
     return people.assign(right=said == people["Survived"])
 
 
@@ -180,7 +189,7 @@ def monitoring(reference: pd.DataFrame, current: pd.DataFrame, seed: int) -> boo
     before, after = comparable(TABLE, reference, kinds), comparable(TABLE, current, kinds)
     findings = compare(before, after, kinds, MIN_EFFECT, groups)
     findings.append(accuracy(reference, current, groups))
-    return decide(findings, ALPHA, len(reference), len(current), MIN_ROWS).drift_detected
+    return decide(findings, ALPHA, len(reference), len(current), MIN_ROWS, IMPORTANCE).drift_detected
 
 
 def accuracy(reference: pd.DataFrame, current: pd.DataFrame, groups: tuple[pd.Series, pd.Series]) -> Finding:

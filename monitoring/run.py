@@ -97,7 +97,8 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
     predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
     if table.target.name in after and not (known := after.dropna(subset=table.target.name)).empty:
         found.compare_outcomes(before, known, predicted)
-    verdict = drift.decide(found.findings, parameters.alpha, rows_before, rows_after, parameters.min_rows)
+    importance = found.importance()
+    verdict = drift.decide(found.findings, parameters.alpha, rows_before, rows_after, parameters.min_rows, importance)
     digest = log_dataset(parameters.current, requested_uri(run, "current", parameters.current), "monitoring")
     if lineage and lineage.model.run_id:
         tags = {"model.run_id": lineage.model.run_id, "model.version": lineage.model.version, LIST: digest}
@@ -233,6 +234,15 @@ class Comparison:
         except StepError as reason:
             what = "errors were" if table.task == REGRESSION else "accuracy was"
             self.notes.append(f"The live {what} not judged: {reason}.")
+
+    def importance(self) -> dict[str, float]:
+        """What comparisons are worth to the model: the predictions, and whether they are right, as the best column."""
+        known = self.lineage.importance if self.lineage else {}
+        if self.lineage and not known:
+            self.notes.append("All comparisons count alike: the training run has no importance.csv.")
+        best = max(known.values(), default=0)
+        worth = {drift.title(name): value for name, value in known.items()}
+        return worth | dict.fromkeys((drift.PREDICTION, drift.ACCURACY, drift.ERROR), best)
 
     def groups_of(self, keys: pd.Series) -> pd.Series:
         """The groups of current rows, by their key's text."""

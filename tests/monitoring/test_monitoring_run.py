@@ -176,6 +176,26 @@ def test_what_no_day_shows_and_lasts_is_found_when_the_days_are_added_up(champio
     assert watch(25) == [], "another model begins anew"
 
 
+def test_what_the_model_relies_on_weighs_more(champion, written, run_step, tmp_path):
+    import mlflow
+
+    def adjusted() -> float:
+        folder = Path(mlflow.artifacts.download_artifacts(run_id=newest_run().info.run_id))
+        found = json.loads((folder / "drift.json").read_text())["comparisons"]
+        return next(one["adjusted_p_value"] for one in found if one["name"] == "size")
+
+    path = written(champion, bigger(rows(champion, 100, seed=8)))
+    out = run_step(current=path)[1]
+    assert any("All comparisons count alike: the training run has no importance.csv." in line for line in out)
+    alike = adjusted()
+    (tmp_path / "importance.csv").write_text("column,metric,mean,std\nsize,roc_auc,0.3,0.1\ncolour,roc_auc,0.1,0.1\n")
+    with mlflow.start_run(open_model(f"models:/{table(champion).name}@champion").run_id):
+        mlflow.log_artifact(str(tmp_path / "importance.csv"))
+    out = run_step(current=path)[1]
+    assert not any("count alike" in line for line in out)
+    assert 0 < adjusted() < alike / 2
+
+
 def test_a_handful_of_rows_is_told_as_such(champion, written, run_step):
     _, out, _ = run_step(current=written(champion, bigger(rows(champion, 30, seed=8))))
     line = json.loads(out[-1])
