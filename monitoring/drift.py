@@ -158,12 +158,16 @@ def compare_values(
     before, after = before.dropna(), after.dropna()
     if min(len(before), len(after)) < MIN_VALUES:
         return None
-    parties = [
+    compare_kind = {CATEGORY: compare_shares, NUMBER: compare_numbers, TEXT: compare_texts}[kind]
+    return compare_kind(name, before, after, min_effect, codes_of(before, after, groups))
+
+
+def codes_of(before: pd.Series, after: pd.Series, groups: Groups) -> list[np.ndarray]:
+    """The groups of these rows of `groups`, which has the same index; None: each row is one of its own."""
+    return [
         np.arange(len(values)) if group is None else group[values.index].to_numpy()
         for values, group in zip((before, after), groups, strict=True)
     ]
-    compare_kind = {CATEGORY: compare_shares, NUMBER: compare_numbers, TEXT: compare_texts}[kind]
-    return compare_kind(name, before, after, min_effect, parties)
 
 
 def compare_numbers(

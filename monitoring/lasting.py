@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from drift import CATEGORY, MISSING, NUMBER, Finding, holm
-from grouped_rows import design_effects
+from declaration import Table
+from drift import CATEGORY, MISSING, NUMBER, Finding, codes_of, holm, title
+from grouped_rows import ALONE, Groups, design_effects
 
 MIN_SHARE = 0.05  # of a value, in the reference, below which its share is not added up
 LASTING = " lasting"
@@ -34,18 +35,33 @@ class Shift:
     one_sided: bool = False  # only more is worse
 
 
+def table_shifts(
+    table: Table, kinds: Mapping[str, str], reference: pd.DataFrame, current: pd.DataFrame, least: float, groups: Groups
+) -> list[Shift]:
+    """Those of all columns of `kinds`, as `drift.comparable` has them; of numbers with few values the rank, too."""
+    found: list[Shift] = []
+    for name, kind in kinds.items():
+        before, after, one = reference[name], current[name], table.by_name[name]
+        if kind == CATEGORY and one.type in ("integer", "number"):
+            before, after, kind = before.astype(float), after.astype(float), NUMBER
+        for how in (kind,) if kind in (CATEGORY, MISSING) else (kind, MISSING):
+            found += shifts(title(name), how, before, after, least, groups)
+    return found
+
+
 def shifts(
-    name: str, kind: str, before: pd.Series, after: pd.Series, least: float, groups: list[np.ndarray]
+    name: str, kind: str, before: pd.Series, after: pd.Series, least: float, groups: Groups = ALONE
 ) -> Iterator[Shift]:
     """Those of a column: of a quantity its rank in the reference, of a category the share of each value, of MISSING the
     share of gaps; none of text. `groups` are the rows' of both.
     """
+    parties = codes_of(before, after, groups)
     for suffix, scores in column_scores(kind, before, after):
         known = [~np.isnan(one) for one in scores]
         if min(one.sum() for one in known) == 0:
             continue
         values = [one[there] for one, there in zip(scores, known, strict=True)]
-        codes = [group[there] for group, there in zip(groups, known, strict=True)]
+        codes = [party[there] for party, there in zip(parties, known, strict=True)]
         means = [float(one.mean()) for one in values]
         effects = design_effects(values[1], codes[1], codes[0])
         rows = [len(one) / effect for one, effect in zip(values, effects, strict=True)]

@@ -87,11 +87,7 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
     groups = group_codes(table, before), group_codes(table, after)
     found = Comparison(parameters, table, lineage, limit, kinds, reference, current, groups)
     found.findings = drift.compare(reference, current, kinds, parameters.min_effect, groups)
-    for name, kind in kinds.items():
-        quantity = kind == CATEGORY and table.by_name[name].numeric and table.by_name[name].type != "boolean"
-        values = (before[name], after[name]) if quantity else (reference[name], current[name])
-        for one in dict.fromkeys((NUMBER if quantity else kind, MISSING)) if quantity or kind != CATEGORY else (kind,):
-            found.keep_shifts(drift.title(name), one, *values, groups)
+    found.shifts = lasting.table_shifts(table, kinds, reference, current, parameters.min_effect, groups)
     found.figures = {f"missing_share_{name}": float(current[name].isna().mean()) for name in kinds}
     found.notes = [f"{name} was not compared: {parameters.current.name} does not have it." for name in absent]
     predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
@@ -250,19 +246,12 @@ class Comparison:
 
     def add(self, name: str, what: str, kind: str, before: pd.Series, after: pd.Series, groups: Groups) -> None:
         """The finding; a note where there is too little for one."""
-        self.keep_shifts(name, kind, before, after, groups)
+        self.shifts += lasting.shifts(name, kind, before, after, self.parameters.min_effect, groups)
         if finding := drift.compare_values(name, kind, before, after, self.parameters.min_effect, groups):
             self.findings.append(finding)
         else:
             counts = f"{after.count()} against {before.count()}"
             self.notes.append(f"Drift of {what} was not judged: {counts} are too few.")
-
-    def keep_shifts(self, name: str, kind: str, before: pd.Series, after: pd.Series, groups: Groups) -> None:
-        codes = [
-            np.arange(len(values)) if group is None else group[values.index].to_numpy()
-            for values, group in zip((before, after), groups, strict=True)
-        ]
-        self.shifts += lasting.shifts(name, kind, before, after, self.parameters.min_effect, codes)
 
     def refuse_few(self, rows: int) -> None:
         """Raises StepError where an average of so many says nothing yet."""

@@ -10,8 +10,7 @@ ALPHA = 0.01
 
 
 def of(kind: str, before: list, after: list) -> dict[str, Shift]:
-    groups = [np.arange(len(before)), np.arange(len(after))]
-    return {one.name: one for one in shifts("x", kind, pd.Series(before), pd.Series(after), 0.05, groups)}
+    return {one.name: one for one in shifts("x", kind, pd.Series(before), pd.Series(after), 0.05)}
 
 
 def test_scores_are_ranks_of_quantities_and_shares_of_values_and_gaps():
@@ -28,7 +27,7 @@ def test_scores_are_ranks_of_quantities_and_shares_of_values_and_gaps():
 
 def test_rows_that_go_together_count_for_less():
     before, after = pd.Series([0.0, 1.0] * 50), pd.Series(np.repeat([0.0, 1.0] * 10, 5))
-    groups = [np.arange(100), np.repeat(np.arange(20), 5)]
+    groups = None, pd.Series(np.repeat(np.arange(20), 5))
     (one,) = shifts("x", NUMBER, before, after, 0.05, groups)
     assert one.rows == pytest.approx(20, abs=1)
 
