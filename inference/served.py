@@ -87,14 +87,14 @@ def keys(rows: pd.DataFrame, table: Table) -> pd.Series:
     if table.has_key:
         text = rows[table.key.name].str.strip()
         return text.astype("int64") if table.key.type == "integer" else text
-    return pd.Series(range(1, len(rows) + 1), index=rows.index)
+    return pd.Series(rows.index + 1, index=rows.index)
 
 
 def read_labels(path: Path, table: Table) -> pd.Series:
     """The outcomes that are known, by the key as text."""
     try:
         found = pd.read_csv(path, dtype=str, usecols=[table.key.name, table.target.name]).dropna()
-        outcomes = found.set_index(table.key.name)[table.target.name]
+        outcomes = found[table.target.name].set_axis(keys(found, table).astype(str))
         return table.parse_target(outcomes[~outcomes.index.duplicated(keep="last")])
     except (OSError, ValueError) as error:
         raise StepError(

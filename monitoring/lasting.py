@@ -17,6 +17,7 @@ from grouped_rows import ALONE, Groups, design_effects
 
 MIN_SHARE = 0.05  # of a value, in the reference, below which its share is not added up
 LASTING = " lasting"
+RANKS = math.sqrt(2)  # a normal quantity that moves changes its mean rank by so much less than Kolmogorov's distance
 
 Past = Mapping[str, tuple[float, float]]  # name -> an earlier run's shift, and its rows
 
@@ -66,7 +67,8 @@ def shifts(
         effects = design_effects(values[1], codes[1], codes[0])
         rows = [len(one) / effect for one, effect in zip(values, effects, strict=True)]
         variance = float(values[0].var()) if kind == NUMBER else None
-        yield Shift(name + suffix, means[1] - means[0], rows[1], means[0], rows[0], least, variance)
+        counts = least if variance is None else least / RANKS
+        yield Shift(name + suffix, means[1] - means[0], rows[1], means[0], rows[0], counts, variance)
 
 
 def column_scores(kind: str, before: pd.Series, after: pd.Series) -> Iterator[tuple[str, list[np.ndarray]]]:
