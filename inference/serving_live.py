@@ -12,7 +12,6 @@ from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from request_rows import JSON, RequestError, decimal_chars, read_rows
 from saved_model import SavedModel, open_model
 from serving_batches import Models, answer_alone
@@ -22,7 +21,7 @@ from step import MODEL_URI
 from step_error import StepError, first_line
 
 EXAMPLE = "input_example.json"
-NO_ALIAS = {ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)}  # as MLflow says it
+NO_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # as registries say it
 logger = logging.getLogger("inference")
 
 
