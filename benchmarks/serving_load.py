@@ -52,6 +52,7 @@ def main() -> None:
     if arguments.load:
         print(json.dumps(asyncio.run(load(**json.loads(arguments.load)))))
         return None
+    others = f"Before it began, {os.getloadavg()[0]:.1f} other processes ran or waited, on {os.cpu_count()} cores."
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = local_model(arguments.model, folder)
@@ -68,7 +69,7 @@ def main() -> None:
                     if arguments.large and one == "ours":
                         large = while_large(port, pid, arguments.large, row)
         swaps = while_swapping(arguments.swaps, folder) if arguments.swaps else ""
-        text = report(which, found, large, swaps)
+        text = report(which, found, large, swaps, others)
         print(text)
         if arguments.record:
             write_section("serving load", f"## The server under load\n\n{machine()}\n\n{text}")
