@@ -52,7 +52,7 @@ def main() -> None:
     if arguments.load:
         print(json.dumps(asyncio.run(load(**json.loads(arguments.load)))))
         return None
-    others = f"Before it began, {os.getloadavg()[0]:.1f} other processes ran or waited, on {os.cpu_count()} cores."
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = local_model(arguments.model, folder)
@@ -69,7 +69,8 @@ def main() -> None:
                     if arguments.large and one == "ours":
                         large = while_large(port, pid, arguments.large, row)
         swaps = while_swapping(arguments.swaps, folder) if arguments.swaps else ""
-        text = report(which, found, large, swaps, others)
+        busy = f"Load average on {os.cpu_count()} cores: {before:.1f} before it, {os.getloadavg()[0]:.1f} after it."
+        text = report(which, found, large, swaps, busy)
         print(text)
         if arguments.record:
             write_section("serving load", f"## The server under load\n\n{machine()}\n\n{text}")

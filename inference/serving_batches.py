@@ -76,7 +76,7 @@ class Scored:
     models: Models
     cells: list[list[str | None]]
     rows: pd.DataFrame
-    said: pd.DataFrame  # as `predict_rows` gives it
+    said: pd.DataFrame  # as `predict_rows` gives it; where there is neither log nor canary without model_version
 
 
 @dataclass
@@ -302,12 +302,15 @@ def score_rows(
 
     With a canary an answer says which version it is of.
     """
-    table, rows = models.table, typed(frame[models.features], models.table)
-    routed = np.zeros(len(rows), bool)
-    if models.challenger:
-        routed = in_canary(frame[table.key.name].map(text_of), models.canary)
-    said = predict_rows(rows, routed, models.champion, models.challenger)
-    shown = said if models.canary else said.drop(columns="model_version")
+    table, rows = models.table, typed(frame[models.features] if models.keyed else frame, models.table)
+    if models.canary or models.log:
+        routed = np.zeros(len(rows), bool)
+        if models.challenger:
+            routed = in_canary(frame[table.key.name].map(text_of), models.canary)
+        said = predict_rows(rows, routed, models.champion, models.challenger)
+        shown = said if models.canary else said.drop(columns="model_version")
+    else:
+        said = shown = models.champion.predict(rows)
     shown = shown.astype({table.target.name: bool}) if table.target.type == "boolean" else shown
     cells = []
     if models.log:
