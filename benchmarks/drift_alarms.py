@@ -1,11 +1,14 @@
 """How often monitoring raises its flag: on lists where nothing has changed, and on lists where something has.
 
     python benchmarks/drift_alarms.py [--draws 40] [--rows 200,418,2000] [--others]
+    python benchmarks/drift_alarms.py --lives 100 [--rows 100]
 
 Passengers are drawn one by one, or in the parties that they travel in (of one ticket): up to half a list without
 replacement, against the rest of it; more with replacement, against the whole, each copy of a party with a ticket of its
-own. `--others` puts Evidently's defaults and a classifier two-sample test (Lopez-Paz and Oquab, "Revisiting classifier
-two-sample tests", ICLR 2017) beside it, which takes minutes.
+own. `--lives` draws a reference as long as the list, and 16 lists that are watched one after the other, and asks in
+how many such lives one day alone, and the days added up, raise a flag. `--others` puts Evidently's defaults and a
+classifier two-sample test (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017) beside it, which
+takes minutes; the latter knows copies of people again, so that it says nothing of more than half a list.
 """
 
 import argparse
@@ -22,6 +25,7 @@ sys.path[:0] = [str(ROOT / "monitoring")]
 from declaration import read_declaration  # noqa: E402 - found by the line above
 from drift import MISSING, Finding, column_kinds, comparable, compare, compare_accuracy, decide  # noqa: E402
 from grouped_rows import design_effects, group_codes  # noqa: E402
+from lasting import add_up, table_shifts  # noqa: E402
 
 LISTS = {
     "the real list": ROOT.parent / "shared" / "data" / "titanic.csv",
@@ -29,6 +33,8 @@ LISTS = {
 }
 TABLE = read_declaration(ROOT / "dataset.yaml")
 ALPHA, MIN_EFFECT, MAX_DROP, MIN_ROWS = 0.01, 0.05, 0.05, 100  # monitoring's defaults
+IMPORTANCE: dict[str, float] = {}  # of the columns, to the simple model of `with_outcomes`
+DAYS = 16
 LEAST_FOUND = 0.95  # of batches of 2,000, of what is WANTED
 
 
@@ -94,10 +100,13 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--rows", default="200,418,2000")
     parser.add_argument("--changes", default=",".join(CHANGES), help="some of them, by the beginnings of their names")
+    parser.add_argument("--lives", type=int, default=0)
     parser.add_argument("--others", action="store_true", help="Evidently and a classifier two-sample test, too")
     asked = parser.parse_args()
     changes = [name for name in CHANGES if any(name.startswith(one) for one in asked.changes.split(","))]
     sizes = [int(size) for size in asked.rows.split(",")]
+    if asked.lives:
+        return lives(changes, sizes, asked.lives)
     judges = {"monitoring": monitoring} | ({"Evidently": evidently, "classifier": classifier} if asked.others else {})
     print(f"{asked.draws} draws each, alpha={ALPHA:g}, min_effect={MIN_EFFECT:g}\n")
     print(f"| list | drawn | changed | raised by | {' | '.join(f'{size:,} rows' for size in sizes)} | wanted | |")
@@ -122,6 +131,44 @@ def main() -> int:
     return 0 if kept else 1
 
 
+def lives(changes: list[str], sizes: list[int], count: int) -> int:
+    """Prints in how many lives of DAYS lists of people in parties there is a flag; whether false ones are rare."""
+    print(f"{count} lives of {DAYS} lists each, alpha={ALPHA:g}, min_effect={MIN_EFFECT:g}\n")
+    print("| list | rows a day | changed | a day's own flag, on any day | days added up | found with, on average |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    kept = True
+    for name, path in LISTS.items():
+        if not path.is_file():
+            continue
+        people = with_outcomes(TABLE.read(path))
+        for rows in sizes:
+            for changed in changes:
+                lived = [life(people, CHANGES[changed], rows, seed) for seed in range(count)]
+                daily, found = sum(one for one, _ in lived), [lists for _, lists in lived if lists]
+                lists = f"{np.mean(found):.1f} lists" if found else ""
+                shares = f"{daily / count:.0%} | {len(found) / count:.0%} | {lists}"
+                print(f"| {name} | {rows} | {changed} | {shares} |", flush=True)
+                kept &= changed != "nothing" or len(found) <= max(1, 2 * ALPHA * count)
+    return 0 if kept else 1
+
+
+def life(people: pd.DataFrame, change: Callable, rows: int, seed: int) -> tuple[bool, int]:
+    """Whether any of DAYS lists raised the flag by itself, and with how many their sum did (0: never)."""
+    random = np.random.default_rng(seed)
+    reference = in_parties(people, len(people), random)[1]
+    kinds, past, daily = column_kinds(TABLE, reference), [], False
+    for day in range(1, DAYS + 1):
+        current = change(in_parties(people, rows, random)[1], random)
+        daily |= monitoring(reference, current, seed)
+        before, after = comparable(TABLE, reference, kinds), comparable(TABLE, current, kinds)
+        groups = group_codes(TABLE, reference), group_codes(TABLE, current)
+        today = table_shifts(TABLE, kinds, before, after, MIN_EFFECT, groups)
+        if any(one.drifted for one in add_up(today, past, ALPHA)):
+            return daily, day
+        past.append({one.name: (one.mean, one.rows) for one in today})
+    return daily, 0
+
+
 def verdict(changed: str, sizes: list[int], raised: list[float], draws: int) -> tuple[str, bool]:
     """What is wanted, and whether it is so; of false alarms more than one only where one is more than 1 %."""
     if changed == "nothing":
@@ -132,12 +179,20 @@ def verdict(changed: str, sizes: list[int], raised: list[float], draws: int) -> 
 
 
 def with_outcomes(people: pd.DataFrame) -> pd.DataFrame:
-    """The list with the column `right`: whether a simple model, fitted on nine tenths, is right about the others."""
+    """The list with the column `right`: whether a simple model, fitted on nine tenths, is right about the others.
+
+    What columns are worth to it goes into IMPORTANCE.
+    """
+    from sklearn.inspection import permutation_importance
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
 
-    known = pd.DataFrame({"woman": people["Sex"] == "female", "class": people["Pclass"], "age": people["Age"] / 30})
-    said = cross_val_predict(LogisticRegression(), known.fillna(known.median()), people["Survived"], cv=10)
+    known = pd.DataFrame({"Sex": people["Sex"] == "female", "Pclass": people["Pclass"], "Age": people["Age"] / 30})
+    known, saved = known.fillna(known.median()), people["Survived"]
+    said = cross_val_predict(LogisticRegression(), known, saved, cv=10)
+    fitted = LogisticRegression().fit(known, saved)
+    worth = permutation_importance(fitted, known, saved, scoring="roc_auc", random_state=0).importances_mean
+    IMPORTANCE.update(zip(known, worth, strict=True), accuracy=max(worth))
     return people.assign(right=said == people["Survived"])
 
 
@@ -180,7 +235,7 @@ def monitoring(reference: pd.DataFrame, current: pd.DataFrame, seed: int) -> boo
     before, after = comparable(TABLE, reference, kinds), comparable(TABLE, current, kinds)
     findings = compare(before, after, kinds, MIN_EFFECT, groups)
     findings.append(accuracy(reference, current, groups))
-    return decide(findings, ALPHA, len(reference), len(current), MIN_ROWS).drift_detected
+    return decide(findings, ALPHA, len(reference), len(current), MIN_ROWS, IMPORTANCE).drift_detected
 
 
 def accuracy(reference: pd.DataFrame, current: pd.DataFrame, groups: tuple[pd.Series, pd.Series]) -> Finding:

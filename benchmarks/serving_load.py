@@ -1,15 +1,16 @@
 """One row a request, 1, 8 and 32 clients that keep their connections: requests/s and latency of the server.
 
-    python benchmarks/serving_load.py [--model models:/titanic@champion] [--seconds 4] [--mlflow] [--record]
+    python benchmarks/serving_load.py [--model models:/titanic@champion] [--mlflow] [--swaps 10] [--record]
 
 Beside it a bare FastAPI application with the same model, and with --mlflow `mlflow models serve`; each with one worker,
 one after the other in each round, so that a slower minute hits all. Without --model, training's own default model is
 fitted on data/titanic_sample.csv's likes. --large N also asks how long single rows wait while a request of N rows is
-answered.
+answered; --swaps N moves the champion's alias to and fro N times while clients ask, and counts what is lost or mixed.
 """
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=1, help="the median of these counts")
     parser.add_argument("--large", type=int, default=0, metavar="N")
+    parser.add_argument("--swaps", type=int, default=0, metavar="N")
     parser.add_argument("--mlflow", action="store_true")
     parser.add_argument("--record", action="store_true", help="write the table into benchmarks/RESULTS.md")
     parser.add_argument("--bare", type=int, default=0, metavar="PORT", help=argparse.SUPPRESS)
@@ -49,6 +52,7 @@ def main() -> None:
     if arguments.load:
         print(json.dumps(asyncio.run(load(**json.loads(arguments.load)))))
         return None
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = local_model(arguments.model, folder)
@@ -64,7 +68,9 @@ def main() -> None:
                         found.setdefault((one, clients), []).append(figures)
                     if arguments.large and one == "ours":
                         large = while_large(port, pid, arguments.large, row)
-        text = report(which, found, large)
+        swaps = while_swapping(arguments.swaps, folder) if arguments.swaps else ""
+        busy = f"Load average on {os.cpu_count()} cores: {before:.1f} before it, {os.getloadavg()[0]:.1f} after it."
+        text = report(which, found, large, swaps, busy)
         print(text)
         if arguments.record:
             write_section("serving load", f"## The server under load\n\n{machine()}\n\n{text}")
@@ -117,14 +123,17 @@ def one_row(model: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def server(which: str, model: Path, folder: Path) -> Iterator[tuple[int, int]]:
+def server(which: str, model: Path | str, folder: Path, **settings: object) -> Iterator[tuple[int, int]]:
     """The server's port and process ID, while it runs."""
     port = free_port()
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(ROOT / "inference")}
     if which == "ours":
         from tests.step_programs import command_line
 
-        command, place = [sys.executable, *command_line("inference", "serve", model=model, port=port)], "inference"
+        command, place = (
+            [sys.executable, *command_line("inference", "serve", model=model, port=port, **settings)],
+            "inference",
+        )
     elif which == "bare":
         command, place = [sys.executable, __file__, "--bare", str(port), "--model", str(model)], "benchmarks"
     else:
@@ -263,7 +272,70 @@ def while_large(port: int, pid: int, rows: int, row: dict[str, Any]) -> str:
     )
 
 
-def report(which: list[str], found: dict[tuple[str, int], list[dict[str, float]]], large: str) -> str:
+def while_swapping(swaps: int, folder: Path) -> str:
+    """What becomes of requests of several rows while two versions take turns as the champion."""
+    import mlflow
+    from make_sample import passengers, write
+    from request_rows import JSON
+    from saved_model import open_model
+    from serving import answer
+
+    from tests.example_tables import TITANIC, register_model
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("swaps", (folder / "artifacts").as_uri()))
+    write(passengers(900), folder / "people.csv")
+    people = TITANIC.read(folder / "people.csv")
+    uri, versions = "models:/titanic@champion", {}
+    for seed in (0, 1):
+        number = register_model(TITANIC, people, "champion", seed)
+        versions[number] = open_model(f"models:/titanic/{number}")
+    records = json.loads(people.head(20)[list(versions["1"].columns)].to_json(orient="records"))
+    body = json.dumps({"dataframe_records": records}).encode()
+    expected = {number: json.loads(answer(model, JSON, body)) for number, model in versions.items()}
+    if expected["1"] == expected["2"]:
+        sys.exit("the two versions say the same: nothing could be seen to be mixed")
+    answers: list[tuple[int, str, Any]] = []
+    done, seen = threading.Event(), "2"
+    with server("ours", uri, folder, reload_seconds=0.2) as (port, _):
+
+        def ask() -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            while not done.is_set():
+                try:
+                    connection.request("POST", "/invocations", body, {"Content-Type": JSON})
+                    response = connection.getresponse()
+                    told = response.headers.get("X-Model-Version", "")
+                    answers.append((response.status, told, json.loads(response.read())))
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    answers.append((0, "", str(error)))
+                    connection.close()
+            connection.close()
+
+        clients = [threading.Thread(target=ask) for _ in range(8)]
+        for one in clients:
+            one.start()
+        for count in range(swaps):
+            wanted = "12"[count % 2]
+            mlflow.MlflowClient().set_registered_model_alias("titanic", "champion", wanted)
+            while seen != wanted:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=60) as told:
+                    seen = json.load(told)["version"]
+                time.sleep(0.05)
+            time.sleep(0.5)
+        done.set()
+        for one in clients:
+            one.join()
+    lost = sum(status != 200 for status, _, _ in answers)
+    mixed = sum(status == 200 and said != expected[version] for status, version, said in answers)
+    by = ", ".join(f"{sum(version == one for _, version, _ in answers):,} by version {one}" for one in versions)
+    return (
+        f"During {swaps} swaps of the champion 8 clients asked for 20 rows at a time: {len(answers):,} requests "
+        f"({by}), {lost} lost, {mixed} with an answer that is not that version's own."
+    )
+
+
+def report(which: list[str], found: dict[tuple[str, int], list[dict[str, float]]], *sentences: str) -> str:
     head = ["", *(f"{clients} client{'s' * (clients > 1)}: req/s; p50, p95 ms; CPU ms" for clients in CLIENTS)]
     lines, rates = [], {}
     for one in which:
@@ -275,7 +347,7 @@ def report(which: list[str], found: dict[tuple[str, int], list[dict[str, float]]
             cells.append(f"{middle['rate']:.0f}; {middle['p50']:.0f}, {middle['p95']:.0f}; {middle['cpu']:.1f}")
         lines.append([NAMES[one], *cells])
     ratios = [f"{rates['ours', clients] / rates['bare', clients]:.1f}" for clients in CLIENTS]
-    return table(head, [*lines, ["ours / bare", *ratios]]) + (f"\n\n{large}" if large else "")
+    return table(head, [*lines, ["ours / bare", *ratios]]) + "".join(f"\n\n{one}" for one in sentences if one)
 
 
 if __name__ == "__main__":

@@ -180,14 +180,14 @@ def in_words(table: Table, said: pd.DataFrame) -> pd.DataFrame:
     return said.assign(**{table.target.name: said[table.target.name].map(words)}) if words else said
 
 
-def in_canary(keys: pd.Series, share: float) -> np.ndarray:
+def in_canary(keys: pd.Series, share: float, purpose: str = "canary") -> np.ndarray:
     """Which rows belong to the canary's share: by a hash of their key, so the same ones every time.
 
-    A larger share holds every row of a smaller one.
+    A larger share holds every row of a smaller one. Another `purpose` makes another, independent choice.
     """
     if share <= 0:
         return np.zeros(len(keys), bool)
-    digests = (hashlib.sha256(f"canary:{key}".encode()).digest()[:8] for key in keys)
+    digests = (hashlib.sha256(f"{purpose}:{key}".encode()).digest()[:8] for key in keys)
     return np.fromiter((int.from_bytes(digest, "big") / HASH_RANGE < share for digest in digests), bool)
 
 

@@ -48,15 +48,17 @@ class PlainNumber(str):
     """The text of a number that JSON and Arrow write with a point, whatever the raw table's decimalChar is."""
 
 
-def read_rows(kind: str, body: bytes, names: Sequence[str], chars: Mapping[str, str] | None = None) -> Cells:
-    """The columns `names` of a body of that `media_type`; others are left out.
+def read_rows(
+    kind: str, body: bytes, names: Sequence[str], chars: Mapping[str, str] | None = None, also: Sequence[str] = ()
+) -> Cells:
+    """The columns `names` of a body of that `media_type`, and those of `also` that it has; others are left out.
 
     `chars` are what stands before decimals in columns that say so: numbers of JSON and Arrow are written like that.
 
     Raises:
         RequestError: it is no table, or a column is missing; never with the body in its text.
     """
-    cells = read_arrow(body, names) if kind == ARROW else read_text(kind, body, names)
+    cells = read_arrow(body, names, also) if kind == ARROW else read_text(kind, body, names, also)
     for name, char in (chars or {}).items():
         if name in cells:
             cells[name] = [cell.replace(".", char) if isinstance(cell, PlainNumber) else cell for cell in cells[name]]
@@ -68,14 +70,14 @@ def decimal_chars(table: Table) -> dict[str, str]:
     return {one.name: one.decimal_char for one in table.fields if one.decimal_char}
 
 
-def read_text(kind: str, body: bytes, names: Sequence[str]) -> Cells:
+def read_text(kind: str, body: bytes, names: Sequence[str], also: Sequence[str]) -> Cells:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RequestError(400, "the request is not UTF-8") from None
     if not text.strip():
         raise RequestError(400, "the request is empty")
-    cells = read_csv(text, names) if kind == CSV else read_json(text, names)
+    cells = read_csv(text, names, also) if kind == CSV else read_json(text, names, also)
     if kind == JSON and "\\u" in text:  # which can write half of a surrogate pair
         try:
             "".join(cell for column in cells.values() for cell in column if cell).encode()
@@ -89,12 +91,13 @@ def as_columns(cells: Cells) -> dict[str, pd.Series]:
     return {name: pd.Series(column, dtype="string[pyarrow]") for name, column in cells.items()}
 
 
-def read_arrow(body: bytes, names: Sequence[str]) -> Cells:
+def read_arrow(body: bytes, names: Sequence[str], also: Sequence[str]) -> Cells:
     try:
         with pa.ipc.open_stream(body) as stream:
             table = stream.read_all()
         table.validate(full=True)
         refuse_missing([name for name in names if name not in table.column_names])
+        names = [*names, *(name for name in also if name in table.column_names)]
         refuse_twice([name for name in names if table.column_names.count(name) > 1])
         return {name: arrow_cells(table[name]) for name in names}
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -109,16 +112,16 @@ def arrow_cells(column: pa.ChunkedArray) -> list[str | None]:
     return cells  # type: ignore[no-any-return]  # pyarrow has no types
 
 
-def read_csv(text: str, names: Sequence[str]) -> Cells:
+def read_csv(text: str, names: Sequence[str], also: Sequence[str]) -> Cells:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header, *rows = (row for row in reader if row)
     except csv.Error as error:
         raise RequestError(400, f"the CSV is broken in line {reader.line_num} ({error}); check its quotes") from None
-    return read_split([name.strip() for name in header], rows, names)
+    return read_split([name.strip() for name in header], rows, names, also)
 
 
-def read_json(text: str, names: Sequence[str]) -> Cells:
+def read_json(text: str, names: Sequence[str], also: Sequence[str]) -> Cells:
     try:  # numbers stay the text that they are, as in a CSV
         request = json.loads(text, parse_int=str, parse_float=PlainNumber, parse_constant=read_constant)
     except (ValueError, RecursionError) as error:
@@ -133,14 +136,15 @@ def read_json(text: str, names: Sequence[str]) -> Cells:
         header, rows = content.get("columns"), content.get("data")
         if not isinstance(header, list) or not isinstance(rows, list):
             raise RequestError(400, "dataframe_split is not an object with the lists columns and data")
-        return read_split(header, rows, names)
+        return read_split(header, rows, names, also)
     if isinstance(content, list):
-        return read_records(content, names)
+        return read_records(content, names, also)
     if not isinstance(content, dict) or form not in COLUMN_FORMS:
         raise RequestError(400, f"{form} is not a list of objects, one for each row")
     if not any(isinstance(content.get(name), list) for name in names):
-        return read_records([content], names)
+        return read_records([content], names, also)
     refuse_missing([name for name in names if name not in content])
+    names = [*names, *(name for name in also if name in content)]
     lengths = {len(content[name]) if isinstance(content[name], list) else -1 for name in names}
     if len(lengths) != 1:
         raise RequestError(400, f"the columns of {form} are not lists of the same length")
@@ -152,18 +156,20 @@ def read_constant(text: str) -> str | None:
     return None if text == "NaN" else text
 
 
-def read_records(records: list[Any], names: Sequence[str]) -> Cells:
+def read_records(records: list[Any], names: Sequence[str], also: Sequence[str]) -> Cells:
     if not records:
         raise RequestError(400, "the request has no rows")
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             raise RequestError(400, f"row {number} is not an object of named fields")
         refuse_missing([name for name in names if name not in record], f"row {number}: ")
-    return {name: as_text(name, [record[name] for record in records]) for name in names}
+    names = [*names, *(name for name in also if any(name in record for record in records))]
+    return {name: as_text(name, [record.get(name) for record in records]) for name in names}
 
 
-def read_split(header: list[Any], rows: list[Any], names: Sequence[str]) -> Cells:
+def read_split(header: list[Any], rows: list[Any], names: Sequence[str], also: Sequence[str]) -> Cells:
     refuse_missing([name for name in names if name not in header])
+    names = [*names, *(name for name in also if name in header)]
     refuse_twice([name for name in names if header.count(name) > 1])
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(header):

@@ -3,6 +3,7 @@
 It is not what rows are judged by: that is row_checks, as in data_cleaning.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ class Refusal(BaseModel):
     message: str
 
 
-def request_body(table: Table, columns: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+def request_body(table: Table, columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """OpenAPI's `requestBody` for rows of these columns, and the schemas that it refers to, by name."""
     fields = [table.by_name[name] for name in columns]
     row: Any = row_model(table, fields)
@@ -97,8 +98,8 @@ def example_value(one: Field) -> Any:
     return next((value for value in (low, high) if value is not None), 1)
 
 
-def answer_model(table: Table) -> type[BaseModel]:
-    """What an answer holds: the prediction of each row, in their order."""
+def answer_model(table: Table, versions: bool = False) -> type[BaseModel]:
+    """What an answer holds: the prediction of each row, in their order; and which version it is of."""
     target = replace(table.target, required=True)
     kind = float if table.task == REGRESSION else described_type(target)
     columns: dict[str, Any] = {"column_0": (kind, described_by(target.name, target.description))}
@@ -108,6 +109,8 @@ def answer_model(table: Table) -> type[BaseModel]:
         None, title="reasons", description="The three columns that add most to it, where they are asked for."
     )
     columns["reasons"] = (dict[str, float] | None, more)
+    if versions:
+        columns["version"] = (str, described_by("model_version", "Which model answered."))
     prediction: Any = create_model("Prediction", **columns)
     return create_model("Answer", predictions=(list[prediction], ...))
 

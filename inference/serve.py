@@ -10,11 +10,14 @@ import time
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import mlflow
-from saved_model import champion_uri, open_model
-from serving_settings import Settings, refuse_open_door
-from step import boolean, number, parse_parameters, run_step, whole
+from saved_model import SavedModel, champion_uri, open_model
+from serving_live import OtherModel
+from serving_log import header
+from serving_settings import Settings, prepare_log, refuse_open_door, tls_files
+from step import MODEL_URI, boolean, number, parse_parameters, run_step, whole
 from step_error import StepError
 
 STEP = "inference"
@@ -43,19 +46,54 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         max_bytes=whole(1, 1 << 30),
         max_rows=whole(1, 10_000_000),
         max_waiting=whole(1, 100_000),
+        max_waiting_per_client=whole(1, 100_000),
         read_seconds=number(0.1, 3600),
         max_seconds=number(0.1, 3600),
+        canary=number(0, 1),
+        challenger=str,
+        shadow=str,
+        log=str,
+        log_share=number(0, 1),
+        log_rows=whole(1, 1_000_000),
+        log_seconds=number(0.1, 86400),
+        tls=str,
         insecure=boolean,
     )
-    refuse_open_door(arguments.host, arguments.insecure)
+    tls = tls_files(arguments.tls)
+    refuse_open_door(arguments.host, arguments.insecure, certified="ssl_ca_certs" in tls)
     refuse_taken_port(arguments.host, arguments.port)
     uri = arguments.model or champion_uri()
     model = open_model(uri)
+    prepare_others(arguments, model)
     mlflow.set_tags(model.tags())
     if started_by_mlflow:
         threading.Thread(target=end_with_parent, daemon=True).start()
-    print(f"{STEP}: {model} at http://{arguments.host}:{arguments.port}/invocations", flush=True)
-    serve(model.folder.absolute(), uri, arguments)
+    print(f"{STEP}: {model} at http{'s' * bool(tls)}://{arguments.host}:{arguments.port}/invocations", flush=True)
+    serve(model.folder.absolute(), uri, arguments, tls)
+
+
+def prepare_others(arguments: argparse.Namespace, model: SavedModel) -> None:
+    """What is to be asked beside the model, and logged: fetched once for all workers, but for what has an alias.
+
+    Raises:
+        StepError: it is not there, or makes no sense.
+    """
+    if arguments.shadow and not arguments.log:
+        raise StepError(f"shadow={arguments.shadow} is asked for the log alone; give log=FOLDER, too")
+    if arguments.canary and not model.table.has_key:
+        raise StepError(f"canary={arguments.canary:g} chooses rows by their key, which {model.table.name} has none of")
+    if arguments.log:
+        prepare_log(arguments.log)
+        header(model.table)  # raises where there can be none
+    arguments.challenger = arguments.challenger or f"models:/{model.table.name}@challenger"
+    for role in ["challenger"] * (arguments.canary > 0) + ["shadow"]:
+        other = getattr(arguments, role)
+        named = MODEL_URI.fullmatch(other)
+        if other and not (named and named["alias"]):
+            other = str(open_model(other).folder.absolute())
+            setattr(arguments, role, other)
+        if found := OtherModel(model, other).current:
+            mlflow.set_tags(found.tags(role))
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -70,7 +108,7 @@ def refuse_taken_port(host: str, port: int) -> None:
         raise StepError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
 
 
-def serve(folder: Path, uri: str, arguments: argparse.Namespace) -> None:
+def serve(folder: Path, uri: str, arguments: argparse.Namespace, tls: dict[str, Any]) -> None:
     """Run until a signal comes; requests under way are finished."""
     import uvicorn
     from serving_protocol import ImpatientProtocol
@@ -89,6 +127,7 @@ def serve(folder: Path, uri: str, arguments: argparse.Namespace) -> None:
         timeout_graceful_shutdown=10,
         timeout_worker_healthcheck=60,  # on a busy machine a worker that loads its model is slow to say it lives
         app_dir=str(Path(__file__).parent),
+        **tls,
     )
 
 

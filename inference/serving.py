@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,9 +23,9 @@ from fastapi.responses import JSONResponse, Response
 from request_rows import Cells, RequestError, decimal_chars, media_type, read_rows
 from request_schema import Refusal, answer_model, request_body
 from saved_model import SavedModel, open_model
-from serving_batches import Answer, Batches, Job, answer_alone
+from serving_batches import Answer, Batches, Job, Models, answer_alone
 from serving_door import MODEL_PATH, Door, log_to_standard_error, refusal
-from serving_live import LiveModel
+from serving_live import Live
 from serving_metrics import Metrics
 from serving_settings import KEY_VARIABLE, Settings, handed_on
 
@@ -43,7 +44,7 @@ def create() -> FastAPI:
 def application(model: SavedModel, settings: Settings) -> FastAPI:
     """The ASGI application that answers for `model`, and for what its alias names later."""
     table = model.table
-    live, batches, metrics = LiveModel(model, settings.uri, settings.reload_seconds), Batches(), Metrics()
+    live, batches, metrics = Live(model, settings), Batches(), Metrics()
     desk = Desk(live, batches, metrics, settings)
 
     @asynccontextmanager
@@ -51,15 +52,15 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
         batches.start()
         live.start()
         yield
-        live.stop()
         await run_in_threadpool(batches.stop)
+        await run_in_threadpool(live.stop)
 
     title = f"Predictions of {table.title or table.name}"
     app = FastAPI(title=title, description=table.intended_use, version=model.label, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Door, metrics=metrics, key=os.environ.get(KEY_VARIABLE, ""))
-    body, schemas = request_body(table, model.wanted)
+    body, schemas = request_body(table, live.current.columns)
     responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": Refusal} for code in (400, 401, 408, 413, 415, 500, 503)
+        code: {"model": Refusal} for code in (400, 401, 408, 413, 415, 429, 500, 503)
     }
 
     @app.get("/ping")
@@ -89,9 +90,11 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
         gauges = {
             "waiting_requests": desk.waiting,
             "held_bytes": desk.held,
-            "model_since_seconds": live.since,
-            "model_swaps": live.swaps,
-            "model_problem": bool(live.problem),
+            "model_since_seconds": live.champion.since,
+            "model_swaps": live.champion.swaps,
+            "model_problem": any(one.problem for one in live.roles),
+            "logged_rows": live.log.written if live.log else 0,
+            "log_lost_rows": live.log.lost if live.log else 0,
         }
         told = described(live)
         text = metrics.text(gauges, {name: told[name] for name in ("name", "version", "run_id")})
@@ -100,7 +103,7 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
     @app.post(
         MODEL_PATH,
         openapi_extra={"requestBody": body},
-        responses=responses | {200: {"model": answer_model(table)}},
+        responses=responses | {200: {"model": answer_model(table, settings.canary > 0)}},
     )
     async def invocations(request: Request, reasons: bool = False) -> Response:
         """What the model predicts of each row; with `?reasons=true` also which three columns add most to that."""
@@ -130,19 +133,33 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
 class Desk:
     """Takes requests in, within the limits, and hands out their answers. Of the event loop's thread alone."""
 
-    def __init__(self, live: LiveModel, batches: Batches, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, live: Live, batches: Batches, metrics: Metrics, settings: Settings) -> None:
         self.live, self.batches, self.metrics, self.settings = live, batches, metrics, settings
         self.waiting = 0  # requests
+        self.clients: Counter[str] = Counter()  # requests under way, by the address that they are from
         self.held = 0  # bytes
 
     async def answer(self, request: Request, reasons: bool) -> Response:
         """Raises RequestError, or what the model stumbled over."""
+        client, most = request.client.host if request.client else "", self.settings.max_waiting_per_client
+        if self.clients[client] >= most:
+            raise RequestError(429, f"{most} requests of this client are under way; wait for an answer")
+        self.clients[client] += 1
+        try:
+            return await self.answer_one(request, reasons)
+        finally:
+            self.clients[client] -= 1
+            if not self.clients[client]:
+                del self.clients[client]
+
+    async def answer_one(self, request: Request, reasons: bool) -> Response:
         kind = media_type(request.headers.get("content-type", ""))
-        model = self.live.current  # for all rows of this request, whatever comes after it
+        models = self.live.current  # for all rows of this request, whatever comes after it
         told = request.scope["told"]
-        told.version = model.label
-        if reasons and model.background is None:
-            raise RequestError(400, without_background(model))
+        told.version = models.label
+        for model in (models.champion, models.challenger):
+            if reasons and model and model.background is None:
+                raise RequestError(400, without_background(model))
         chunks: list[bytes] = []
         try:
             content = await self.read_body(request, chunks)
@@ -151,9 +168,10 @@ class Desk:
             self.waiting += 1
             try:
                 async with asyncio.timeout(self.settings.max_seconds):
-                    cells = await self.read_rows(kind, content, model)
+                    cells = await self.read_rows(kind, content, models)
                     told.rows = rows = len(next(iter(cells.values())))
-                    found: Answer = await asyncio.wrap_future(self.batches.submit(Job(model, cells, rows, reasons)))
+                    job = Job(models, cells, rows, reasons)
+                    found: Answer = await asyncio.wrap_future(self.batches.submit(job))
             except TimeoutError:
                 limit = self.settings.max_seconds
                 raise RequestError(503, f"there was no answer within {limit:g} seconds; send fewer rows") from None
@@ -163,7 +181,7 @@ class Desk:
             self.held -= sum(map(len, chunks))
         self.metrics.rows += rows
         self.metrics.predictions.update({text_of(value): count for value, count in found.predictions.items()})
-        return Response(found.body, media_type="application/json", headers={"X-Model-Version": model.label})
+        return Response(found.body, media_type="application/json", headers={"X-Model-Version": models.label})
 
     async def read_body(self, request: Request, chunks: list[bytes]) -> bytes:
         """The request's whole body; `chunks` gets what has come so far.
@@ -190,8 +208,10 @@ class Desk:
             raise RequestError(408, f"the request had not come within {seconds:g} seconds") from None
         return b"".join(chunks)
 
-    async def read_rows(self, kind: str, content: bytes, model: SavedModel) -> Cells:
-        given = (kind, content, model.wanted, decimal_chars(model.table))
+    async def read_rows(self, kind: str, content: bytes, models: Models) -> Cells:
+        also = models.log.columns if models.log else []
+        also = [name for name in also if name not in models.columns]
+        given = (kind, content, models.columns, decimal_chars(models.table), also)
         read = read_rows(*given) if len(content) <= SMALL else await run_in_threadpool(read_rows, *given)
         rows = len(next(iter(read.values())))
         if rows > self.settings.max_rows:
@@ -208,18 +228,21 @@ def answer(model: SavedModel, kind: str, body: bytes) -> bytes:
     return answer_alone(model, read_rows(kind, body, model.wanted, decimal_chars(model.table)))
 
 
-def described(live: LiveModel) -> dict[str, str]:
+def described(live: Live) -> dict[str, str]:
     def moment(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
-    model = live.current
+    models, champion = live.current, live.champion
+    model = models.champion
     return {
         "name": model.name or model.table.name,
         "version": model.label,
         "run_id": model.run_id,
         "sha256": model.sha256,
-        "alias": live.alias,
-        "since": moment(live.since),
-        "checked": moment(live.checked),
-        "problem": live.problem,
+        "alias": champion.alias,
+        "since": moment(champion.since),
+        "checked": moment(champion.checked),
+        "problem": "; ".join(one.problem for one in live.roles if one.problem),
+        "challenger": models.challenger.label if models.challenger else "",
+        "shadow": models.shadow.label if models.shadow else "",
     }

@@ -3,8 +3,10 @@
 A large request is scored in slices, so that small ones get their turn between them.
 """
 
+import functools
 import itertools
 import json
+import logging
 import queue
 import threading
 import time
@@ -16,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import REGRESSION, Table
+from batch_scoring import in_canary, in_words, predict_rows
+from declaration import REGRESSION, Table, text_of
 from explanation import strongest
 from request_rows import Cells, RequestError, as_columns
 from row_checks import Judged, judge, rules
 from saved_model import SavedModel
+from serving_log import ServedLog, answer_columns
 from threadpoolctl import threadpool_limits
 
 SLICE = 1000  # rows of one request that are scored before others have their turn
@@ -29,6 +33,52 @@ BATCH = 2 * SLICE  # rows that are scored at once
 PATIENCE = 0.2  # of the time that the last batch took, to wait for more
 MAX_REPORTED_ROWS = 5  # bad rows named in one answer
 MAX_SHOWN = 40  # characters of a value that a message repeats
+logger = logging.getLogger("inference")
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """Those that a request's rows meet. `challenger` answers for the rows of the `canary`'s share, by their keys."""
+
+    champion: SavedModel
+    challenger: SavedModel | None = None
+    shadow: SavedModel | None = None  # asked, too, for the log alone
+    canary: float = 0
+    log: ServedLog | None = None
+
+    @property
+    def table(self) -> Table:
+        return self.champion.table
+
+    @property
+    def keyed(self) -> bool:
+        """Whether rows must have their key."""
+        return self.table.has_key and (self.canary > 0 or self.log is not None)
+
+    @functools.cached_property
+    def features(self) -> list[str]:
+        """The columns that any of them reads."""
+        models = (one for one in (self.champion, self.challenger, self.shadow) if one)
+        return list(dict.fromkeys(name for one in models for name in one.wanted))
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """Those that a request must have."""
+        return list(dict.fromkeys([*self.features, *[self.table.key.name] * self.keyed]))
+
+    @functools.cached_property
+    def label(self) -> str:
+        return ",".join(one.label for one in (self.champion, self.challenger) if one)
+
+
+@dataclass(eq=False)
+class Scored:
+    """Rows that were scored together: for each declared column the cells as they were sent, and what was said."""
+
+    models: Models
+    cells: list[list[str | None]]
+    rows: pd.DataFrame
+    said: pd.DataFrame  # as `predict_rows` gives it; where there is neither log nor canary without model_version
 
 
 @dataclass
@@ -41,9 +91,9 @@ class Answer:
 
 @dataclass
 class Job:
-    """A request's rows, and what came of those that have been looked at. All are answered by the same model."""
+    """A request's rows, and what came of those that have been looked at. All meet the same models."""
 
-    model: SavedModel
+    models: Models
     cells: Cells
     rows: int
     reasons: bool = False  # whether they are asked for
@@ -53,6 +103,7 @@ class Job:
     faults: list[str] = field(default_factory=list)
     bad: int = 0  # rows
     predictions: Counter[object] = field(default_factory=Counter)
+    kept: list[tuple[Scored, list[int]]] = field(default_factory=list)  # rows that are for the log
 
 
 @dataclass(frozen=True)
@@ -64,7 +115,11 @@ class Part:
     stop: int
 
     def cells(self, name: str) -> Sequence[str | None]:
-        return self.job.cells[name][self.start : self.stop]
+        """Gaps where the request has no such column."""
+        return self.job.cells[name][self.start : self.stop] if name in self.job.cells else [None] * len(self)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
 class Batches:
@@ -124,12 +179,12 @@ class Batches:
         return job is not None
 
     def take(self) -> list[Part]:
-        """The next rows of those who wait, all for one model: at most SLICE of each, together at most BATCH."""
-        model, room, parts = self.waiting[0].model, BATCH, []
+        """The next rows of those who wait, all for the same models: at most SLICE of each, together at most BATCH."""
+        models, room, parts = self.waiting[0].models, BATCH, []
         for job in tuple(self.waiting):
-            if room and job.model is model:
+            if room and job.models is models:
                 part = Part(job, job.done, min(job.rows, job.done + min(room, EXPLAINED if job.reasons else SLICE)))
-                room -= part.stop - part.start
+                room -= len(part)
                 parts.append(part)
                 self.waiting.remove(job)
                 self.waiting.append(job)  # behind all others
@@ -137,7 +192,7 @@ class Batches:
 
 
 def score(parts: Sequence[Part]) -> None:
-    """Judge the parts, which are for the same model, and predict all that is good; answer the jobs that are done."""
+    """Judge the parts, which are for the same models, and predict all that is good; answer the jobs that are done."""
     try:
         judge_and_predict(parts)
     except Exception as error:  # the model's own, on rows that no rule forbids: whose rows they are shows alone
@@ -146,19 +201,52 @@ def score(parts: Sequence[Part]) -> None:
                 score([part])
             return
         settle(parts[0].job, error)
-    for part in parts:
-        if part.stop == part.job.rows and not part.job.answer.done():
-            settle(part.job, finished(part.job))
+    done = [part.job for part in parts if part.stop == part.job.rows and not part.job.answer.done()]
+    answered = [job for job in done if settle(job, finished(job))]
+    try:
+        log_answers(answered)
+    except Exception as error:  # they have their answers
+        logger.error("%d requests could not be logged (%s)", len(answered), type(error).__name__)
 
 
-def settle(job: Job, outcome: Answer | Exception) -> None:
+def settle(job: Job, outcome: Answer | Exception) -> bool:
+    """Whether there was an answer, and somebody who waited for it."""
     try:
         if isinstance(outcome, Exception):
             job.answer.set_exception(outcome)
-        else:
-            job.answer.set_result(outcome)
+            return False
+        job.answer.set_result(outcome)
     except InvalidStateError:
-        pass  # nobody waits any more
+        return False
+    return True
+
+
+def log_answers(jobs: Sequence[Job]) -> None:
+    """Hand what was answered to the log; now the shadow is asked, whom nobody waits for."""
+    places: dict[Scored, list[int]] = {}
+    for scored, own in itertools.chain.from_iterable(job.kept for job in jobs):
+        places.setdefault(scored, []).extend(own)
+    for scored, own in places.items():
+        models = scored.models
+        if models.log and own:
+            answers = [answer_cells(models.table, scored.said.iloc[own]), shadow_cells(models, scored.rows.iloc[own])]
+            cells = ([column[place] for place in own] for column in scored.cells)
+            models.log.add(zip(*cells, *itertools.chain(*answers), strict=True))
+
+
+def answer_cells(table: Table, said: pd.DataFrame) -> list[list[object]]:
+    return [in_words(table, said)[name].tolist() for name in answer_columns(table)]
+
+
+def shadow_cells(models: Models, rows: pd.DataFrame) -> list[list[object]]:
+    """What the shadow says; nothing where there is none, or it stumbles."""
+    if models.shadow:
+        try:
+            said = models.shadow.predict(rows).assign(model_version=models.shadow.label)
+            return answer_cells(models.table, said)
+        except Exception as error:
+            logger.error("the shadow, version %s, failed (%s)", models.shadow.label, type(error).__name__)
+    return [[""] * len(rows) for _ in answer_columns(models.table)]
 
 
 def answer_alone(model: SavedModel, cells: Cells) -> bytes:
@@ -168,49 +256,83 @@ def answer_alone(model: SavedModel, cells: Cells) -> bytes:
         RequestError: a row breaks the declaration.
         Exception: the model's own.
     """
-    job = Job(model, cells, len(next(iter(cells.values()))))
+    job = Job(Models(model), cells, len(next(iter(cells.values()))))
     score([Part(job, 0, job.rows)])
     return job.answer.result().body
 
 
 def judge_and_predict(parts: Sequence[Part]) -> None:
     """Every part's job has what came of its rows; nothing has changed where the model raises."""
-    model = parts[0].job.model
-    cells = as_columns({name: list(itertools.chain(*(part.cells(name) for part in parts))) for name in model.wanted})
-    judged = judge(cells, model.table, target="optional")
-    ends = list(itertools.accumulate(part.stop - part.start for part in parts))
-    places = [range(end - (part.stop - part.start), end) for part, end in zip(parts, ends, strict=True)]
+    models = parts[0].job.models
+    table = models.table
+    cells = as_columns({name: cells_of(parts, name) for name in models.columns})
+    judged = judge(cells, table, target="optional")
+    ends = list(itertools.accumulate(len(part) for part in parts))
+    places = [range(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
     bad = np.logical_or.reduce(list(judged.findings.values())) if judged.findings else np.zeros(ends[-1], bool)
     good = np.flatnonzero(~bad)
     frame = judged.frame if len(good) == len(bad) else judged.frame.iloc[good]
-    rows = typed(frame, model.table)
-    said = predictions(model, rows) if len(good) else pd.DataFrame()
-    records: dict[int, Any] = dict(zip(good.tolist(), said.to_dict("records"), strict=True))
-    asked = [
-        place for part, own in zip(parts, places, strict=True) if part.job.reasons for place in own if not bad[place]
-    ]
-    if asked:
-        for place, why in zip(asked, strongest(model, rows.iloc[np.searchsorted(good, asked)]), strict=True):
-            records[place]["reasons"] = why
+    explained = np.repeat([part.job.reasons for part in parts], list(map(len, parts)))[good]
+    scored, records = score_rows(models, frame, parts, good, explained) if len(good) else (None, [])
+    logged = np.zeros(len(good), bool)
+    if scored and models.log:
+        logged = models.log.chosen(keys_of(models, frame, scored.cells))
     for part, own in zip(parts, places, strict=True):
         job = part.job
         wrong = [place for place in own if bad[place]]
         job.bad += len(wrong)
         for place in wrong[: MAX_REPORTED_ROWS - len(job.faults)]:
             number = part.start + place - own.start + 1
-            job.faults.append(f"row {number}: {', '.join(reasons(place, judged, cells, model.table))}")
+            job.faults.append(f"row {number}: {', '.join(reasons(place, judged, cells, table))}")
         if not job.bad and own:
-            found = [records[place] for place in own]
+            start, stop = np.searchsorted(good, [own.start, own.stop]).tolist()
+            found = records[start:stop]
             job.records.append(json.dumps(found)[1:-1])
-            if model.table.task != REGRESSION:
-                job.predictions.update(one[model.table.target.name] for one in found)
+            if table.task != REGRESSION:
+                job.predictions.update(one[table.target.name] for one in found)
+            if scored and logged[start:stop].any():
+                job.kept.append((scored, (np.flatnonzero(logged[start:stop]) + start).tolist()))
         job.done = part.stop
 
 
-def predictions(model: SavedModel, rows: pd.DataFrame) -> pd.DataFrame:
-    """What the model says of rows, in the words of an answer."""
-    said = model.predict(rows)
-    return said.astype({model.table.target.name: bool}) if model.table.target.type == "boolean" else said
+def cells_of(parts: Sequence[Part], name: str) -> list[str | None]:
+    return list(itertools.chain(*(part.cells(name) for part in parts)))
+
+
+def score_rows(
+    models: Models, frame: pd.DataFrame, parts: Sequence[Part], good: np.ndarray, explained: np.ndarray
+) -> tuple[Scored, list[dict[str, Any]]]:
+    """What was said of the judged rows `frame`, which are the `good` ones of the parts; and that as an answer has it.
+
+    With a canary an answer says which version it is of. Those of the rows that are `explained` come with reasons.
+    """
+    table, rows = models.table, typed(frame[models.features] if models.keyed else frame, models.table)
+    routed = np.zeros(len(rows), bool)
+    if models.canary or models.log:
+        if models.challenger:
+            routed = in_canary(frame[table.key.name].map(text_of), models.canary)
+        said = predict_rows(rows, routed, models.champion, models.challenger, reasons=False)
+        shown = said if models.canary else said.drop(columns="model_version")
+    else:
+        said = shown = models.champion.predict(rows)
+    shown = shown.astype({table.target.name: bool}) if table.target.type == "boolean" else shown
+    cells = []
+    if models.log:
+        columns = (cells_of(parts, name) for name in models.log.columns)
+        cells = [[column[place] for place in good] for column in columns]
+    records: list[dict[str, Any]] = shown.to_dict("records")  # type: ignore[assignment]  # keys are text
+    for model, own in ((models.champion, explained & ~routed), (models.challenger, explained & routed)):
+        if model and own.any():
+            for place, why in zip(np.flatnonzero(own), strongest(model, rows[own]), strict=True):
+                records[place]["reasons"] = why
+    return Scored(models, cells, rows, said), records
+
+
+def keys_of(models: Models, frame: pd.DataFrame, cells: list[list[str | None]]) -> pd.Series:
+    """What says which rows are the same one: their key, or all of their cells where the table has none."""
+    if models.keyed:
+        return frame[models.table.key.name].map(text_of)
+    return pd.Series(list(map(str, zip(*cells, strict=True))))
 
 
 def finished(job: Job) -> Answer | RequestError:

@@ -22,7 +22,7 @@ OPEN = {"/health", "/ready", "/ping"}  # whoever watches over processes has no k
 PATHS = {*OPEN, MODEL_PATH, "/version", "/model", "/metrics", "/docs", "/openapi.json"}
 KINDS = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 404: "ENDPOINT_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 KINDS |= {408: "REQUEST_TIMEOUT", 413: "REQUEST_TOO_LARGE", 415: "UNSUPPORTED_MEDIA_TYPE", 500: "INTERNAL_ERROR"}
-KINDS |= {503: "TOO_BUSY"}
+KINDS |= {429: "TOO_MANY_REQUESTS", 503: "TOO_BUSY"}
 GOOD_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 logger = logging.getLogger("inference.requests")
 
@@ -85,8 +85,8 @@ class Door:
 
 def refusal(status: int, message: str) -> JSONResponse:
     """An answer of 400 or more; after those that leave a body unread the connection is closed."""
-    headers = {"Retry-After": "1"} if status == 503 else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if status in (401, 408, 413):
+    headers = {"Retry-After": "1"} if status in (429, 503) else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if status in (401, 408, 413, 429):
         headers["Connection"] = "close"
     return JSONResponse({"error_code": KINDS[status], "message": message}, status, headers)
 

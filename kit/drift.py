@@ -4,7 +4,7 @@ No MLflow and no Evidently here. This file is of kit/, which `make kit` copies t
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ MAX_DISCRETE_VALUES = 12  # whole numbers with more different values are compare
 MAX_CATEGORIES = 30  # text with more different values is compared by its shape
 MIN_EXPECTED_COUNT = 5  # per cell of a chi-squared test (Cochran 1954), in groups; rarer values are pooled
 MIN_WORD_SHARE, MAX_WORDS = 0.05, 8  # words of a text column that are counted
+EVEN = 0.5  # of alpha that is shared out evenly; the rest goes by what columns are worth to the model
 MIN_VALUES = 20  # values on either side, below which a column is not tested
 
 
@@ -31,7 +32,7 @@ class Finding:
     statistic: float  # 0 (alike) to 1 (nothing in common): how much, whatever the number of rows
     p_value: float  # how likely that much is where nothing has changed
     min_effect: float  # statistic below which a change does not matter
-    adjusted_p_value: float = 1.0  # Holm (1979): for all comparisons together
+    adjusted_p_value: float = 1.0  # weighted Holm (1979): for all comparisons together
     drifted: bool = False
 
 
@@ -55,8 +56,9 @@ class Verdict:
     @property
     def drifted_share(self) -> float:
         """Of the columns (and the prediction) that were compared, the share that drifted, missing values included."""
-        names = {one.name.removesuffix(" missing") for one in self.findings if one.name not in OF_OUTCOMES}
-        drifted = {name.removesuffix(" missing") for name in self.drifted if name not in OF_OUTCOMES}
+        today = [one for one in self.findings if not one.name.endswith(" lasting") and one.name not in OF_OUTCOMES]
+        names = {one.name.removesuffix(" missing") for one in today}
+        drifted = {one.name.removesuffix(" missing") for one in today if one.drifted}
         return len(drifted) / len(names) if names else 0.0
 
 
@@ -118,7 +120,11 @@ def as_days(cells: pd.Series) -> pd.Series:
 
 def title(column: str) -> str:
     """What a column's comparison is called: its name, unless something else is called that."""
-    return f"column {column}" if column in (PREDICTION, *OF_OUTCOMES) or column.endswith(" missing") else column
+    return (
+        f"column {column}"
+        if column in (PREDICTION, *OF_OUTCOMES) or column.endswith((" missing", " lasting"))
+        else column
+    )
 
 
 def compare(
@@ -152,12 +158,16 @@ def compare_values(
     before, after = before.dropna(), after.dropna()
     if min(len(before), len(after)) < MIN_VALUES:
         return None
-    parties = [
+    compare_kind = {CATEGORY: compare_shares, NUMBER: compare_numbers, TEXT: compare_texts}[kind]
+    return compare_kind(name, before, after, min_effect, codes_of(before, after, groups))
+
+
+def codes_of(before: pd.Series, after: pd.Series, groups: Groups) -> list[np.ndarray]:
+    """The groups of these rows of `groups`, which has the same index; None: each row is one of its own."""
+    return [
         np.arange(len(values)) if group is None else group[values.index].to_numpy()
         for values, group in zip((before, after), groups, strict=True)
     ]
-    compare_kind = {CATEGORY: compare_shares, NUMBER: compare_numbers, TEXT: compare_texts}[kind]
-    return compare_kind(name, before, after, min_effect, parties)
 
 
 def compare_numbers(
@@ -286,18 +296,28 @@ def compare_errors(
     return Finding(ERROR, "Welch", min(max(rise, 0.0), 1.0), p_value, min_effect)
 
 
-def decide(findings: Sequence[Finding], alpha: float, rows_reference: int, rows_current: int, min_rows: int) -> Verdict:
+def decide(
+    findings: Sequence[Finding],
+    alpha: float,
+    rows_reference: int,
+    rows_current: int,
+    min_rows: int,
+    importance: Mapping[str, float] | None = None,
+) -> Verdict:
     """Which findings are drift: significant among all of them together, and large enough to matter.
 
     Where nothing has changed, any flag at all is raised with a probability of at most `alpha` (Holm 1979, under any
-    dependence). With fewer than `min_rows` current rows none is raised, and that is said.
+    dependence). With fewer than `min_rows` current rows none is raised, and that is said. `importance` says what a
+    comparison is worth to the model, by the finding's name: half of alpha is shared out by it, half evenly.
     """
     too_few = ""
     if rows_current < min_rows:
         too_few = f"{rows_current} rows are too few to judge; min_rows={min_rows}"
     elif not findings:
         too_few = f"no column has {MIN_VALUES} values on both sides"
-    adjusted = holm([finding.p_value for finding in findings])
+    worth = np.array([max(0.0, (importance or {}).get(finding.name, 0)) for finding in findings])
+    weights = EVEN / len(findings) + (1 - EVEN) * worth / worth.sum() if worth.any() else None
+    adjusted = holm([finding.p_value for finding in findings], weights)
     decided = [
         replace(
             finding, adjusted_p_value=p, drifted=not too_few and p < alpha and finding.statistic >= finding.min_effect
@@ -307,10 +327,15 @@ def decide(findings: Sequence[Finding], alpha: float, rows_reference: int, rows_
     return Verdict(tuple(decided), rows_reference, rows_current, too_few)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values (Holm 1979): the i-th smallest of m times m - i + 1, never below the one before it."""
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.sort(p_values) * np.arange(len(p_values), 0, -1)
+def holm(p_values: Sequence[float], weights: np.ndarray | None = None) -> list[float]:
+    """Adjusted p-values (Holm 1979), never below the one before: the i-th smallest of m times m - i + 1.
+
+    With weights, p-values are ordered by p / weight, and each such times the sum of the weights from it on.
+    """
+    weights = np.ones(len(p_values)) if weights is None else weights
+    scaled = np.array(p_values) / weights
+    order = np.argsort(scaled, kind="stable")
+    left = np.cumsum(weights[order][::-1])[::-1]
     adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1) if len(p_values) else []
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled[order] * left), 1) if len(p_values) else []
     return adjusted.tolist()

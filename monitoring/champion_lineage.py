@@ -44,6 +44,15 @@ class Lineage:
                 return self.metrics[name], int(self.metrics[rows]), rows == "rows_train"
         return None
 
+    @cached_property
+    def importance(self) -> dict[str, float]:
+        """What the model loses when a column is shuffled, by column; none where the run does not say."""
+        try:
+            found = pd.read_csv(self.artifact("importance.csv"))
+            return dict(zip(found["column"].astype(str), found["mean"].astype(float), strict=True))
+        except (StepError, KeyError, ValueError):
+            return {}
+
     def artifact(self, name: str) -> Path:
         """A file of the training run.
 

@@ -54,10 +54,10 @@ def as_json(content: dict[str, Any]) -> str:
 
 def headline(verdict: Verdict) -> str:
     """The decision in one sentence."""
-    if verdict.too_few:
-        return f"Not judged: {verdict.too_few}."
     if verdict.drifted:
         return f"Drift: {', '.join(verdict.drifted)}."
+    if verdict.too_few:
+        return f"Not judged: {verdict.too_few}."
     return "No drift."
 
 
@@ -73,8 +73,10 @@ def summary(content: dict[str, Any], sentence: str) -> str:
 <div class=verdict>
 <h1>{html.escape(sentence)}</h1>
 <p>{content["rows_current"]} current rows against {content["rows_reference"]} reference rows. Where nothing has changed,
-any flag at all comes up in at most {content["alpha"]:.1%} of the runs (Holm's correction over all comparisons). The
-statistic, 0 (alike) to 1, says how much has changed; below its least value a change does not count.</p>
+any flag at all comes up in at most {content["alpha"]:.1%} of the runs (Holm's correction over all comparisons, of which
+those weigh more that the model relies on). What is lasting is of all lists that were watched for this model, and comes
+up in at most as many models' lives. The statistic, 0 (alike) to 1, says how much has changed; below its least value a
+change does not count.</p>
 <table><tr><th>compared</th><th>test</th><th>statistic</th><th>least</th><th>p</th><th>p adjusted</th><th></th></tr>
 {rows}</table>
 {f"<ul>{notes}</ul>" if notes else ""}

@@ -7,13 +7,14 @@ metrics against those at training. The last line printed is the verdict as JSON,
 import argparse
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import alerts
 import drift
 import drift_pages
+import lasting
 import mlflow
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ from step import boolean, fetch, log_dataset, number, optional, parse_parameters
 from step_error import StepError
 
 STEP = "monitoring"
+SHIFT, ROWS = "shift_", "shift_rows_"  # the beginnings of metrics that are kept for later runs
+LIST = "monitoring.current"  # the tag that has the digest of what was watched
 MOST_ROWS = 1_000_000_000
 MAX_ACCURACY_DROP, MAX_ERROR_RISE = 0.05, 0.1  # where none is given
 
@@ -52,11 +55,15 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         max_error_rise=optional(number(0, 1)),
         min_rows=whole(1, MOST_ROWS),
         max_rows=whole(1000, MOST_ROWS),
+        past_runs=whole(0, 100_000),
         report=boolean,
         alert=str,
+        alert_template=str,
         fail_on_drift=boolean,
     )
     parameters.alert = alerts.parse_alerts(parameters.alert)
+    template = parameters.alert_template
+    parameters.alert_template = alerts.read_template(fetch(template, "alert_template")) if template else alerts.TEMPLATE
     verdict = monitor(parameters, run, folder)
     if verdict.drift_detected and parameters.fail_on_drift:
         raise StepError(f"drift in {', '.join(verdict.drifted)} (fail_on_drift=true); see drift.html of this run")
@@ -80,22 +87,26 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
     groups = group_codes(table, before), group_codes(table, after)
     found = Comparison(parameters, table, lineage, limit, kinds, reference, current, groups)
     found.findings = drift.compare(reference, current, kinds, parameters.min_effect, groups)
+    found.shifts = lasting.table_shifts(table, kinds, reference, current, parameters.min_effect, groups)
     found.figures = {f"missing_share_{name}": float(current[name].isna().mean()) for name in kinds}
     found.notes = [f"{name} was not compared: {parameters.current.name} does not have it." for name in absent]
     predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
     if table.target.name in after and not (known := after.dropna(subset=table.target.name)).empty:
         found.compare_outcomes(before, known, predicted)
-    verdict = drift.decide(found.findings, parameters.alpha, rows_before, rows_after, parameters.min_rows)
-    write_reports(found, verdict, folder)
-    mlflow.log_metrics(metrics(verdict, found.figures))
-    if lineage:
-        tags = {"model.run_id": lineage.model.run_id, "model.version": lineage.model.version}
+    importance = found.importance()
+    verdict = drift.decide(found.findings, parameters.alpha, rows_before, rows_after, parameters.min_rows, importance)
+    digest = log_dataset(parameters.current, requested_uri(run, "current", parameters.current), "monitoring")
+    if lineage and lineage.model.run_id:
+        tags = {"model.run_id": lineage.model.run_id, "model.version": lineage.model.version, LIST: digest}
         mlflow.set_tags({name: value for name, value in tags.items() if value})
-    log_dataset(parameters.current, requested_uri(run, "current", parameters.current), "monitoring")
+        past = earlier_runs(run, lineage.model.run_id, digest, parameters.past_runs, found.shifts)
+        verdict = replace(verdict, findings=(*verdict.findings, *lasting.add_up(found.shifts, past, parameters.alpha)))
+    write_reports(found, verdict, folder)
+    mlflow.log_metrics(metrics(verdict, found.figures) | shift_metrics(found.shifts))
     log_dataset(reference_file, origin, "reference")
     line = summary_line(verdict, found)
     if verdict.drift_detected:
-        tell(parameters.alert, line | {"run_id": run.info.run_id})
+        tell(parameters.alert, line | {"run_id": run.info.run_id}, parameters.alert_template)
     print_summary(verdict, found)
     print(json.dumps(line), flush=True)  # the last line, for an alerting system
     return verdict
@@ -167,6 +178,7 @@ class Comparison:
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)  # become metrics
     notes: list[str] = field(default_factory=list)  # what was not done, and why
+    shifts: list[lasting.Shift] = field(default_factory=list)  # to be added to those of other runs
 
     def compare_predictions(self, keys: pd.Series) -> pd.DataFrame:
         """Live predictions against those for the holdout, which the model had not seen at training either.
@@ -219,17 +231,33 @@ class Comparison:
             what = "errors were" if table.task == REGRESSION else "accuracy was"
             self.notes.append(f"The live {what} not judged: {reason}.")
 
+    def importance(self) -> dict[str, float]:
+        """What comparisons are worth to the model: the predictions, and whether they are right, as the best column."""
+        known = self.lineage.importance if self.lineage else {}
+        if self.lineage and not known:
+            self.notes.append("All comparisons count alike: the training run has no importance.csv.")
+        best = max(known.values(), default=0)
+        worth = {drift.title(name): value for name, value in known.items()}
+        return worth | dict.fromkeys((drift.PREDICTION, drift.ACCURACY, drift.ERROR), best)
+
     def groups_of(self, keys: pd.Series) -> pd.Series:
         """The groups of current rows, by their key's text."""
         return self.groups[1][keys.index].set_axis(keys.astype(str))
 
     def add(self, name: str, what: str, kind: str, before: pd.Series, after: pd.Series, groups: Groups) -> None:
         """The finding; a note where there is too little for one."""
+        self.shifts += lasting.shifts(name, kind, before, after, self.parameters.min_effect, groups)
         if finding := drift.compare_values(name, kind, before, after, self.parameters.min_effect, groups):
             self.findings.append(finding)
         else:
             counts = f"{after.count()} against {before.count()}"
             self.notes.append(f"Drift of {what} was not judged: {counts} are too few.")
+
+    def refuse_few(self, rows: int) -> None:
+        """Raises StepError where an average of so many says nothing yet."""
+        if rows < self.parameters.min_rows:
+            least = self.parameters.min_rows
+            raise StepError(f"{rows} {self.table.rows} with a known outcome are too few; min_rows={least}")
 
     def concept_drift(self, outcome: pd.Series, predicted: pd.DataFrame, groups: pd.Series) -> Finding:
         """Are predictions worse than those at training were, for rows that the model had not seen?
@@ -237,9 +265,9 @@ class Comparison:
         Raises:
             StepError: that cannot be judged.
         """
-        rows, least = len(outcome), self.parameters.min_rows
-        if rows < least:
-            raise StepError(f"{rows} {self.table.rows} with a known outcome are too few; min_rows={least}")
+        rows = len(outcome)
+        if not rows:
+            self.refuse_few(rows)
         if self.lineage is None:
             raise StepError("there is no model")
         metric = "mae" if self.table.task == REGRESSION else "accuracy"
@@ -255,8 +283,15 @@ class Comparison:
             before = np.abs(held_out.to_numpy() - told[outcome.name].to_numpy())
             errors = np.abs(truth - said)
             effects = design_effects(errors, groups.to_numpy(), others)
+            rates = float(errors.mean()) - value, rows / effects[1], value, known / effects[0], self.limit * value
+            self.shifts.append(lasting.Shift(drift.ERROR, *rates, float(before.var()), one_sided=True))
+            self.refuse_few(rows)
             return drift.compare_errors(before, errors, self.limit, (value, known), effects)
         effects = design_effects(truth == said, groups.to_numpy(), others)
+        wrong = float((truth != said).mean())
+        rates = wrong - (1 - value), rows / effects[1], 1 - value, known / effects[0], self.limit
+        self.shifts.append(lasting.Shift(drift.ACCURACY, *rates, one_sided=True))
+        self.refuse_few(rows)
         return drift.compare_accuracy(value, known, truth == said, self.limit, effects)
 
 
@@ -306,6 +341,30 @@ def metrics(verdict: Verdict, figures: dict[str, float]) -> dict[str, float]:
     return {metric_name(name): value for name, value in (values | figures).items()}
 
 
+def shift_metrics(shifts: list[lasting.Shift]) -> dict[str, float]:
+    """What later runs of the same model add up, by `metric_name`."""
+    kept: dict[str, float] = {}
+    for one in shifts:
+        kept |= {metric_name(f"{SHIFT}{one.name}"): one.mean, metric_name(f"{ROWS}{one.name}"): one.rows}
+    return kept
+
+
+def earlier_runs(
+    run: mlflow.ActiveRun, model_run_id: str, digest: str, most: int, shifts: list[lasting.Shift]
+) -> list[lasting.Past]:
+    """The newest `most` runs of this experiment that watched the same model, each on another list: what they kept."""
+    if not most:
+        return []
+    asked = f"tags.`model.run_id` = '{model_run_id}' and tags.`{LIST}` != '{digest}'"
+    found = mlflow.search_runs([run.info.experiment_id], asked, max_results=most, output_format="list")
+    by_list = {one.data.tags[LIST]: one.data.metrics for one in reversed(found)}  # the newest of each
+    names = {one.name: (metric_name(f"{SHIFT}{one.name}"), metric_name(f"{ROWS}{one.name}")) for one in shifts}
+    return [
+        {name: (kept[mean], kept[rows]) for name, (mean, rows) in names.items() if {mean, rows} <= kept.keys()}
+        for kept in by_list.values()
+    ]
+
+
 def print_summary(verdict: Verdict, found: Comparison) -> None:
     """Print the result for people."""
     print(f"{STEP}: {verdict.rows_current} current {found.table.rows} against {verdict.rows_reference}")
@@ -328,9 +387,9 @@ def summary_line(verdict: Verdict, found: Comparison) -> dict[str, Any]:
     return line | live
 
 
-def tell(wanted: list[alerts.Alert], line: dict[str, Any]) -> None:
+def tell(wanted: list[alerts.Alert], line: dict[str, Any], template: str) -> None:
     """Send the alerts; what failed is a warning and a tag of the run, which goes on."""
-    problems = alerts.send(wanted, line)
+    problems = alerts.send(wanted, line, template=template)
     if wanted:
         mlflow.set_tag("alert.sent", len(wanted) - len(problems))
     if problems:

@@ -7,6 +7,10 @@ import mlflow
 import pandas as pd
 import pytest
 from make_sample import passengers, write
+from saved_model import open_model
+from serving_settings import Settings
+
+from tests.inference.in_process import Client, running
 
 pytestmark = pytest.mark.integration
 QUICK = [
@@ -110,14 +114,21 @@ def test_drift_leads_to_a_new_champion_and_then_to_quiet(run, manifest, files):
         } == {"skipped"}
 
 
-def test_drift_can_be_an_exit_code_and_a_line_of_json(run, project, files, store):
-    """`fail_on_drift=true` through the pipeline, for an alerting system."""
+def test_what_a_server_answered_is_watched_and_drift_is_an_exit_code_and_a_line_of_json(
+    run, project, files, store, tmp_path
+):
+    """Serving, watching and an alerting system; `steps=served,retrain` goes on from there as it does above."""
     assert run("python", "main.py", f"data_url={files['first']}", *QUICK).code == 0
-    overrides = f"overrides=current={files['next']} monitoring.fail_on_drift=true {' '.join(QUICK)}"
-    done = run(
-        "mlflow", "run", ".", "--env-manager", "local", "-P", "steps=scoring_data,inference,monitoring", "-P", overrides
-    )
+    log = tmp_path / "log"
+    log.mkdir()
+    with running(open_model("models:/titanic@champion"), Settings(log=str(log))) as port:
+        status, answer, _ = Client(port).ask(files["next"].read_bytes(), "text/csv")
+        assert status == 200
+    settings = [f"served_log={log}", "current=${artifact:served,current.csv}", "monitoring.fail_on_drift=true", *QUICK]
+    steps = "steps=served,scoring_data,inference,monitoring"
+    done = run("mlflow", "run", ".", "--env-manager", "local", "-P", steps, "-P", f"overrides={' '.join(settings)}")
     assert done.code == 1
     assert "monitoring failed: drift in Age" in done.out
     line = next(line for line in done.out.splitlines() if '{"step": "monitoring"' in line)
-    assert json.loads(line.strip().removeprefix("| "))["drift_detected"] is True
+    said = json.loads(line.strip().removeprefix("| "))
+    assert (said["drift_detected"], said["rows_current"]) == (True, len(answer["predictions"]))

@@ -17,13 +17,17 @@ from serving_settings import Settings
 
 
 @contextlib.contextmanager
-def running(model: SavedModel, settings: Settings) -> Iterator[int]:
-    """Its port."""
+def running(model: SavedModel, settings: Settings, tls: Mapping[str, Any] | None = None) -> Iterator[int]:
+    """Its port; `tls` as `tls_files` gives it."""
     settings.hand_on()
     serving_protocol.read_seconds.cache_clear()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            application(model, settings), http=serving_protocol.ImpatientProtocol, log_config=None, access_log=False
+            application(model, settings),
+            http=serving_protocol.ImpatientProtocol,
+            log_config=None,
+            access_log=False,
+            **(tls or {}),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -40,8 +44,9 @@ def running(model: SavedModel, settings: Settings) -> Iterator[int]:
 class Client:
     """One connection that is kept."""
 
-    def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        """`address` is the client's own."""
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(address, 0))
 
     def __del__(self) -> None:
         self.connection.close()

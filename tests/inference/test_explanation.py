@@ -16,7 +16,7 @@ from explanation import AT_ONCE, contributions, strongest, turns
 from predictions import probability_columns
 from request_rows import RequestError
 from saved_model import BACKGROUND, SavedModel, open_model
-from serving_batches import EXPLAINED, Job, Part, score
+from serving_batches import EXPLAINED, Job, Models, Part, score
 from serving_settings import Settings
 from sklearn.linear_model import LinearRegression
 from step_error import StepError
@@ -186,10 +186,10 @@ def test_a_server_whose_model_has_no_background_says_so(models: dict[str, SavedM
 
 
 def test_requests_for_reasons_and_without_are_answered_together(models: dict[str, SavedModel]) -> None:
-    model = models[REGRESSION]
+    model, together = models[REGRESSION], Models(models[REGRESSION])
     cells = {"size": ["10", "20", "none of it"], "colour": ["red"] * 3, "returned": ["no"] * 3}
-    plain, curious = Job(model, cells, 2), Job(model, cells, 2, reasons=True)
-    wrong = Job(model, cells, 3, reasons=True)
+    plain, curious = Job(together, cells, 2), Job(together, cells, 2, reasons=True)
+    wrong = Job(together, cells, 3, reasons=True)
     score([Part(plain, 0, 2), Part(wrong, 0, 3), Part(curious, 0, 2)])
     answers = [json.loads(one.answer.result().body)["predictions"] for one in (plain, curious)]
     assert [list(one) for one in answers[0]] == [["price"]] * 2

@@ -1,32 +1,43 @@
 """What a server in production must do: share its time, keep its limits, know who asks, say what it does."""
 
 import contextlib
+import http.client
 import io
 import json
 import logging
+import shutil
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
 from request_rows import ARROW, JSON, RequestError
 from saved_model import open_model
 from serving import answer
-from serving_batches import SLICE, Batches, Job
+from serving_batches import SLICE, Batches, Job, Models
 from serving_live import LiveModel
-from serving_settings import KEY_VARIABLE, Settings, refuse_open_door
+from serving_settings import KEY_VARIABLE, Settings, refuse_open_door, tls_files
 from step_error import StepError
 
 from tests.example_tables import FIELDS, TARGETS, TITANIC, register_model, rows, save_model, table
 from tests.inference.in_process import Client, running
 
+TOGETHER: dict[int, Models] = {}  # by the model: what is for the same one is scored together
 ORDER = {"size": 10, "colour": "red", "returned": False}
 
 
@@ -64,7 +75,7 @@ def batches():
 
 def job(model, *sizes: object) -> Job:
     return Job(
-        model,
+        TOGETHER.setdefault(id(model), Models(model)),
         {"size": [str(size) for size in sizes], "colour": ["red"] * len(sizes), "returned": ["no"] * len(sizes)},
         len(sizes),
     )
@@ -163,7 +174,7 @@ def test_a_champion_that_will_not_do_is_said_and_the_old_one_answers_on(store, p
 
     register_model(TITANIC, passengers, "champion")
     register_model(named_titanic(TARGETS[BINARY]), rows(BINARY))
-    live = LiveModel(open_model("models:/titanic/1"), "models:/titanic@champion", 1)
+    live = LiveModel(open_model("models:/titanic/1"), "models:/titanic@champion")
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("titanic", "champion", "2")
     live.look()
@@ -238,6 +249,78 @@ def test_with_a_key_only_who_has_it_is_answered(models, monkeypatch):
         for headers in ({"X-API-Key": "secret"}, {"Authorization": "Bearer secret"}):
             assert Client(port).ask({"inputs": ORDER}, headers=headers)[0] == 200
         assert [Client(port).get(path)[0] for path in ("/health", "/ready", "/ping")] == [200] * 3
+
+
+def test_one_client_may_have_so_many_requests_under_way_and_others_are_answered(models):
+    model = replace(models[REGRESSION], estimator=Held(models[REGRESSION].estimator))
+    with running(model, Settings(max_waiting_per_client=2)) as port, ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(Client(port).ask, {"inputs": ORDER}) for _ in range(2)]
+        wait_until(lambda: "inference_waiting_requests 2\n" in Client(port).get("/metrics")[1])
+        status, said, headers = Client(port).ask({"inputs": ORDER})
+        assert (status, said["error_code"], headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
+        assert said["message"] == "2 requests of this client are under way; wait for an answer"
+        other = pool.submit(Client(port, "127.0.0.2").ask, {"inputs": ORDER})
+        model.estimator.go.set()
+        assert [one.result()[0] for one in (*waiting, other)] == [200] * 3
+        assert Client(port).ask({"inputs": ORDER})[0] == 200
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory) -> Path:
+    """A folder as `tls` takes it, with client.crt and client.key, and with those of a stranger, which nobody knows."""
+    folder, now = tmp_path_factory.mktemp("tls"), datetime.now(UTC)
+    authority = ec.generate_private_key(ec.SECP256R1())
+
+    def write(name: str, own: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, issuer: str) -> None:
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(own.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=own is signer, path_length=None), critical=True)
+            .sign(signer, hashes.SHA256())
+        )
+        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+        key = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / f"{name}.key").write_bytes(key)
+
+    write("ca", authority, authority, "ca")
+    for name in ("tls", "client"):
+        write(name, ec.generate_private_key(ec.SECP256R1()), authority, "ca")
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    write("stranger", stranger, stranger, "stranger")
+    return folder
+
+
+def test_with_tls_only_who_has_a_certificate_is_answered(models, certificates, tmp_path):
+    def ask(port: int, who: str) -> int:
+        context = ssl.create_default_context(cafile=certificates / "ca.crt")
+        if who:
+            context.load_cert_chain(certificates / f"{who}.crt", certificates / f"{who}.key")
+        with contextlib.closing(http.client.HTTPSConnection("localhost", port, timeout=20, context=context)) as one:
+            one.request("POST", "/invocations", json.dumps({"inputs": ORDER}), {"Content-Type": JSON})
+            return one.getresponse().status
+
+    with running(models[BINARY], Settings(), tls_files(str(certificates))) as port:
+        assert ask(port, "client") == 200
+        for who in ("", "stranger"):
+            with pytest.raises(OSError):  # in TLS 1.3 the refusal comes with the first answer
+                ask(port, who)
+    for name in ("tls.crt", "tls.key"):
+        shutil.copy(certificates / name, tmp_path)
+    open_to_all = tls_files(str(tmp_path))
+    with running(models[BINARY], Settings(), open_to_all) as port:
+        assert ask(port, "") == 200
+    assert "ssl_ca_certs" not in open_to_all and tls_files("") == {}
+    refuse_open_door("10.0.0.1", insecure=False, certified=True)
+    shutil.copy(certificates / "client.key", tmp_path / "tls.key")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(StepError, match=r"cannot be used .* tls\.crt and tls\.key, a matching pair in PEM"):
+            tls_files(str(folder))
 
 
 def test_without_a_key_only_this_machine_may_ask_unless_it_is_said(monkeypatch):

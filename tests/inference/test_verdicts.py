@@ -183,7 +183,9 @@ def served(model) -> Iterator[http.client.HTTPConnection]:
 def houses_model(tmp_path_factory):
     """A model of the houses' numbers and colours, with dates and texts beside them in its table."""
     generator = np.random.default_rng(0)
-    frame = pd.DataFrame({name: generator.random(60) for name in ("size", "rooms", "grade", "paid", "price")})
+    whole = {"rooms": (0, 9), "grade": (1, 4), "paid": (0, 2)}
+    frame = pd.DataFrame({name: generator.integers(*ends, 60).astype(float) for name, ends in whole.items()})
+    frame = frame.assign(id=range(60), size=generator.random(60), price=generator.random(60))
     frame["colour"] = generator.choice(["red", "Green", "light blue"], 60)
     return open_model(save_model(tmp_path_factory.mktemp("houses") / "model", HOUSES, frame))
 

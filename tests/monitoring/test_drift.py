@@ -260,6 +260,16 @@ def test_holms_correction_is_that_of_the_book():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1, 1]
     assert holm([]) == []
+    assert holm([0.01, 0.04], np.array([0.25, 0.75])) == pytest.approx([0.04, 0.04])
+    assert holm([0.01, 0.03], np.array([0.2, 0.8])) == pytest.approx([0.0375, 0.0375]), "0.03 / 0.8 comes first"
+
+
+def test_half_of_alpha_goes_by_what_a_column_is_worth_to_the_model():
+    findings = [Finding(name, "t", 0.5, 0.003, 0.05) for name in "abcd"]
+    assert not decide(findings, 0.01, 900, 900, 100).drift_detected
+    worth = decide(findings, 0.01, 900, 900, 100, {"a": 0.9, "b": -0.1, "other": 5}).findings
+    assert [one.adjusted_p_value for one in worth] == pytest.approx([0.0048, 0.009, 0.009, 0.009])
+    assert sum(one.drifted for one in worth) == 4, "what is left of alpha goes to the others (Holm)"
 
 
 def test_rare_values_are_pooled_until_each_expects_enough():

@@ -65,9 +65,9 @@ def predicted(tmp_path):
 def run_step(capsys):
     """The step's main(), in this process; its exit code, standard output's lines and the error."""
 
-    def run(report: str = "false", **parameters: object):
+    def run(report: str = "false", past_runs: int = 0, **parameters: object):
         capsys.readouterr()
-        code = run_program("monitoring", report=report, **parameters)
+        code = run_program("monitoring", report=report, past_runs=past_runs, **parameters)
         out, err = capsys.readouterr()
         return code, out.splitlines(), err.strip()
 
@@ -157,6 +157,43 @@ def test_accuracy_is_judged_against_that_of_the_cross_validation(champion, writt
     found = newest_run().data.metrics
     assert (found[f"baseline_{name}"], found["baseline_rows"]) == (far_better, rows_train)
     assert json.loads(out[-1])["drifted"] == ["error" if champion == REGRESSION else "accuracy"]
+
+
+def test_what_no_day_shows_and_lasts_is_found_when_the_days_are_added_up(champion, written, run_step):
+    def watch(seed: int, more: float = 15) -> list[str]:
+        frame = rows(champion, 60, seed=seed)
+        path = written(champion, frame.assign(size=(frame["size"] + more).clip(upper=100)))
+        assert run_step(current=path)[0] == 0, "a day alone says nothing"
+        assert json.loads(run_step(current=path)[1][-1])["drifted"] == []
+        return json.loads(run_step(current=path, past_runs=100)[1][-1])["drifted"]
+
+    assert [watch(seed) for seed in (20, 21, 22, 23)] == [[], [], [], ["size lasting"]]
+    assert watch(23) == ["size lasting"], "who watches the same list again counts it once"
+    metrics = newest_run().data.metrics
+    assert metrics["drift_size_lasting"] == 1 and metrics["drifted_share"] == 0
+    assert watch(24, 0) == [], "with five lists nobody looks"
+    register_model(table(champion), rows(champion, 900, seed=7), "champion")
+    assert watch(25) == [], "another model begins anew"
+
+
+def test_what_the_model_relies_on_weighs_more(champion, written, run_step, tmp_path):
+    import mlflow
+
+    def adjusted() -> float:
+        folder = Path(mlflow.artifacts.download_artifacts(run_id=newest_run().info.run_id))
+        found = json.loads((folder / "drift.json").read_text())["comparisons"]
+        return next(one["adjusted_p_value"] for one in found if one["name"] == "size")
+
+    path = written(champion, bigger(rows(champion, 100, seed=8)))
+    out = run_step(current=path)[1]
+    assert any("All comparisons count alike: the training run has no importance.csv." in line for line in out)
+    alike = adjusted()
+    (tmp_path / "importance.csv").write_text("column,metric,mean,std\nsize,roc_auc,0.3,0.1\ncolour,roc_auc,0.1,0.1\n")
+    with mlflow.start_run(open_model(f"models:/{table(champion).name}@champion").run_id):
+        mlflow.log_artifact(str(tmp_path / "importance.csv"))
+    out = run_step(current=path)[1]
+    assert not any("count alike" in line for line in out)
+    assert 0 < adjusted() < alike / 2
 
 
 def test_a_handful_of_rows_is_told_as_such(champion, written, run_step):
@@ -266,7 +303,7 @@ NO_MODEL = "no registered model has a champion; train and evaluate one first, or
         ({"reference": "missing.csv", "dataset": "OWN"}, "reference 'missing.csv' could not be downloaded"),
         ({"alpha": 2}, "alpha='2' is not a number from 0 to 1"),
         ({"min_effect": -1, "max_rows": 5}, "min_effect='-1' is not a number from 0 to 1; max_rows='5'"),
-        ({"alert": "webhook:https://hooks.example/secret"}, "alert is not a list of log, file:/PATH and webhook:NAME"),
+        ({"alert": "webhook:https://hooks.example/secret"}, "alert is not a list of log, file:/PATH, webhook:NAME and"),
         ({"fail_on_drift": "maybe"}, "fail_on_drift='maybe' is neither true nor false"),
         ({"reference": "OWN", "dataset": "OWN", "columns": "size,szie,paid"}, "columns names szie, paid, which"),
         ({"reference": "OWN", "dataset": "OWN", "max_error_rise": 0.2}, "max_error_rise is not for orders-binary"),
