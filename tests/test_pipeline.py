@@ -32,7 +32,8 @@ def test_mlflow_run_does_everything_and_the_second_time_nothing(run, project, ma
     assert {n: s["state"] for n, s in manifest()["steps"].items()} == dict.fromkeys(STEPS.split(","), "executed")
 
     runs = by_name()
-    parent = runs["pipeline"]
+    (parent,) = [run for run in runs.values() if "pipeline.steps" in run.data.tags]
+    assert "training.plots=false" in parent.info.run_name, "it is named after what was asked for"
     children = [runs[name] for name in STEPS.split(",")]
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
     assert {r.info.status for r in (parent, *children)} == {"FINISHED"}
