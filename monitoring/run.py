@@ -305,7 +305,9 @@ def write_reports(found: Comparison, verdict: Verdict, folder: Path) -> None:
     """drift.html and drift.json, whole, as the run's artifacts."""
     alpha = found.parameters.alpha
     content = drift_pages.as_dict(verdict, found.figures, found.notes, alpha)
-    summary = drift_pages.summary(content, drift_pages.headline(verdict))
+    headline = drift_pages.headline(verdict)
+    mlflow.set_tag("mlflow.note.content", headline)  # the run's description: a pipeline says it
+    summary = drift_pages.summary(content, headline)
     page = drift_pages.page(summary)
     if found.parameters.report:
         from evidently_report import make_report
