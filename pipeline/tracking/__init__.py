@@ -1,5 +1,6 @@
 """MLflow's tracking store: all of the orchestrator's reading and writing there.
 
+    reach.py        whether anybody listens there; without MLflow
     store.py        opens the store and the experiment that the environment names
     history.py      reads: earlier results, whether they are whole; the planner's `Store`
     recorder.py     writes: the records of this pipeline run and its steps
