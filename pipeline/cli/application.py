@@ -81,6 +81,7 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     """Compose, run `main` for each configuration, and say what was refused; the exit code."""
     from pipeline.cli.ahead import import_ahead
     from pipeline.cli.arguments import MULTIRUN, rerun_command
+    from pipeline.credentials import masked
     from pipeline.errors import RequestError, StoreError
     from pipeline.session import Session
     from pipeline.states import ExitCode
@@ -105,13 +106,13 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     except RequestError as error:
         refused.append(error)
     except StoreError as error:  # the next combination would meet the same
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         codes.append(ExitCode.STEP_FAILED)
     finally:
         if launcher:
             launcher.close()
     for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {masked(problem)}", file=sys.stderr)
     return max([*codes, *[ExitCode.REFUSED] * bool(refused)], default=ExitCode.DONE)
 
 

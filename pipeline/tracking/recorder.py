@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from pipeline.config import Step
+from pipeline.credentials import masked
 from pipeline.files import printable
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import Fingerprint
@@ -82,7 +83,10 @@ class Recorder:
         }
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             self.run_id = run_id
-            self.client.log_batch(run_id, tags=as_tags(tags))
+            # MLflow keeps a Git remote as it is, with the token that may be in it.
+            told = self.client.get_run(run_id).data.tags
+            clean = {name: masked(value) for name, value in told.items() if masked(value) != value}
+            self.client.log_batch(run_id, tags=as_tags(clean | tags))
         else:
             self.run_id = self.client.create_run(
                 self.store.experiment_id, tags=source_tags() | tags, run_name=tags[MLFLOW_RUN_NAME]
