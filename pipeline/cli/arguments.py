@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline import yaml_reading
 from pipeline.config import SETTINGS
 from pipeline.errors import RequestError, unknown
-from pipeline.files import read_yaml
 
 MULTIRUN = {"--multirun", "-m"}
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
@@ -93,12 +91,15 @@ def quoted(value: str) -> str:
 
 @functools.cache
 def raw_config(root: Path) -> dict[str, Any]:
-    """config.yaml before Hydra composes it; what is wrong with it is for Hydra and the parser to say."""
-    try:
-        written = read_yaml((root / "config.yaml").read_bytes())
-    except (OSError, yaml.YAMLError):
-        return {}
-    return written if isinstance(written, dict) else {}
+    """config.yaml before Hydra composes it.
+
+    Raises:
+        RequestError: it cannot be read, or is no block of keys.
+    """
+    written = yaml_reading.read(root / "config.yaml", "config.yaml")
+    if not isinstance(written, dict):
+        raise RequestError("config.yaml is no block of keys: give it `pipeline:` with at least one step")
+    return written
 
 
 def hydra_override(override: str, steps: list[str], sweep: bool) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import credentials
+from pipeline import credentials, yaml_reading
 from pipeline.cli.arguments import hydra_arguments, raw_config
 from pipeline.config import KINDS, SETTINGS, Request, parse
 from pipeline.errors import RequestError, unknown
@@ -75,7 +75,10 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
     with resolvers(root):
         try:
             hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
-        except (HydraException, OmegaConfBaseException) as error:
+        except yaml.MarkedYAMLError as error:  # keys that are there twice: the first reading lets them pass
+            content = (root / "config.yaml").read_bytes()
+            raise RequestError(yaml_reading.sentence(error, "config.yaml", content)) from error
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise RequestError(in_a_sentence(error, root)) from error
     if problems:
         raise RequestError(problems)
@@ -87,7 +90,8 @@ def stored_by_mlflow(arguments: list[str]) -> list[str]:
     run_id = os.environ.get("MLFLOW_RUN_ID", "")
     if not run_id or not any(map(credentials.found_in, arguments)):
         return []
-    erase = f"mlflow runs delete --run-id {run_id} && mlflow gc --run-ids {run_id} --backend-store-uri STORE"
+    store = credentials.masked(os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
+    erase = f"mlflow runs delete --run-id {run_id} && mlflow gc --run-ids {run_id} --backend-store-uri {store}"
     return [f"`mlflow run` has stored it with run {run_id} by now, and cannot change that; erase the run: {erase}"]
 
 
@@ -164,11 +168,7 @@ def value_in(file: Path, key: str) -> str | int | float:
     Raises:
         RequestError: the file cannot be read, or has no such key, or no text or number there.
     """
-    try:
-        written = read_yaml(file.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise RequestError(f"config.yaml takes {key!r} from {file.name}, which cannot be read ({reason})") from None
+    written = yaml_reading.read(file, f"{file.name}, from which config.yaml takes {key!r},")
     value = written.get(key) if isinstance(written, dict) else None
     if not isinstance(value, str | int | float):
         raise RequestError(f"config.yaml takes {key!r} from {file.name}, which has no text or number of that name")

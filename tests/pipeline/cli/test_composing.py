@@ -42,8 +42,8 @@ def test_a_reference_may_hold_a_value_of_another_file(root):
     [
         ("name: [a]", "config.yaml takes 'name' from table.yaml, which has no text or number of that name"),
         ("title: x", "config.yaml takes 'name' from table.yaml, which has no text or number of that name"),
-        ("name: [", "config.yaml takes 'name' from table.yaml, which cannot be read"),
-        (None, "config.yaml takes 'name' from table.yaml, which cannot be read (No such file or directory)"),
+        ("name: [", "table.yaml, from which config.yaml takes 'name', line 1: did not find expected"),
+        (None, "table.yaml, from which config.yaml takes 'name', cannot be read (No such file or directory)"),
     ],
 )
 def test_a_value_that_is_not_there_is_told_in_a_sentence(root, text, message):
