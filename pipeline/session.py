@@ -134,13 +134,14 @@ class Session(contextlib.ExitStack):
         recorder = Recorder(store, history, self.root)
         gc.freeze()  # what is imported by now is never looked at again
         gc.enable()
-        env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
-        history.prefetch(len(names))
-        if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
-            store.open_registry()
-        projects |= self.other_projects(request, names)
-        planner = Planner(request, projects, history, self.root, env_manager)
-        return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
+        with store.told():
+            env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
+            history.prefetch(len(names))
+            if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
+                store.open_registry()
+            projects |= self.other_projects(request, names)
+            planner = Planner(request, projects, history, self.root, env_manager)
+            return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
 
     def launcher(self, request: Request) -> Launcher:
         """What starts processes; its fork server serves all pipeline runs of the command."""
@@ -163,7 +164,8 @@ class Session(contextlib.ExitStack):
         """Print what would be done, decided by the same code that does it."""
         for warning in plan.warnings:
             console.say(f"warning: {warning}")
-        decisions = dry_run(plan.request, plan.planner, plan.order)
+        with plan.recorder.store.told():
+            decisions = dry_run(plan.request, plan.planner, plan.order)
         console.say(tables.plan_table(plan.request, plan.planner, decisions))
         return ExitCode.DONE
 
@@ -171,6 +173,11 @@ class Session(contextlib.ExitStack):
 
     def run(self, plan: Plan) -> PipelineRun:
         """Run the plan's steps and record them."""
+        with plan.recorder.store.told():
+            return self.run_recorded(plan)
+
+    def run_recorded(self, plan: Plan) -> PipelineRun:
+        """`run`; what the store raises is not yet a sentence."""
         from pipeline.execution.executor import ProcessExecutor
         from pipeline.execution.worker import dispose_connections, open_store
 
@@ -228,7 +235,7 @@ class Session(contextlib.ExitStack):
     def report(self, run: PipelineRun) -> ExitCode:
         """Write the manifest and the files of `outputs/`, end the run's record, say what came of it."""
         plan, outcomes, recorder = run.plan, run.outcomes, run.plan.recorder
-        with recorder.failed_on_error():
+        with recorder.store.told(), recorder.failed_on_error():
             folder = self.root / "outputs"
             saved = save_outputs(run, folder)
             before = manifest.read(folder / "manifest.json")

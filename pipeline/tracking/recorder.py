@@ -92,13 +92,13 @@ class Recorder:
                 self.store.experiment_id, tags=source_tags() | tags, run_name=tags[MLFLOW_RUN_NAME]
             ).info.run_id
             self.client.log_batch(self.run_id, params=as_params(parameters))
-        self.client.log_text(self.run_id, config, "config.yaml")
+        self.artifacts.keep_text(self.run_id, config, "config.yaml")
         return self.run_id
 
     def end(self, status: RunStatus, files: Iterable[Path], metrics: Mapping[str, float], description: str) -> None:
         """Finish the pipeline run's record; the description, in Markdown, is what MLflow shows above all else."""
         for path in files:
-            self.client.log_artifact(self.run_id, str(path))
+            self.artifacts.keep(self.run_id, path)
         self.client.log_batch(
             self.run_id,
             metrics=as_metrics(metrics),
@@ -185,7 +185,7 @@ class Recorder:
         digests = self.artifacts.digests(run_id)
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
-            self.client.log_text(run_id, read, READS_ARTIFACT)
+            self.artifacts.keep_text(run_id, read, READS_ARTIFACT)
         moved = [printable(name_of(path, self.root)) for path in paths_moved(decision.looks)] + list(reads.moved)
         tags = output_tags(digests) | {
             METRICS: metrics_digest(run.data.metrics),
@@ -211,14 +211,15 @@ class Recorder:
         )
 
     def fail_step(self, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
-        """Record a step that did not end well, with its log."""
-        self._log(run_id, log)
+        """Record a step that did not end well, with its log, if that can be kept."""
+        with contextlib.suppress(Exception):  # the store may be what failed
+            self._log(run_id, log)
         self.client.log_batch(run_id, tags=as_tags({STATE: status.lower(), REASON: reason[:TAG_LIMIT]}))
         self.client.set_terminated(run_id, status)
 
     def _log(self, run_id: str, log: Path) -> None:
         if log.is_file():
-            self.client.log_artifact(run_id, str(log), RESERVED)
+            self.artifacts.keep(run_id, log, RESERVED)
 
     def log_location(self, run_id: str, name: str) -> str:
         """Where a person finds a step's log."""

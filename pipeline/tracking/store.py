@@ -4,13 +4,15 @@
 """
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
 import sys
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import sqlalchemy
@@ -28,6 +30,9 @@ FIRST_CALL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 NO_ANSWER = ("timed out", r"too many \d+ error responses", "Connection refused", "Max retries exceeded")
 LOCK_TIMEOUT = 60.0  # seconds to wait for whoever makes the tables, which takes a few
 SAY_SO = 2.0  # seconds after which it is said what is waited for
+OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
+OF_A_DISK |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")  # an alias that nobody carries: the 2nd
 DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 # What an artifact address or a database's driver takes -> module, and what to type to have it.
 ARTIFACT_MODULES = {
@@ -51,12 +56,16 @@ class TrackingStore:
         self.uri = absolute(mlflow.get_tracking_uri())
         mlflow.set_tracking_uri(self.uri)  # as it is now, absolute: the steps work in other folders
         check_connection(self.uri)
-        with in_a_sentence(self.uri), creation_lock(self.uri), impatience():
+        with self.told(), creation_lock(self.uri), impatience():
             check_database(self.uri)
             self.client = mlflow.MlflowClient()
             self.experiment = self._experiment()
             self.experiment_id = str(self.experiment.experiment_id)
             check_artifacts(self.experiment.artifact_location)
+
+    def told(self) -> contextlib.AbstractContextManager[None]:
+        """What the store or a disk raises meanwhile becomes a StoreError, or a RequestError (nothing there)."""
+        return in_a_sentence(self.uri)
 
     def _experiment(self) -> Experiment:
         """The experiment that the environment names, as MLflow reads it; never one of our own choosing."""
@@ -160,15 +169,31 @@ def in_a_sentence(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise RequestError(f"{where} says: {first_line(error)}; check MLFLOW_EXPERIMENT_ID") from error
+            raise RequestError(f"{where} says: {first_line(error)}; check what MLFLOW_* is set to") from error
         if no_answer := next((found[0] for words in NO_ANSWER if (found := re.search(words, str(error)))), ""):
             raise StoreError(does_not_answer(uri, no_answer)) from error
         raise StoreError(f"{where} cannot be used ({first_line(error)})") from error
     except ImportError as error:
         package = DRIVER_PACKAGES.get(error.name or "", error.name)
         raise StoreError(f"{where} needs {error.name}, which is not installed here: pip install {package}") from error
-    except (SQLAlchemyError, OSError) as error:
+    except SQLAlchemyError as error:
         raise StoreError(f"{where} cannot be used ({first_line(error)})") from error
+    except OSError as error:
+        if error.errno not in OF_A_DISK:
+            raise
+        raise StoreError(
+            f"{error.filename or where} cannot be used ({error.strerror}); see to that, and run again"
+        ) from error
+
+
+def if_there(ask: Callable[..., Any], *arguments: str) -> Any:
+    """What the store answers; None where it says that there is no such thing, which is not the same as no answer."""
+    try:
+        return ask(*arguments)
+    except MlflowException as error:
+        if error.error_code in NOT_THERE:
+            return None
+        raise
 
 
 def first_line(error: BaseException) -> str:
