@@ -19,7 +19,8 @@ from pipeline.errors import RequestError
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
 from pipeline.execution.runner import Event, Listener, Outcome, Runner, dry_run
-from pipeline.files import content_digest, write_atomically
+from pipeline.files import UNFINISHED, clear_abandoned, content_digest, owned, write_atomically
+from pipeline.journal import FOLDER
 from pipeline.planning.graph import order
 from pipeline.planning.planner import Planner
 from pipeline.planning.project import Project, load, load_all
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused 
     from pipeline.tracking.recorder import Recorder
 
 
+SCRATCH = "pipeline-"  # what the name of a command's own temporary folder begins with
 # From the environment manager and the steps that are left to the command that goes on with them.
 RerunCommand = Callable[[str, Iterable[str]], list[str]]
 
@@ -92,8 +94,9 @@ class Session(contextlib.ExitStack):
         self.root, self.arguments, self.rerun_command, self.started = root, list(arguments), rerun_command, started
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
-        self.scratch = Path(tempfile.mkdtemp(prefix="pipeline-"))
+        self.scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
         self.callback(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.enter_context(owned(self.scratch))
         self.launchers = {"forkserver": launcher} if launcher else {}  # by start method
         self.sweep: Sweep | None = self.open_sweep() if sweep else None
 
@@ -183,6 +186,9 @@ class Session(contextlib.ExitStack):
 
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
+        clear_abandoned(self.scratch.parent, SCRATCH)
+        for folder in (self.root / "outputs", self.root / FOLDER):
+            clear_abandoned(folder, UNFINISHED)
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
@@ -203,7 +209,7 @@ class Session(contextlib.ExitStack):
             if self.sweep is not None:
                 tags |= self.sweep.begin(recorder, request.sweep_metric, request.overrides)
             recorder.begin({"steps": ",".join(plan.order)}, tags, request.composed)
-            with self.listeners(runner, request):
+            with recorder.alive(), self.listeners(runner, request):
                 runner.listeners.append(executor.prewarm_next)
                 for warning in plan.warnings:
                     runner.tell(Event("warning", text=warning))

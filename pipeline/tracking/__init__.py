@@ -6,6 +6,7 @@
     recorder.py     writes: the records of this pipeline run and its steps
     artifacts.py    where a run's artifacts are, and their digests
     tags.py         the tags that carry results and fingerprints
+    liveness.py     whether a pipeline that is RUNNING there is alive
     provenance.py   who and what started a run
 
 Imports planning/ and below.

@@ -15,14 +15,13 @@ from mlflow.entities import LoggedModel, Run
 
 from pipeline.credentials import masked
 from pipeline.errors import StoreError
-from pipeline.files import content_digest
+from pipeline.files import UNFINISHED, content_digest, owned
 from pipeline.planning.reads import Look, looks
 from pipeline.tracking.store import NOT_THERE, TrackingStore, first_line, if_there, local_path
 
 PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
 RUN_ARTIFACTS = "artifacts"  # the folder that a run's own go into, for a while
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
-HIDDEN = ".pipeline-"  # what a folder's name begins with in which a file is made whole
 READS_ARTIFACT = f"{RESERVED}/reads.json"
 
 
@@ -147,13 +146,19 @@ class Artifacts:
         return str(place / path) if place else f"artifact {path} of run {run_id}"
 
     def save(self, uri: str, target: Path) -> None:
-        """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one."""
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=HIDDEN) as folder:
-            copy = Path(folder, target.name)
+        """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=UNFINISHED) as folder, owned(Path(folder)):
             if path := self.local(uri):
-                shutil.copyfile(path, copy)
+                copy = shutil.copyfile(path, Path(folder, target.name))
             else:
-                copy = fetched(uri, Path(folder))
+                try:
+                    copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+                except Exception as error:  # of whatever library reads there
+                    raise no_read(uri, error) from error
             copy.replace(target)
 
 

@@ -29,11 +29,13 @@ from pipeline.planning.reads import moved as paths_moved
 from pipeline.states import RunStatus, State
 from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED
 from pipeline.tracking.history import History
-from pipeline.tracking.provenance import git_state, is_dead, source_tags, this_process, user
-from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.liveness import is_dead, new_lease, renewing, this_process
+from pipeline.tracking.provenance import git_state, source_tags, user
+from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import (
     ATTEMPT,
     GIT_DIRTY,
+    LEASE,
     METRICS,
     MOVED,
     NOTE,
@@ -76,6 +78,7 @@ class Recorder:
         commit = {MLFLOW_GIT_COMMIT: self.git["commit"]} if "commit" in self.git else {}
         tags = {
             PROCESS: this_process(),
+            LEASE: new_lease(),
             STATE: "running",
             **commit,
             GIT_DIRTY: str(self.git.get("dirty", "")),
@@ -124,7 +127,7 @@ class Recorder:
 
     def create_sweep(self) -> str:
         """A run that is the parent of several pipeline runs."""
-        tags = {PROCESS: this_process()} | source_tags()
+        tags = {PROCESS: this_process(), LEASE: new_lease()} | source_tags()
         return str(self.client.create_run(self.store.experiment_id, tags=tags, run_name="sweep").info.run_id)
 
     def env_manager(self) -> str:
@@ -133,12 +136,28 @@ class Recorder:
             return str(self.client.get_run(run_id).data.tags.get(MLFLOW_PROJECT_ENV, "local"))
         return "local"
 
+    def alive(self) -> contextlib.AbstractContextManager[None]:
+        """Renew the pipeline run's lease meanwhile."""
+
+        def renew() -> None:
+            self.client.set_tag(self.run_id, LEASE, new_lease())
+
+        return renewing(renew)
+
     def mark_dead_runs_killed(self) -> list[str]:
-        """Mark KILLED what died pipelines of this machine left RUNNING in this experiment; their run IDs."""
+        """Mark KILLED what died pipelines left RUNNING in this experiment; their run IDs."""
         running = self.client.search_runs(
             [self.store.experiment_id], "attributes.status = 'RUNNING'", max_results=MOST_RUNNING
         )
-        left = [run.info.run_id for run in running if is_dead(run.data.tags.get(PROCESS, ""))]
+        found = {run.info.run_id: run.data.tags for run in running}
+        leases = {run_id: tags.get(LEASE, "") for run_id, tags in found.items()}
+        left = []
+        for run_id, tags in found.items():
+            pipeline = tags.get(PIPELINE_RUN, run_id)  # which has the lease
+            if pipeline not in found and (there := if_there(self.client.get_run, pipeline)):
+                leases[pipeline] = there.data.tags.get(LEASE, "")
+            if is_dead(tags.get(PROCESS, ""), leases.get(pipeline, "")):
+                left.append(run_id)
         for run_id in left:
             self.client.log_batch(run_id, tags=as_tags({STATE: "killed", REASON: "its process died"}))
             self.client.set_terminated(run_id, RunStatus.KILLED)

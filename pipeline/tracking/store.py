@@ -33,6 +33,7 @@ SAY_SO = 2.0  # seconds after which it is said what is waited for
 OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 OF_A_DISK |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")  # an alias that nobody carries: the 2nd
+GO_ON = "see to that and run again, or set MLFLOW_TRACKING_URI to another"
 DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 # What an artifact address or a database's driver takes -> module, and what to type to have it.
 ARTIFACT_MODULES = {
@@ -172,12 +173,12 @@ def in_a_sentence(uri: str) -> Iterator[None]:
             raise RequestError(f"{where} says: {first_line(error)}; check what MLFLOW_* is set to") from error
         if no_answer := next((found[0] for words in NO_ANSWER if (found := re.search(words, str(error)))), ""):
             raise StoreError(does_not_answer(uri, no_answer)) from error
-        raise StoreError(f"{where} cannot be used ({first_line(error)})") from error
+        raise StoreError(f"{where} cannot be used ({first_line(error)}); {GO_ON}") from error
     except ImportError as error:
         package = DRIVER_PACKAGES.get(error.name or "", error.name)
         raise StoreError(f"{where} needs {error.name}, which is not installed here: pip install {package}") from error
     except SQLAlchemyError as error:
-        raise StoreError(f"{where} cannot be used ({first_line(error)})") from error
+        raise StoreError(f"{where} cannot be used ({first_line(error)}); {GO_ON}") from error
     except OSError as error:
         if error.errno not in OF_A_DISK:
             raise
@@ -197,8 +198,9 @@ def if_there(ask: Callable[..., Any], *arguments: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The line of what an error says that a database's driver wrote, or its first one, or its kind."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if re.match(r"\(\w+\.\w*Error\)", line)), lines[0])
 
 
 def check_database(uri: str) -> None:
