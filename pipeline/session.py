@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pipeline.config import Request
 from pipeline.errors import RequestError
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
-from pipeline.execution.runner import Event, Listener, Outcome, Runner, dry_run
+from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
 from pipeline.files import UNFINISHED, clear_abandoned, content_digest, owned, write_atomically
 from pipeline.journal import FOLDER
 from pipeline.planning.graph import order
@@ -358,12 +359,23 @@ def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str
 
 @contextlib.contextmanager
 def handled_signals(runner: Runner) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the steps; a second one does not wait for them."""
+    """Ctrl-C, SIGTERM and a closed terminal end the steps within GRACE seconds; a second one ends this process so soon.
+
+    Both hold while this process waits for a store that does not answer: what it leaves RUNNING the next run repairs.
+    """
 
     def handle(number: int, _: object) -> None:
         if runner.interrupted:
             runner.stop_all(runner.interrupted, force=True)
-        runner.interrupt(f"interrupted by {signal.Signals(number).name}")
+            later(lambda: os._exit(ExitCode.INTERRUPTED))
+        else:
+            runner.interrupt(f"interrupted by {signal.Signals(number).name}")
+            later(lambda: runner.stop_all(runner.interrupted, force=True))
+
+    def later(do: Callable[[], None]) -> None:
+        timer = threading.Timer(GRACE, do)
+        timer.daemon = True
+        timer.start()
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {n: signal.getsignal(n) for n in numbers}

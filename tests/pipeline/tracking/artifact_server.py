@@ -19,10 +19,13 @@ class ArtifactServer:
     folder: Path
     uri: str = ""
     faults: dict[str, list[int]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    answers: threading.Event = field(default_factory=threading.Event)  # not set: it takes requests and does not answer
+    asked: threading.Event = field(default_factory=threading.Event)  # somebody has waited for an answer
 
     def fault(self, kind: str) -> int:
-        self.asked.append(kind)
+        if not self.answers.is_set():
+            self.asked.set()
+            self.answers.wait()
         code, left = self.faults.get(kind, [0, 0])
         if left:
             self.faults[kind][1] -= 1
@@ -32,6 +35,7 @@ class ArtifactServer:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[ArtifactServer]:
     told = ArtifactServer(folder)
+    told.answers.set()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self, kind: str, body: bytes | None) -> None:
@@ -73,4 +77,5 @@ def serving(folder: Path) -> Iterator[ArtifactServer]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         told.uri = f"http://127.0.0.1:{server.server_port}{ROOT}"
         yield told
+        told.answers.set()
         server.shutdown()

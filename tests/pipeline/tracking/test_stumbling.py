@@ -1,5 +1,7 @@
 """A store that stumbles is not an empty one: nothing is recorded as good, and nothing is concluded."""
 
+import signal
+import time
 from pathlib import Path
 
 import mlflow
@@ -16,6 +18,7 @@ from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.history import History
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.store import TrackingStore
+from tests.pipeline.conftest import HANG
 from tests.pipeline.tracking.artifact_server import ArtifactServer, serving
 
 CODES = [500, 503, 403]
@@ -112,4 +115,20 @@ def test_a_pipeline_goes_on_rightly_once_the_server_does(toy, server):
     server.faults = {}
     assert toy.run().code == 0
     assert toy.states() == {"a": "reused", "b": "reused"}
+    assert "RUNNING" not in toy.statuses()
+
+
+@pytest.mark.integration
+def test_a_second_ctrl_c_ends_what_waits_for_a_store_that_does_not_answer(toy, server):
+    toy.step("a")
+    process = toy.start()
+    server.answers.clear()
+    assert server.asked.wait(HANG)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=HANG) == 130
+    toy.wait_until_gone()
+    server.answers.set()
+    assert toy.run().code == 0
     assert "RUNNING" not in toy.statuses()
