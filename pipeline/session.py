@@ -390,8 +390,8 @@ def handled_signals(runner: Runner) -> Iterator[None]:
 
 
 def silence_loggers(verbose: bool) -> None:
-    """Keep MLflow's own lines (download bars, database migrations) off the terminal."""
+    """Keep MLflow's own lines (download bars, database migrations, traces of what we say) off the terminal."""
     if not verbose:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for name in ("mlflow", "alembic", "sqlalchemy"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
