@@ -85,7 +85,7 @@ def recorder(store: str, tmp_path) -> Recorder:
 
 def begun(recorder: Recorder, process: str, lease: str) -> tuple[str, str]:
     """A pipeline run and one of its steps, under way in that process."""
-    run_id = recorder.begin({}, {PROCESS: process, LEASE: lease}, "")
+    run_id = recorder.begin({}, {PROCESS: process, LEASE: lease, "mlflow.runName": "a run"}, "")
     step = recorder.begin_step(Step("a"), Decision(Action.EXECUTE, ""), 1, recorder.root)
     recorder.client.set_tag(step, PROCESS, process)
     return run_id, step
@@ -109,7 +109,7 @@ def test_a_token_in_what_mlflow_has_stored_is_overwritten(recorder, monkeypatch)
     tags = {"mlflow.source.name": "https://s3cret@example.com/x.git", "other": "kept"}
     run_id = recorder.client.create_run(recorder.store.experiment_id, tags=tags).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    recorder.begin({}, {}, "")
+    recorder.begin({}, {"mlflow.runName": "a run"}, "")
     found = recorder.client.get_run(run_id).data.tags
     assert found["mlflow.source.name"] == "https://…@example.com/x.git"
     assert found["other"] == "kept"

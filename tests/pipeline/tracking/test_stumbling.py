@@ -40,7 +40,7 @@ def recorder(server: ArtifactServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(artifacts_module, "PAUSES", (0, 0))
     tracking = TrackingStore()
     recorder = Recorder(tracking, History(tracking, Artifacts(tracking)), tmp_path)
-    recorder.begin({}, {}, "steps: all\n")
+    recorder.begin({}, {"mlflow.runName": "a run"}, "steps: all\n")
     return recorder
 
 
