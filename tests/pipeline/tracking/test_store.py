@@ -97,4 +97,4 @@ def test_a_lock_that_a_hung_process_holds_is_waited_for_aloud_and_not_for_ever(s
 def test_an_experiment_that_is_not_there_is_the_requests_mistake(store, monkeypatch):
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")
-    assert "No Experiment with id=77 exists; check MLFLOW_EXPERIMENT_ID" in refusal(monkeypatch, store, RequestError)
+    assert "No Experiment with id=77 exists; check what MLFLOW_" in refusal(monkeypatch, store, RequestError)
