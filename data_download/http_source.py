@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
+from address import with_variables
 from download_error import DownloadError, printable, root_cause, too_large
 from http_body import (
     BodyError,
@@ -161,7 +162,7 @@ def open_http(data_url: str, *, timeout: float, retries: int, max_bytes: int) ->
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         with told_as_sentence(name, clock):
-            response = follow(session, data_url, name, clock, retries)
+            response = follow(session, with_variables(data_url), name, clock, retries)
         with response:
             refuse_other_than_file(name, response)
             if adapter.answer is None:  # pragma: no cover  # there is one with every response

@@ -145,6 +145,11 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
     if not blocks or not isinstance(blocks, Mapping):
         raise RequestError([*problems, "config.yaml names no steps: give it a block `pipeline:` with at least one"])
     blocks = extended(blocks, problems)
+    problems += [
+        f"the step's name {name!r} in config.yaml is not made of letters, digits, spaces, `.`, `-` and `_` alone"
+        for name in blocks
+        if not (isinstance(name, str) and re.fullmatch(r"\w[\w .-]*", name))
+    ]
     steps = {name: parse_step(name, block, problems) for name, block in blocks.items()}
     if problems:
         raise RequestError(problems)

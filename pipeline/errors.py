@@ -12,6 +12,10 @@ class RequestError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class StoreError(Exception):
+    """The tracking store, or a disk, does not do its part, whatever was asked for: one sentence, and exit code 1."""
+
+
 def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> str:
     """One sentence for a name that does not exist: the name, the nearest good one, all good ones."""
     valid = list(valid)

@@ -1,13 +1,18 @@
 """Files: read YAML, digest content, replace a file at once."""
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+UNFINISHED = ".pipeline-"  # what a file's or folder's name begins with that is not whole yet
+JUST_MADE = 1.0  # seconds in which something may have been made and not been owned yet
 # What MLflow writes anew into every MLmodel file, whatever the model.
 VOLATILE_MLMODEL_KEYS = {
     "run_id",
@@ -30,10 +35,49 @@ def read_yaml(text: str | bytes) -> Any:
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace a file at once: readers see the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).chmod(mode)
-    Path(file.name).replace(path)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=UNFINISHED, delete=False, encoding="utf-8") as file:
+        try:
+            with owned(Path(file.name)):
+                file.write(text)
+                file.flush()
+                Path(file.name).chmod(mode)
+                Path(file.name).replace(path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Hold a file or folder: as long as this process, or a fork of it, lives, `clear_abandoned` lets it be."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear_abandoned(folder: Path, beginning: str) -> None:
+    """Remove what is so named in a folder and owned by nobody: a process that was killed could not do it."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        for path in folder.glob(f"{beginning}*"):
+            with contextlib.suppress(OSError):  # another's, or another was quicker
+                if path.lstat().st_ctime > time.time() - JUST_MADE or path.is_symlink():
+                    continue
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                finally:
+                    os.close(descriptor)
 
 
 def content_digest(path: Path) -> str:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from pipeline.config import Request
 from pipeline.errors import RequestError
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
-from pipeline.execution.runner import Event, Listener, Outcome, Runner, dry_run
-from pipeline.files import content_digest, write_atomically
+from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
+from pipeline.files import UNFINISHED, clear_abandoned, content_digest, owned, write_atomically
+from pipeline.journal import FOLDER
 from pipeline.planning.graph import order
 from pipeline.planning.planner import Planner
 from pipeline.planning.project import Project, load, load_all
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused 
     from pipeline.tracking.recorder import Recorder
 
 
+SCRATCH = "pipeline-"  # what the name of a command's own temporary folder begins with
 # From the environment manager and the steps that are left to the command that goes on with them.
 RerunCommand = Callable[[str, Iterable[str]], list[str]]
 
@@ -92,8 +95,9 @@ class Session(contextlib.ExitStack):
         self.root, self.arguments, self.rerun_command, self.started = root, list(arguments), rerun_command, started
         self.parent_pid = os.getppid()
         # Not a TemporaryDirectory: that one is removed by whichever fork of this process ends first.
-        self.scratch = Path(tempfile.mkdtemp(prefix="pipeline-"))
+        self.scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
         self.callback(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.enter_context(owned(self.scratch))
         self.launchers = {"forkserver": launcher} if launcher else {}  # by start method
         self.sweep: Sweep | None = self.open_sweep() if sweep else None
 
@@ -134,13 +138,14 @@ class Session(contextlib.ExitStack):
         recorder = Recorder(store, history, self.root)
         gc.freeze()  # what is imported by now is never looked at again
         gc.enable()
-        env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
-        history.prefetch(len(names))
-        if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
-            store.open_registry()
-        projects |= self.other_projects(request, names)
-        planner = Planner(request, projects, history, self.root, env_manager)
-        return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
+        with store.told():
+            env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
+            history.prefetch(len(names))
+            if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
+                store.open_registry()
+            projects |= self.other_projects(request, names)
+            planner = Planner(request, projects, history, self.root, env_manager)
+            return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
 
     def launcher(self, request: Request) -> Launcher:
         """What starts processes; its fork server serves all pipeline runs of the command."""
@@ -163,7 +168,8 @@ class Session(contextlib.ExitStack):
         """Print what would be done, decided by the same code that does it."""
         for warning in plan.warnings:
             console.say(f"warning: {warning}")
-        decisions = dry_run(plan.request, plan.planner, plan.order)
+        with plan.recorder.store.told():
+            decisions = dry_run(plan.request, plan.planner, plan.order)
         console.say(tables.plan_table(plan.request, plan.planner, decisions))
         return ExitCode.DONE
 
@@ -171,11 +177,19 @@ class Session(contextlib.ExitStack):
 
     def run(self, plan: Plan) -> PipelineRun:
         """Run the plan's steps and record them."""
+        with plan.recorder.store.told():
+            return self.run_recorded(plan)
+
+    def run_recorded(self, plan: Plan) -> PipelineRun:
+        """`run`; what the store raises is not yet a sentence."""
         from pipeline.execution.executor import ProcessExecutor
         from pipeline.execution.worker import dispose_connections, open_store
 
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
+        clear_abandoned(self.scratch.parent, SCRATCH)
+        for folder in (self.root / "outputs", self.root / FOLDER):
+            clear_abandoned(folder, UNFINISHED)
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
@@ -196,7 +210,7 @@ class Session(contextlib.ExitStack):
             if self.sweep is not None:
                 tags |= self.sweep.begin(recorder, request.sweep_metric, request.overrides)
             recorder.begin({"steps": ",".join(plan.order)}, tags, request.composed)
-            with self.listeners(runner, request):
+            with recorder.alive(), self.listeners(runner, request):
                 runner.listeners.append(executor.prewarm_next)
                 for warning in plan.warnings:
                     runner.tell(Event("warning", text=warning))
@@ -228,7 +242,7 @@ class Session(contextlib.ExitStack):
     def report(self, run: PipelineRun) -> ExitCode:
         """Write the manifest and the files of `outputs/`, end the run's record, say what came of it."""
         plan, outcomes, recorder = run.plan, run.outcomes, run.plan.recorder
-        with recorder.failed_on_error():
+        with recorder.store.told(), recorder.failed_on_error():
             folder = self.root / "outputs"
             saved = save_outputs(run, folder)
             before = manifest.read(folder / "manifest.json")
@@ -345,12 +359,23 @@ def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str
 
 @contextlib.contextmanager
 def handled_signals(runner: Runner) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the steps; a second one does not wait for them."""
+    """Ctrl-C, SIGTERM and a closed terminal end the steps within GRACE seconds; a second one ends this process so soon.
+
+    Both hold while this process waits for a store that does not answer: what it leaves RUNNING the next run repairs.
+    """
 
     def handle(number: int, _: object) -> None:
         if runner.interrupted:
             runner.stop_all(runner.interrupted, force=True)
-        runner.interrupt(f"interrupted by {signal.Signals(number).name}")
+            later(lambda: os._exit(ExitCode.INTERRUPTED))
+        else:
+            runner.interrupt(f"interrupted by {signal.Signals(number).name}")
+            later(lambda: runner.stop_all(runner.interrupted, force=True))
+
+    def later(do: Callable[[], None]) -> None:
+        timer = threading.Timer(GRACE, do)
+        timer.daemon = True
+        timer.start()
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {n: signal.getsignal(n) for n in numbers}
@@ -365,8 +390,8 @@ def handled_signals(runner: Runner) -> Iterator[None]:
 
 
 def silence_loggers(verbose: bool) -> None:
-    """Keep MLflow's own lines (download bars, database migrations) off the terminal."""
+    """Keep MLflow's own lines (download bars, database migrations, traces of what we say) off the terminal."""
     if not verbose:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for name in ("mlflow", "alembic", "sqlalchemy"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -60,10 +60,11 @@ def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
         answer = compose(root, arguments)
     except RequestError as error:
         answer = error
-    for name, block in raw_config(root)["pipeline"].items():
-        with contextlib.suppress(RequestError):
-            step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
-            imports_of(load(step, root / name, check=False))
+    with contextlib.suppress(AttributeError, KeyError, TypeError, RequestError):  # the parser will say so
+        for name, block in raw_config(root)["pipeline"].items():
+            with contextlib.suppress(RequestError):
+                step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
+                imports_of(load(step, root / name, check=False))
     parent.send((answer, known_imports))
 
 

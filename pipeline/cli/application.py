@@ -81,9 +81,11 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     """Compose, run `main` for each configuration, and say what was refused; the exit code."""
     from pipeline.cli.ahead import import_ahead
     from pipeline.cli.arguments import MULTIRUN, rerun_command
-    from pipeline.errors import RequestError
+    from pipeline.credentials import masked
+    from pipeline.errors import RequestError, StoreError
     from pipeline.session import Session
     from pipeline.states import ExitCode
+    from pipeline.tracking.reach import check_connection
 
     # Nothing of ours tells anybody what it does, unless asked to; and what has a thread cannot be forked from.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -91,6 +93,7 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     refused: list[RequestError] = []
     launcher = None
     try:
+        check_connection(os.environ.get("MLFLOW_TRACKING_URI", ""))
         launcher, configurations = import_ahead(root, arguments)
         rerun = functools.partial(rerun_command, tuple(arguments))
         sweep = bool(MULTIRUN & set(arguments))
@@ -102,11 +105,14 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
                     refused.append(error)
     except RequestError as error:
         refused.append(error)
+    except StoreError as error:  # the next combination would meet the same
+        print(f"error: {masked(str(error))}", file=sys.stderr)
+        codes.append(ExitCode.STEP_FAILED)
     finally:
         if launcher:
             launcher.close()
     for problem in dict.fromkeys(problem for error in refused for problem in error.problems):
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {masked(problem)}", file=sys.stderr)
     return max([*codes, *[ExitCode.REFUSED] * bool(refused)], default=ExitCode.DONE)
 
 

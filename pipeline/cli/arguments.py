@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline import yaml_reading
 from pipeline.config import SETTINGS
 from pipeline.errors import RequestError, unknown
-from pipeline.files import read_yaml
 
 MULTIRUN = {"--multirun", "-m"}
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
@@ -77,7 +75,12 @@ def quoted_setting(name: str, value: str) -> str:
     """Text for Hydra: quoted, so that `=`, `,`, `#` and braces in it mean nothing; switches and numbers as they are."""
     if SETTINGS.get(name) in (bool, int) or name == "force":
         return value
-    return quoted(value.replace("${", r"\${"))
+    return quoted(value)
+
+
+def literal(value: str) -> str:
+    """Text that OmegaConf leaves as it is: what is typed is no interpolation. (References are worked out later.)"""
+    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", value)
 
 
 def quoted(value: str) -> str:
@@ -88,12 +91,15 @@ def quoted(value: str) -> str:
 
 @functools.cache
 def raw_config(root: Path) -> dict[str, Any]:
-    """config.yaml before Hydra composes it; what is wrong with it is for Hydra and the parser to say."""
-    try:
-        written = read_yaml((root / "config.yaml").read_bytes())
-    except (OSError, yaml.YAMLError):
-        return {}
-    return written if isinstance(written, dict) else {}
+    """config.yaml before Hydra composes it.
+
+    Raises:
+        RequestError: it cannot be read, or is no block of keys.
+    """
+    written = yaml_reading.read(root / "config.yaml", "config.yaml")
+    if not isinstance(written, dict):
+        raise RequestError("config.yaml is no block of keys: give it `pipeline:` with at least one step")
+    return written
 
 
 def hydra_override(override: str, steps: list[str], sweep: bool) -> str:
@@ -106,15 +112,40 @@ def hydra_override(override: str, steps: list[str], sweep: bool) -> str:
     if not match:
         return override
     key, rest = match["key"], match["rest"] or ""
+    head, _, parameter = key.partition(".")
+    if rest and head != "hydra":
+        is_text = head not in SETTINGS or bool(re.match(r"pipeline\.[^.]+\.(parameters|env)\.", key))
+        rest = f"={as_typed(rest[1:], is_text, sweep)}"
+    override = f"{match['prefix']}{key}{rest}"
     if key == "steps" and not sweep and "," in rest and not rest.startswith(("=[", "='", '="')):
         return f"steps={quoted(rest[1:])}"
-    head, _, parameter = key.partition(".")
     if not parameter or head in ("pipeline", "hydra") or "/" in key or "@" in key:
         return override
     if head not in steps:
         raise RequestError(unknown("step", head, steps, override))
     prefix = match["prefix"] if "~" in match["prefix"] else "++"
     return f"{prefix}pipeline.{head}.parameters.{parameter}{rest}"
+
+
+def as_typed(value: str, is_text: bool, sweep: bool) -> str:
+    """A value in Hydra's grammar that is no interpolation and, where it `is_text`, no number that reads otherwise.
+
+    In a sweep the commas outside of references stand between values.
+    """
+    if value.startswith(("'", '"', "[", "{")):
+        return literal(value)
+    parts = re.split(r",(?![^{}]*\})", value) if sweep else [value]
+    odd = ["${" in part or (is_text and is_rewritten(part)) for part in parts]
+    return ",".join(quoted(literal(part)) if quote else part for part, quote in zip(parts, odd, strict=True))
+
+
+def is_rewritten(text: str) -> bool:
+    """Whether a text is a number that is written otherwise when it was read as one: 1e5, 100_000, 0.50."""
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return text not in (repr(number), f"{number:.0f}")
 
 
 def rerun_command(arguments: Sequence[str], env_manager: str, steps: Iterable[str]) -> list[str]:

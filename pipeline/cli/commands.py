@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.composing import compose
 from pipeline.config import Request
-from pipeline.errors import RequestError, unknown
+from pipeline.credentials import masked
+from pipeline.errors import RequestError, StoreError, unknown
 from pipeline.files import write_atomically
 from pipeline.journal import say
 from pipeline.planning.graph import order
@@ -148,8 +149,11 @@ def answer(root: Path, command: str, operands: list[str]) -> int:
         (composed,) = compose(root, [])
         say(COMMANDS[command](composed.request(), root, operands))
     except RequestError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
+        print("\n".join(f"error: {masked(problem)}" for problem in error.problems), file=sys.stderr)
         return 2
+    except StoreError as error:
+        print(f"error: {masked(str(error))}", file=sys.stderr)
+        return 1
     return 0
 
 

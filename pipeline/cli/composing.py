@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import credentials, yaml_reading
 from pipeline.cli.arguments import hydra_arguments, raw_config
 from pipeline.config import KINDS, SETTINGS, Request, parse
 from pipeline.errors import RequestError, unknown
@@ -60,20 +61,76 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
         try:
             raw = OmegaConf.to_yaml(config)
             values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            unresolved = OmegaConf.to_container(config)
+            if secrets := list(credentials.problems(unresolved, values)):
+                problems.extend([*secrets, *stored_by_mlflow(arguments)])
+                return
             used = re.findall(r"\$\{(\w+)\}", raw)
             task = tuple(HydraConfig.get().overrides.task)
-            composed.append(Composed(raw, dict(values), used, task, is_simple(HydraConfig.get(), root, task)))  # type: ignore[arg-type] # the top of a configuration has keys
+            values = with_numbers_as_typed(values, unresolved, root, task)
+            composed.append(Composed(raw, values, used, task, is_simple(HydraConfig.get(), root, task)))
         except OmegaConfBaseException as error:  # kept from Hydra, which would add lines of its own
             problems.append(in_a_sentence(error, root))
 
     with resolvers(root):
         try:
             hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
-        except (HydraException, OmegaConfBaseException) as error:
+        except yaml.MarkedYAMLError as error:  # keys that are there twice: the first reading lets them pass
+            content = (root / "config.yaml").read_bytes()
+            raise RequestError(yaml_reading.sentence(error, "config.yaml", content)) from error
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise RequestError(in_a_sentence(error, root)) from error
     if problems:
         raise RequestError(problems)
     return composed
+
+
+def stored_by_mlflow(arguments: list[str]) -> list[str]:
+    """What to do about a secret that came through `mlflow run`, which has stored it before this program began."""
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
+    if not run_id or not any(map(credentials.found_in, arguments)):
+        return []
+    store = credentials.masked(os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
+    erase = f"mlflow runs delete --run-id {run_id} && mlflow gc --run-ids {run_id} --backend-store-uri {store}"
+    return [f"`mlflow run` has stored it with run {run_id} by now, and cannot change that; erase the run: {erase}"]
+
+
+def with_numbers_as_typed(values: Any, unresolved: Any, root: Path, overrides: tuple[str, ...]) -> Any:
+    """The configuration with steps' numbers in the form in which config.yaml has them: 1e5 is not 100000.0."""
+    file = yaml.load((root / "config.yaml").read_bytes(), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
+    overridden = {override.lstrip("+").partition("=")[0] for override in overrides}
+
+    def typed(value: Any, raw: Any, written: Any, path: str, source: str) -> Any:
+        """`path` is the value's, `source` where it is `written`; they differ where it is taken from elsewhere."""
+        if isinstance(raw, str) and (match := re.fullmatch(r"\$\{([\w.]+)\}", raw)):
+            source, written = match[1], file
+            for key in source.split("."):
+                written = entry(written, key)
+        if isinstance(value, dict):
+            return {
+                key: typed(one, entry(raw, key), entry(written, key), f"{path}.{key}", f"{source}.{key}")
+                for key, one in value.items()
+            }
+        if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+            return [typed(one, None, text, path, source) for one, text in zip(value, written, strict=True)]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_given = re.match(r"pipeline\.[^.]+\.(parameters|env)\.", path) and source not in overridden
+        return written if is_number and is_given and isinstance(written, str) and reads_as(written, value) else value
+
+    return {key: typed(one, entry(unresolved, key), entry(file, key), key, key) for key, one in values.items()}
+
+
+def entry(block: Any, key: Any) -> Any:
+    """What a block has under a key; None where it is no block, or has no such key."""
+    return block.get(key) if isinstance(block, dict) else None
+
+
+def reads_as(text: str, number: float) -> bool:
+    """Whether a scalar of YAML is this number."""
+    try:
+        return float(text) == number
+    except ValueError:
+        return bool(read_yaml(text) == number)
 
 
 def is_simple(hydra: Any, root: Path, overrides: tuple[str, ...]) -> bool:
@@ -111,11 +168,7 @@ def value_in(file: Path, key: str) -> str | int | float:
     Raises:
         RequestError: the file cannot be read, or has no such key, or no text or number there.
     """
-    try:
-        written = read_yaml(file.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise RequestError(f"config.yaml takes {key!r} from {file.name}, which cannot be read ({reason})") from None
+    written = yaml_reading.read(file, f"{file.name}, from which config.yaml takes {key!r},")
     value = written.get(key) if isinstance(written, dict) else None
     if not isinstance(value, str | int | float):
         raise RequestError(f"config.yaml takes {key!r} from {file.name}, which has no text or number of that name")

@@ -1,5 +1,6 @@
 """`python main.py --help`: what can be typed, on one screen, and with a step's name what its parameters mean."""
 
+import contextlib
 import re
 import textwrap
 from collections.abc import Mapping
@@ -30,7 +31,9 @@ Steps, and the parameters that `--help STEP` explains:"""
 
 def help_text(root: Path, arguments: list[str]) -> str:
     """The screen; with a step's name among the arguments, that step's parameters."""
-    blocks = raw_config(root).get("pipeline")
+    blocks = None
+    with contextlib.suppress(RequestError):  # help is there whatever is wrong with config.yaml
+        blocks = raw_config(root).get("pipeline")
     steps = {name: block or {} for name, block in blocks.items()} if isinstance(blocks, Mapping) else {}
     asked = [argument for argument in arguments if argument in steps]
     if asked:

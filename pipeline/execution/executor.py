@@ -90,7 +90,8 @@ class ProcessExecutor:
         known = [folder / name for name in self.planner.known_code[step.name]]
         known += [i.path for i in decision.inputs.values() if i.path]
         reads = collect(log.with_name(READS_LOG), self.planner.root, folder, known)
-        return self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
+        with self.recorder.store.told():
+            return self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
 
     def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
         """Record a step that did not end well."""

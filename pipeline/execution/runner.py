@@ -9,6 +9,7 @@
 The runner decides and tells its listeners; it prints nothing and does not know MLflow.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.config import Request, Step
+from pipeline.errors import StoreError
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
 from pipeline.states import Action, RunStatus, State
@@ -135,8 +137,13 @@ class Runner:
             while self.left or self.running:
                 self.start_ready_steps()
                 self.wait()
-        finally:
-            self.stop_all("the pipeline ended", force=True)  # only where something unforeseen was raised
+        except BaseException as error:  # something unforeseen, or a store that does not answer
+            self.stop_all("the pipeline ended", force=True)
+            for r in self.running.values():
+                with contextlib.suppress(Exception):
+                    reason = f"the pipeline ended: {error}"
+                    self.executor.fail(r.step, r.decision, r.run_id, r.log, RunStatus.KILLED, reason)
+            raise
         return self.outcomes
 
     def start_ready_steps(self) -> None:
@@ -163,7 +170,10 @@ class Runner:
 
     def settle_or_start(self, step: Step, upstream: list[str]) -> None:
         """Do with a step what the planner decides now that all that it reads is there."""
-        decision = self.planner.decide(step, {name: self.outcomes[name].result for name in upstream}, set())
+        try:
+            decision = self.planner.decide(step, {name: self.outcomes[name].result for name in upstream}, set())
+        except StoreError as error:  # nothing is concluded from that
+            decision = Decision(Action.FAIL, str(error))
         if decision.result:  # Action.REUSE
             run_id = decision.result.run_id
             self.settle(Outcome(step.name, State.REUSED, decision.reason, run_id, 0.0, decision, decision.result))
@@ -204,15 +214,25 @@ class Runner:
             step.name, State.EXECUTED, running.decision.reason, running.run_id, seconds, running.decision,
             log=running.log, attempts=running.attempt,
         )  # fmt: skip
+        unrecorded = ""
         if exit.ok and not running.stop_reason:
-            outcome.result = self.executor.finish(step, running.decision, running.run_id, running.log, seconds)
+            try:
+                outcome.result = self.executor.finish(step, running.decision, running.run_id, running.log, seconds)
+            except StoreError as error:  # what it made is not known: it is not good
+                unrecorded = f"it ended well, but {error}"
+        if outcome.result:
             outcome.run_id = outcome.result.run_id
             if outcome.result.moved:
                 names = ", ".join(outcome.result.moved[:3])
                 self.tell(Event("warning", step.name, f"{names} changed while it ran: its result is not reused later"))
             self.settle(outcome)
             return
-        reason = running.stop_reason or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ") or str(exit)
+        reason = (
+            running.stop_reason
+            or unrecorded
+            or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ")
+            or str(exit)
+        )
         if exit.code < 0 and not running.stop_reason:
             reason = str(exit)
         status = RunStatus.KILLED if running.stop_reason else RunStatus.FAILED

@@ -1,17 +1,19 @@
 """What a step's result depends on, as digests: its files, entry point, parameters, inputs and environment."""
 
+import functools
 import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.files import content_digest, files_below, printable
+from pipeline.planning.reads import Look, look
 
 PARTS = ("code", "parameters", "inputs", "environment")
 PART_LIMIT = 7500  # characters of JSON: MLflow keeps 8000 of a tag
@@ -121,17 +123,53 @@ def environment_of(env_manager: str, backend: str, backend_config: Mapping[str, 
     if backend != "local":
         found |= {"backend": backend, "backend_config": json.dumps(backend_config, sort_keys=True, default=str)}
     elif env_manager == "local":
-        found |= {"python": platform.python_version()} | installed_distributions()
+        found |= {"python": platform.python_version(), "installed files": installed_files()} | installed_distributions()
     return found
+
+
+def distribution_folders() -> Iterator[Path]:
+    """The folders that tell of the distributions that Python finds on its path."""
+    for entry in sys.path:
+        if entry and Path(entry).is_dir():
+            for name in os.listdir(entry):  # noqa: PTH208 - the quickest there is
+                if name.endswith(".dist-info"):
+                    yield Path(entry, name)
 
 
 def installed_distributions() -> dict[str, str]:
     """The distributions that Python finds on its path, by name: read off their folders' names, for speed."""
     found: dict[str, str] = {}
-    for entry in sys.path:
-        if entry and Path(entry).is_dir():
-            for name in os.listdir(entry):  # noqa: PTH208 - the quickest there is
-                if name.endswith(".dist-info"):
-                    package, _, version = name.removesuffix(".dist-info").rpartition("-")
-                    found.setdefault(package.lower().replace("_", "-"), version)
+    for folder in distribution_folders():
+        package, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
+        found.setdefault(package.lower().replace("_", "-"), version)
     return found
+
+
+def installed_files() -> str:
+    """A digest of what is installed, in hex: the same version may be installed again with other bytes.
+
+    Each distribution's RECORD has the digests of its files. (What an editable one has, a step is seen to read.)
+    """
+    digests = sorted(record_digest(str(path), look(path)) for path in map(record_of, distribution_folders()))
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
+
+
+def record_of(folder: Path) -> Path:
+    """Where a distribution's folder lists its files."""
+    return folder / "RECORD"
+
+
+@functools.cache
+def record_digest(path: str, looked: Look | None) -> bytes:
+    """SHA-256 of what a RECORD that looks so says of the files that are imported.
+
+    Who installed them, where to, and their byte-code make no difference.
+    """
+    if looked is None:
+        return b""
+    imported = [
+        line
+        for line in Path(path).read_bytes().splitlines()
+        if b".dist-info/" not in line and b".pyc," not in line and not line.startswith(b"../")
+    ]
+    return hashlib.sha256(b"\n".join(sorted(imported))).digest()

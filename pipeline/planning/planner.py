@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from pipeline import credentials
 from pipeline.config import Reference, Request, Step, references
 from pipeline.errors import RequestError
 from pipeline.files import content_digest, files_below, printable
@@ -13,7 +14,7 @@ from pipeline.planning.decision import UNKNOWN, Decision, Input, Result
 from pipeline.planning.fingerprint import IGNORED, Fingerprint, environment_of, folder_files
 from pipeline.planning.project import Project
 from pipeline.planning.reads import Look, changed, look, moved
-from pipeline.planning.references import Resolver, Store, has_credentials, web_address
+from pipeline.planning.references import Resolver, Store, web_address
 from pipeline.states import Action
 
 
@@ -40,10 +41,11 @@ class Planner:
         problems: list[str] = []
         warnings: list[str] = []
         for step in (self.request.steps[name] for name in self.request.selected):
+            given = self.projects[step.name].defaults() | dict(step.parameters)
             problems += [
-                f"{step.name}.{name} carries credentials, which would be stored in clear; take them out of the URL"
-                for name, value in step.parameters.items()
-                if has_credentials(value)
+                credentials.refusal(f"{step.name}.{name}", found)
+                for name, value in given.items()
+                if (found := credentials.found_in(value))
             ]
             for _, reference in step.references():
                 if reference.step in self.request.selected:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline import yaml_reading
 from pipeline.config import Step
 from pipeline.errors import RequestError, unknown
-from pipeline.files import read_yaml
 
 GIT_URI = re.compile(r"^(git\+)?(https?|ssh|git|file)://|^git@|\.git(#.*)?$")
 
@@ -82,18 +80,15 @@ def load(step: Step, folder: Path, check: bool = True) -> Project:
     file = folder / "MLproject"
     if not file.is_file():
         raise RequestError(f"step {step.name}: {folder.name}/ has no MLproject file; every step is an MLflow project")
-    try:
-        spec = read_yaml(file.read_text(encoding="utf-8")) or {}
-        entry_points = spec.get("entry_points") or {}
-        environment = environment_file(spec, folder)
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise RequestError(f"step {step.name}: {folder.name}/MLproject is not valid YAML ({first})") from None
     where = f"{folder.name}/MLproject"
+    spec = block(yaml_reading.read(file, f"step {step.name}: {where}"), where, step)
+    entry_points = block(spec.get("entry_points"), f"{where}: entry_points", step)
+    environment = environment_file(spec, folder)
     if step.entry_point not in entry_points:
         raise RequestError(unknown("entry point", step.entry_point, entry_points, where))
-    declared = (entry_points[step.entry_point] or {}).get("parameters") or {}
-    parameters = {name: {"type": p} if isinstance(p, str) else dict(p or {}) for name, p in declared.items()}
+    entry_point = block(entry_points[step.entry_point], f"{where}: {step.entry_point}", step)
+    declared = block(entry_point.get("parameters"), f"{where}: parameters", step)
+    parameters = {name: {"type": p} if isinstance(p, str) else block(p, name, step) for name, p in declared.items()}
     problems = [
         unknown("parameter", f"{step.name}.{name}", [f"{step.name}.{p}" for p in parameters], where)
         + setting_hint(step, name)
@@ -109,7 +104,18 @@ def load(step: Step, folder: Path, check: bool = True) -> Project:
         problems.append(f"step {step.name}: {where} names the environment file {environment}, which is not there")
     if problems and check:
         raise RequestError(problems)
-    return Project(folder, parameters, environment, str((entry_points[step.entry_point] or {}).get("command") or ""))
+    return Project(folder, parameters, environment, str(entry_point.get("command") or ""))
+
+
+def block(value: Any, what: str, step: Step) -> dict[str, Any]:
+    """A block of keys, which may be left out.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    if not isinstance(value, dict | None):
+        raise RequestError(f"step {step.name}: {what} is {str(value)[:50]!r}, not a block of keys")
+    return dict(value or {})
 
 
 def setting_hint(step: Step, name: str) -> str:

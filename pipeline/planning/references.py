@@ -169,9 +169,3 @@ def number_text(value: float) -> str:
 def web_address(parameters: Iterable[str]) -> str:
     """The first web address among a step's parameters, or ""."""
     return next((v.strip() for v in parameters if v.strip().lower().startswith(("http://", "https://"))), "")
-
-
-def has_credentials(value: str) -> bool:
-    """Whether a value is an address with a password in it."""
-    parts = urllib.parse.urlsplit(value) if "://" in value else None
-    return bool(parts and parts.password is not None)

@@ -104,6 +104,8 @@ def figures(request: Request, step: str, metrics: Mapping[str, float]) -> str:
 
 def format_number(value: float) -> str:
     """A metric in few characters."""
+    if abs(value) >= 1e15:  # infinity, too
+        return f"{value:.3g}"
     return f"{int(value)}" if value.is_integer() else f"{value:.3f}"
 
 

@@ -12,7 +12,7 @@ from pipeline.config import Request, references
 from pipeline.execution.runner import Outcome, dry_run
 from pipeline.files import files_below, folders_below
 from pipeline.planning.decision import Decision, Result
-from pipeline.planning.fingerprint import IGNORED
+from pipeline.planning.fingerprint import IGNORED, distribution_folders, record_of
 from pipeline.planning.planner import Planner
 from pipeline.reporting import tables
 from pipeline.states import Action, State
@@ -107,6 +107,7 @@ def project_files(root: Path) -> Iterator[Path]:
     yield from (root / "main.py", root / ".gitignore", root / ".git" / "info" / "exclude", Path.cwd() / "mlruns")
     yield from tree(root / "pipeline")
     yield from (Path(entry) for entry in sys.path if entry and Path(entry) != root)
+    yield from map(record_of, distribution_folders())
 
 
 def step_files(request: Request, planner: Planner) -> Iterator[Path]:

@@ -6,17 +6,21 @@ import json
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import LoggedModel, Run
-from mlflow.exceptions import MlflowException
 
-from pipeline.files import content_digest
+from pipeline.credentials import masked
+from pipeline.errors import StoreError
+from pipeline.files import UNFINISHED, content_digest, owned
 from pipeline.planning.reads import Look, looks
-from pipeline.tracking.store import TrackingStore, local_path
+from pipeline.tracking.store import NOT_THERE, TrackingStore, first_line, if_there, local_path
 
+PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
+RUN_ARTIFACTS = "artifacts"  # the folder that a run's own go into, for a while
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
 READS_ARTIFACT = f"{RESERVED}/reads.json"
 
@@ -38,7 +42,7 @@ class Artifacts:
             found = {}
             places = [(None, run.info.artifact_uri)] + [(m.name, m.artifact_location) for m in self._models(run)]
             for name, uri in places:
-                place = local_path(uri) or fetched(uri, Path(folder, name or "artifacts"))
+                place = local_path(uri) or fetched(uri, Path(folder, name or RUN_ARTIFACTS))
                 if name and place.is_dir():
                     found[name] = place
                 elif place.is_dir():
@@ -48,8 +52,8 @@ class Artifacts:
     def _models(self, run: Run) -> list[LoggedModel]:
         models = []
         for output in run.outputs.model_outputs if run.outputs else []:
-            with contextlib.suppress(MlflowException):  # deleted since
-                models.append(self.client.get_logged_model(output.model_id))
+            if model := if_there(self.client.get_logged_model, output.model_id):  # else deleted since
+                models.append(model)
         return models
 
     def digests(self, run_id: str) -> dict[str, str]:
@@ -70,23 +74,31 @@ class Artifacts:
             LookupError: nothing is there.
         """
         if match := re.fullmatch(r"runs:/([^/]+)/([^/]+)(/.+)?", uri):
-            with contextlib.suppress(MlflowException), self.outputs(match[1]) as found:
-                path = Path(f"{found[match[2]]}{match[3] or ''}") if match[2] in found else None
-                if path and path.exists():
-                    self.looks[uri] = looks([path])
-                    return content_digest(path)
+            if if_there(self.client.get_run, match[1]):
+                with self.outputs(match[1]) as found:
+                    path = Path(f"{found[match[2]]}{match[3] or ''}") if match[2] in found else None
+                    if path and path.exists():
+                        self.looks[uri] = looks([path])
+                        return content_digest(path)
             raise LookupError(f"there is nothing at {uri}; check the run and the path")
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                match = re.fullmatch(r"models:/([^/@]+)/(\d+)", uri)
-                place = self._version_folder(match[1], match[2]) if match else None
-                if place:
-                    self.looks[uri] = looks([place])
-                return content_digest(place or Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
-        except (MlflowException, OSError) as error:
-            raise LookupError(
-                f"there is nothing at {uri} ({str(error).splitlines()[0]}); check the name and version"
-            ) from None
+        with tempfile.TemporaryDirectory() as folder:
+            match = re.fullmatch(r"models:/([^/@]+)/(\d+)", uri)
+            source = if_there(self.client.get_model_version_download_uri, match[1], match[2]) if match else uri
+            if source is None:
+                raise LookupError(f"there is nothing at {uri}; check the name and version")
+            place = local_path(source) if match else None
+            if place and place.is_dir():
+                self.looks[uri] = looks([place])
+                return content_digest(place)
+            try:
+                return content_digest(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
+            except Exception as error:  # of whatever library reads there
+                gone = isinstance(error, OSError) and not hasattr(error, "response")  # which requests' have
+                if place or gone or getattr(error, "error_code", "") in NOT_THERE:
+                    raise LookupError(
+                        f"there is nothing at {uri} ({first_line(error)}); check the name and version"
+                    ) from None
+                raise no_read(uri, error) from error
 
     def local(self, uri: str) -> Path | None:
         """Where an artifact `runs:/RUN_ID/PATH` of a known run lies on this machine; None where it is elsewhere."""
@@ -96,24 +108,37 @@ class Artifacts:
         path = place / match[2] if place and match else None
         return path if path and path.exists() else None
 
-    def _version_folder(self, name: str, version: str) -> Path | None:
-        path = local_path(self.client.get_model_version_download_uri(name, version))
-        return path if path and path.is_dir() else None
-
     def reads(self, run: Run, sha256: str) -> dict[str, str] | None:
         """What a run read, as its artifact says; None where that is not as it was written."""
         with tempfile.TemporaryDirectory() as folder:
+            uri = f"{run.info.artifact_uri}/{RESERVED}"
+            place = local_path(uri) or fetched(uri, Path(folder))
             try:
-                place = local_path(run.info.artifact_uri)
-                path = (
-                    place / READS_ARTIFACT
-                    if place
-                    else Path(self.client.download_artifacts(run.info.run_id, READS_ARTIFACT, folder))
-                )
-                text = path.read_text(encoding="utf-8")
-            except (MlflowException, OSError):
+                text = Path(place, Path(READS_ARTIFACT).name).read_text(encoding="utf-8")
+            except OSError:
                 return None
         return json.loads(text) if hashlib.sha256(text.encode()).hexdigest() == sha256 else None
+
+    def keep(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """Log a file as a run's artifact.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        try:
+            self.client.log_artifact(run_id, str(file), folder)
+        except Exception as error:  # of whatever library writes there
+            uri = masked(self.client.get_run(run_id).info.artifact_uri)
+            raise StoreError(
+                f"{file.name} could not be written to {uri} ({masked(first_line(error))}); see to that, and run again"
+            ) from error
+
+    def keep_text(self, run_id: str, text: str, path: str) -> None:
+        """Log a text as a run's artifact; as `keep`."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, Path(path).name)
+            file.write_text(text, encoding="utf-8")
+            self.keep(run_id, file, str(Path(path).parent) if "/" in path else None)
 
     def location(self, run_id: str, path: str) -> str:
         """Where a person finds an artifact: its path, or its name and run where the store is elsewhere."""
@@ -121,20 +146,43 @@ class Artifacts:
         return str(place / path) if place else f"artifact {path} of run {run_id}"
 
     def save(self, uri: str, target: Path) -> None:
-        """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one."""
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-            path = self.local(uri)
-            copy = (
-                shutil.copyfile(path, Path(folder, target.name))
-                if path
-                else Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-            )
+        """Put the artifact at `uri` (a file) at `target`, whole: readers see the old one or the new one.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=UNFINISHED) as folder, owned(Path(folder)):
+            if path := self.local(uri):
+                copy = shutil.copyfile(path, Path(folder, target.name))
+            else:
+                try:
+                    copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+                except Exception as error:  # of whatever library reads there
+                    raise no_read(uri, error) from error
             copy.replace(target)
 
 
 def fetched(uri: str, target: Path) -> Path:
-    """A local copy of remote artifacts."""
-    target.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(MlflowException):  # a run without artifacts
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
-    return target
+    """A local copy of remote artifacts; an empty folder where there are none.
+
+    What could not be listed or read is not nothing: it is tried again, after PAUSES.
+
+    Raises:
+        StoreError: it could not be had.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            if not mlflow.artifacts.list_artifacts(artifact_uri=uri):
+                return target
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
+        except Exception as error:  # of whatever library reads there
+            if pause is None:
+                raise no_read(uri, error) from error
+            time.sleep(pause)
+    raise AssertionError("the last try neither returned nor failed")
+
+
+def no_read(uri: str, error: BaseException) -> StoreError:
+    """The sentence for artifacts that could not be had."""
+    return StoreError(f"the artifacts at {masked(uri)} cannot be read ({masked(first_line(error))}); try again later")

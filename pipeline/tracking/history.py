@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from pipeline.files import content_digest
 from pipeline.planning.decision import Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import moved
 from pipeline.tracking.artifacts import Artifacts
-from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, STATE, STEP, as_result, metrics_digest
 
 FEW = 20  # good runs that are taken in at once
@@ -143,10 +142,8 @@ class History:
         return ""
 
     def _wrong_version(self, model: str, version: str, result: Result) -> str:
-        try:
-            made_by = self.store.client.get_model_version(model, version).run_id
-        except MlflowException:
-            made_by = ""
+        there = if_there(self.store.client.get_model_version, model, version)
+        made_by = there.run_id if there else ""
         return "" if made_by == result.run_id else f"version {version} of {model}, which it made, is gone"
 
     def artifact_digest(self, uri: str) -> str:
@@ -155,7 +152,5 @@ class History:
 
     def model_version(self, name: str, alias: str) -> str | None:
         """The version of a registered model that carries the alias."""
-        try:
-            return str(self.store.client.get_model_version_by_alias(name, alias).version)
-        except MlflowException:
-            return None
+        there = if_there(self.store.client.get_model_version_by_alias, name, alias)
+        return str(there.version) if there else None

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import RequestError
 from pipeline.planning.decision import Result
-from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import STEPS, as_result, is_good
 
 MOST = 1000  # pipeline runs that are looked through for one whose ID begins as asked
@@ -84,20 +84,15 @@ class PastRuns:
 
     def result(self, run_id: str | None) -> Result | None:
         """A step's good run; None where it is none, or gone."""
-        try:
-            run = self.client.get_run(run_id) if run_id else None
-        except MlflowException:
-            return None
+        run = if_there(self.client.get_run, run_id) if run_id else None
         return as_result(run) if run and is_good(run) else None
 
     def aliases(self, models: Iterable[str]) -> list[Alias]:
         """Who carries which alias among these models, by model and alias; those that are not registered left out."""
         found = []
         for name in dict.fromkeys(models):
-            try:
-                given: Mapping[str, Any] = self.client.get_registered_model(name).aliases
-            except MlflowException:
-                continue
+            model = if_there(self.client.get_registered_model, name)
+            given: Mapping[str, Any] = model.aliases if model else {}
             for alias, number in sorted(given.items()):
                 version = self.client.get_model_version(name, str(number))
                 since = local_time(version.creation_timestamp)

@@ -1,30 +1,11 @@
-"""Who and what started a run: user, process, commit."""
+"""Who and what started a run: user, commit."""
 
 import getpass
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import psutil
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
-
-
-def this_process() -> str:
-    """This machine, process and its start time: enough to tell later whether it still lives."""
-    return f"{socket.gethostname()} {psutil.Process().pid} {psutil.Process().create_time():.2f}"
-
-
-def is_dead(process: str) -> bool:
-    """Whether a process of this machine, named as by `this_process`, is no more."""
-    host, _, rest = process.partition(" ")
-    if host != socket.gethostname() or not rest:
-        return False
-    pid, started = rest.split()
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1
-    except psutil.NoSuchProcess:
-        return True
 
 
 def git_state(root: Path) -> dict[str, Any]:

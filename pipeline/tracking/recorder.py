@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from pipeline.config import Step
+from pipeline.credentials import masked
 from pipeline.files import printable
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import Fingerprint
@@ -28,11 +29,13 @@ from pipeline.planning.reads import moved as paths_moved
 from pipeline.states import RunStatus, State
 from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED
 from pipeline.tracking.history import History
-from pipeline.tracking.provenance import git_state, is_dead, source_tags, this_process, user
-from pipeline.tracking.store import TrackingStore
+from pipeline.tracking.liveness import is_dead, new_lease, renewing, this_process
+from pipeline.tracking.provenance import git_state, source_tags, user
+from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import (
     ATTEMPT,
     GIT_DIRTY,
+    LEASE,
     METRICS,
     MOVED,
     NOTE,
@@ -75,6 +78,7 @@ class Recorder:
         commit = {MLFLOW_GIT_COMMIT: self.git["commit"]} if "commit" in self.git else {}
         tags = {
             PROCESS: this_process(),
+            LEASE: new_lease(),
             STATE: "running",
             **commit,
             GIT_DIRTY: str(self.git.get("dirty", "")),
@@ -82,19 +86,22 @@ class Recorder:
         }
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             self.run_id = run_id
-            self.client.log_batch(run_id, tags=as_tags(tags))
+            # MLflow keeps a Git remote as it is, with the token that may be in it.
+            told = self.client.get_run(run_id).data.tags
+            clean = {name: masked(value) for name, value in told.items() if masked(value) != value}
+            self.client.log_batch(run_id, tags=as_tags(clean | tags))
         else:
             self.run_id = self.client.create_run(
                 self.store.experiment_id, tags=source_tags() | tags, run_name=tags[MLFLOW_RUN_NAME]
             ).info.run_id
             self.client.log_batch(self.run_id, params=as_params(parameters))
-        self.client.log_text(self.run_id, config, "config.yaml")
+        self.artifacts.keep_text(self.run_id, config, "config.yaml")
         return self.run_id
 
     def end(self, status: RunStatus, files: Iterable[Path], metrics: Mapping[str, float], description: str) -> None:
         """Finish the pipeline run's record; the description, in Markdown, is what MLflow shows above all else."""
         for path in files:
-            self.client.log_artifact(self.run_id, str(path))
+            self.artifacts.keep(self.run_id, path)
         self.client.log_batch(
             self.run_id,
             metrics=as_metrics(metrics),
@@ -120,7 +127,7 @@ class Recorder:
 
     def create_sweep(self) -> str:
         """A run that is the parent of several pipeline runs."""
-        tags = {PROCESS: this_process()} | source_tags()
+        tags = {PROCESS: this_process(), LEASE: new_lease()} | source_tags()
         return str(self.client.create_run(self.store.experiment_id, tags=tags, run_name="sweep").info.run_id)
 
     def env_manager(self) -> str:
@@ -129,12 +136,28 @@ class Recorder:
             return str(self.client.get_run(run_id).data.tags.get(MLFLOW_PROJECT_ENV, "local"))
         return "local"
 
+    def alive(self) -> contextlib.AbstractContextManager[None]:
+        """Renew the pipeline run's lease meanwhile."""
+
+        def renew() -> None:
+            self.client.set_tag(self.run_id, LEASE, new_lease())
+
+        return renewing(renew)
+
     def mark_dead_runs_killed(self) -> list[str]:
-        """Mark KILLED what died pipelines of this machine left RUNNING in this experiment; their run IDs."""
+        """Mark KILLED what died pipelines left RUNNING in this experiment; their run IDs."""
         running = self.client.search_runs(
             [self.store.experiment_id], "attributes.status = 'RUNNING'", max_results=MOST_RUNNING
         )
-        left = [run.info.run_id for run in running if is_dead(run.data.tags.get(PROCESS, ""))]
+        found = {run.info.run_id: run.data.tags for run in running}
+        leases = {run_id: tags.get(LEASE, "") for run_id, tags in found.items()}
+        left = []
+        for run_id, tags in found.items():
+            pipeline = tags.get(PIPELINE_RUN, run_id)  # which has the lease
+            if pipeline not in found and (there := if_there(self.client.get_run, pipeline)):
+                leases[pipeline] = there.data.tags.get(LEASE, "")
+            if is_dead(tags.get(PROCESS, ""), leases.get(pipeline, "")):
+                left.append(run_id)
         for run_id in left:
             self.client.log_batch(run_id, tags=as_tags({STATE: "killed", REASON: "its process died"}))
             self.client.set_terminated(run_id, RunStatus.KILLED)
@@ -181,7 +204,7 @@ class Recorder:
         digests = self.artifacts.digests(run_id)
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
-            self.client.log_text(run_id, read, READS_ARTIFACT)
+            self.artifacts.keep_text(run_id, read, READS_ARTIFACT)
         moved = [printable(name_of(path, self.root)) for path in paths_moved(decision.looks)] + list(reads.moved)
         tags = output_tags(digests) | {
             METRICS: metrics_digest(run.data.metrics),
@@ -207,14 +230,15 @@ class Recorder:
         )
 
     def fail_step(self, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
-        """Record a step that did not end well, with its log."""
-        self._log(run_id, log)
+        """Record a step that did not end well, with its log, if that can be kept."""
+        with contextlib.suppress(Exception):  # the store may be what failed
+            self._log(run_id, log)
         self.client.log_batch(run_id, tags=as_tags({STATE: status.lower(), REASON: reason[:TAG_LIMIT]}))
         self.client.set_terminated(run_id, status)
 
     def _log(self, run_id: str, log: Path) -> None:
         if log.is_file():
-            self.client.log_artifact(run_id, str(log), RESERVED)
+            self.artifacts.keep(run_id, log, RESERVED)
 
     def log_location(self, run_id: str, name: str) -> str:
         """Where a person finds a step's log."""

@@ -20,6 +20,7 @@ OUTPUT, PIPELINE_RUN, PROCESS, ATTEMPT = "pipeline.output.", "pipeline.run", "pi
 OUTPUT_HEX, PLAIN = "pipeline.output_hex.", re.compile(r"[\w. -]{1,200}", re.ASCII)
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
 STEPS = "pipeline.steps"  # on a pipeline's run alone: the steps that were asked for
+LEASE = "pipeline.lease"  # until when a pipeline run counts as alive that cannot be seen (liveness.py)
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
 NOTE = "mlflow.note.content"  # MLflow's description of a run; set by a step: what people should know of it
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched

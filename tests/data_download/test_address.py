@@ -1,7 +1,11 @@
 """An address with a secret in it is refused, and the secret is not repeated; others are left alone."""
 
+import http.server
+import threading
+
 import pytest
 from address import refuse_credentials
+from download import download
 from download_error import DownloadError
 
 KEYS = [
@@ -91,3 +95,37 @@ def refused(url: str) -> str:
     assert "cret" not in message.replace("'secret'", "")
     assert message.isprintable()
     return message
+
+
+def test_a_variable_stands_for_a_secret_that_only_the_server_sees(tmp_path, monkeypatch):
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = b"id,name\n1,a\n"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    monkeypatch.setenv("MY_TOKEN", "s3cret")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/x.csv?token=${{MY_TOKEN}}"
+        result = download(url, tmp_path / "data.csv")
+        server.shutdown()
+    assert asked == ["/x.csv?token=s3cret"]
+    assert result.source == url, "what is stored holds the name alone"
+    with pytest.raises(DownloadError) as error:
+        download(url, tmp_path / "data.csv", retries=0)
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    with pytest.raises(DownloadError, match=r"takes MY_TOKEN from the environment, where it is not set; .*pass_env"):
+        download("http://127.0.0.1:9/x.csv?token=${MY_TOKEN}", tmp_path / "data.csv")

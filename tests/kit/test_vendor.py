@@ -5,7 +5,7 @@ import tomllib
 from kit import vendor
 from tests.conftest import ROOT
 
-OURS = ("data_download", "data_cleaning", "training", "evaluation", "inference", "monitoring")
+OURS = ("data_download", "data_cleaning", "training", "evaluation", "inference", "monitoring", "pipeline")
 
 
 def test_a_step_gets_the_files_that_it_has_the_names_of_and_no_others(tmp_path, monkeypatch, capsys):

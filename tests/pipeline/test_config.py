@@ -105,3 +105,9 @@ def test_a_group_stands_for_its_steps_and_all_leaves_out_what_runs_manual():
     assert "did you mean again?" in problems({**config, "steps": "agian"})[0]
     assert "unknown step 'd' in groups.again" in problems({**config, "groups": {"again": ["d"]}})[0]
     assert "has the name of a step" in problems({**config, "groups": {"a": ["c"]}})[0]
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a`b", "a/b", "../a", "", "a\nb", 7])
+def test_a_step_has_a_name_that_goes_into_queries_and_file_names(name):
+    (found,) = problems({"pipeline": {name: {}}})
+    assert f"the step's name {name!r}" in found

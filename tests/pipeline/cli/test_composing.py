@@ -1,9 +1,11 @@
 """config.yaml takes a value from another file where that says it already."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli.arguments import quoted
 from pipeline.cli.composing import compose
 from pipeline.errors import RequestError
 
@@ -40,8 +42,8 @@ def test_a_reference_may_hold_a_value_of_another_file(root):
     [
         ("name: [a]", "config.yaml takes 'name' from table.yaml, which has no text or number of that name"),
         ("title: x", "config.yaml takes 'name' from table.yaml, which has no text or number of that name"),
-        ("name: [", "config.yaml takes 'name' from table.yaml, which cannot be read"),
-        (None, "config.yaml takes 'name' from table.yaml, which cannot be read (No such file or directory)"),
+        ("name: [", "table.yaml, from which config.yaml takes 'name', line "),
+        (None, "table.yaml, from which config.yaml takes 'name', cannot be read (No such file or directory)"),
     ],
 )
 def test_a_value_that_is_not_there_is_told_in_a_sentence(root, text, message):
@@ -50,3 +52,58 @@ def test_a_value_that_is_not_there_is_told_in_a_sentence(root, text, message):
         compose(root, [])
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+NUMBERS = """
+rate: 1e5
+steps: all
+pipeline:
+  a:
+    parameters: {x: 1e5, y: 100_000, z: "${rate}", w: 0.50, v: 12:30, l: [1e3, 2], sub: {deep: 1_0}, seed: 7}
+    env: {RATES: 2.0}
+    retries: 2
+"""
+
+
+@pytest.fixture
+def given(root: Path):
+    """The parameters of step `a` with these arguments."""
+    (root / "config.yaml").write_text(NUMBERS + CONFIG[CONFIG.index("defaults:") :])
+    return lambda *arguments: dict(compose(root, list(arguments))[0].request().steps["a"].parameters)
+
+
+def test_a_number_reaches_a_step_as_config_yaml_has_it(given):
+    assert given() == {
+        "x": "1e5", "y": "100_000", "z": "1e5", "w": "0.50", "v": "12:30", "l": "1e3,2", "sub_deep": "1_0", "seed": "7",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "number", ["1e6", "100_000", "0.50", "007", "+5", ".5", "100000", "3", "0.001", "12345678901234567890"]
+)
+def test_a_number_reaches_a_step_as_it_was_typed(given, number):
+    assert given(f"a.x={number}")["x"] == number
+    assert given("--steps", "all", "--a.x", number)["x"] == number
+    assert given(f"pipeline.a.parameters.x={number}", f"rate={number}")["z"] == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${oc.env:HOME}", r"\${oc.env:HOME}", r"\\${oc.env:HOME}", "a ${rate} b", "${", "${b}${c}", "$HOME", "${a:x,y}"],
+)
+def test_what_is_typed_is_text_and_no_interpolation(given, text):
+    assert given("--steps", "all", "--a.x", text)["x"] == text
+    assert given("--steps", "all", "--overrides", shlex.quote(f"a.x={quoted(text)}"))["x"] == text
+    assert given(f"a.x={quoted(text)}")["x"] == text
+
+
+def test_a_reference_may_be_typed(root):
+    (root / "config.yaml").write_text(CONFIG)
+    (composed,) = compose(root, ["b.x=${artifact:a,out.csv}"])
+    assert str(next(composed.request().steps["b"].references())[1]) == "a's out.csv"
+
+
+def test_in_a_sweep_each_value_is_the_one_that_was_typed(given, root):
+    given()
+    composed = compose(root, ["--multirun", "a.x=1e5,${rate},3"])
+    assert [one.request().steps["a"].parameters["x"] for one in composed] == ["1e5", "${rate}", "3"]

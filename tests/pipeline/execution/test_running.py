@@ -137,7 +137,7 @@ def test_credentials_in_a_parameter_are_refused_without_repeating_them():
     memory = Memory({"a": {"parameters": {"data_url": "https://me:s3cret@example.com/x.csv"}}})
     with pytest.raises(RequestError) as error:
         memory.run()
-    assert "carries credentials" in str(error.value)
+    assert "holds a secret" in str(error.value)
     assert "s3cret" not in str(error.value)
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.files import content_digest
-from pipeline.planning.fingerprint import Fingerprint, folder_files
+from pipeline.planning.fingerprint import Fingerprint, environment_of, folder_files
 
 MLMODEL = (
     "flavors:\n  sklearn: {{version: {version}}}\nmodel_uuid: {uuid}\nrun_id: {uuid}\nutc_time_created: '{uuid}'\n"
@@ -52,3 +54,39 @@ def test_a_part_too_large_to_keep_still_tells_that_it_changed():
     assert len(a.code) == 1
     assert a.digest != b.digest
     assert b.differences(a, {}) == ["its code changed: changed …"]
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Install a distribution with these lines in its RECORD, on Python's path; what the environment then is."""
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+
+    def install(*record: str) -> dict[str, str]:
+        folder = tmp_path / "plain-1.0.dist-info"
+        folder.mkdir(exist_ok=True)
+        again = folder / "new"  # as installers do: another file takes the place
+        again.write_text("\n".join([*record, "plain-1.0.dist-info/RECORD,,"]))
+        again.replace(folder / "RECORD")
+        return environment_of("local", "local", {})
+
+    return install
+
+
+def test_the_same_version_with_other_bytes_is_another_environment(installed):
+    first = installed("plain/__init__.py,sha256=aaa,20")
+    assert first["plain"] == "1.0"
+    second = installed("plain/__init__.py,sha256=bbb,20")
+    assert {key for key in first if first[key] != second[key]} == {"installed files"}
+    assert installed("plain/__init__.py,sha256=aaa,20") == first
+
+
+def test_who_installed_it_and_where_makes_no_other_environment(installed):
+    by_one = installed("../../../bin/plain,sha256=ccc,300", "plain/a.py,sha256=aaa,20", "plain/b.py,sha256=bbb,20")
+    by_other = installed(
+        "plain/b.py,sha256=bbb,20",
+        "plain/a.py,sha256=aaa,20",
+        "plain/__pycache__/a.cpython-311.pyc,,",
+        "plain-1.0.dist-info/INSTALLER,sha256=ddd,3",
+        "../../../bin/plain,sha256=eee,301",
+    )
+    assert by_one == by_other
