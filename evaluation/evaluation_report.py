@@ -11,11 +11,8 @@ import numpy as np
 import pandas as pd
 from comparison import figure, word
 from declaration import BINARY, REGRESSION, Table
+from page import page as html_page
 from predictions import PROBABILITY
-
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.25rem .7rem;text-align:right}
-td:first-child,th:first-child,td:nth-child(2){text-align:left}.small{color:#999}img{max-width:48%}"""
 
 
 def page(verdict: dict[str, Any], table: Table, slices: pd.DataFrame, pictures: dict[str, bytes]) -> str:
@@ -26,7 +23,7 @@ def page(verdict: dict[str, Any], table: Table, slices: pd.DataFrame, pictures: 
         for name, value in verdict["challenger"]["metrics"].items()
     ]
     parts = [
-        f"<h1>Verdict: {escape(verdict['verdict'])}</h1><p>{escape(verdict['summary'])}</p>",
+        f"<p>{escape(verdict['summary'])}</p>",
         html_list("Reasons", verdict["reasons"]) + html_list("Notes", verdict["notes"]),
         f"<h2>{escape(table.target.name)} of the {verdict['holdout']['rows']} held-out {escape(table.rows)}</h2>",
         html_table(["metric", "challenger", "champion"], metrics),
@@ -41,11 +38,7 @@ def page(verdict: dict[str, Any], table: Table, slices: pd.DataFrame, pictures: 
         parts.append("<p>The declaration has no slices: give fields the key `slice` to judge models by them, too.</p>")
     else:
         parts += slice_tables(verdict, table, slices)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style>'
-        + "\n".join(parts)
-        + "</html>\n"
-    )
+    return html_page(f"Verdict: {verdict['verdict']}", "\n".join(parts))
 
 
 def comparison_text(found: dict[str, Any] | None, table: Table) -> str:
@@ -102,7 +95,7 @@ def html_table(header: list[str], rows: list[list[str]], grey: Sequence[bool] = 
     for row, small in zip(rows, grey or [False] * len(rows), strict=True):
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
         lines.append(f"<tr{' class=small' if small else ''}>{cells}</tr>")
-    return f"<table>{''.join(lines)}</table>"
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def html_list(title: str, texts: list[str]) -> str:

@@ -6,13 +6,9 @@ import math
 from typing import Any
 
 from drift import Finding, Verdict
+from page import folded, page, table
 
-STYLE = """<style>
-.verdict { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
-.verdict table { border-collapse: collapse } .verdict td, .verdict th { padding: .2em .8em; text-align: left }
-.verdict th { border-bottom: 2px solid #888 } .verdict .drifted { background: #fde0dc }
-.verdict .number { text-align: right; font-variant-numeric: tabular-nums }
-</style>"""
+EVIDENTLY = "evidently.html"
 
 
 def as_dict(verdict: Verdict, figures: dict[str, float], notes: list[str], alpha: float) -> dict[str, Any]:
@@ -61,42 +57,33 @@ def headline(verdict: Verdict) -> str:
     return "No drift."
 
 
-def summary(content: dict[str, Any], sentence: str) -> str:
-    """The verdict as an HTML fragment; everything in it is escaped."""
-    rows = "".join(row_html(row) for row in content["comparisons"])
-    figures = "".join(
-        f"<tr><td>{html.escape(name)}</td><td class=number>{figure(value)}</td></tr>"
-        for name, value in content["figures"].items()
-    )
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in content["notes"])
-    return f"""{STYLE}
-<div class=verdict>
-<h1>{html.escape(sentence)}</h1>
-<p>{content["rows_current"]} current rows against {content["rows_reference"]} reference rows. Where nothing has changed,
-any flag at all comes up in at most {content["alpha"]:.1%} of the runs (Holm's correction over all comparisons, of which
-those weigh more that the model relies on). What is lasting is of all lists that were watched for this model, and comes
-up in at most as many models' lives. The statistic, 0 (alike) to 1, says how much has changed; below its least value a
-change does not count.</p>
-<table><tr><th>compared</th><th>test</th><th>statistic</th><th>least</th><th>p</th><th>p adjusted</th><th></th></tr>
-{rows}</table>
-{f"<ul>{notes}</ul>" if notes else ""}
-{f"<h2>Figures</h2><table>{figures}</table>" if figures else ""}
-</div>
-"""
+def drift_page(content: dict[str, Any], sentence: str) -> str:
+    """The verdict as a page, what has drifted first; everything in it is escaped."""
+    found = sorted(content["comparisons"], key=lambda row: not row["drifted"])
+    parts = [
+        f"""<p>{content["rows_current"]} current rows against {content["rows_reference"]} reference rows. Where nothing
+has changed, any flag at all comes up in at most {content["alpha"]:.1%} of the runs (Holm's correction over all comparisons,
+of which those weigh more that the model relies on). What is lasting is of all lists that were watched for this model,
+and comes up in at most as many models' lives. The statistic, 0 (alike) to 1, says how much has changed; below its least
+value a change does not count.</p>""",
+        table(["compared", "test", "statistic", "least", "p", "p adjusted", ""], map(row_cells, found), range(2, 6)),
+        "".join(f"<p>{html.escape(note)}</p>" for note in content["notes"]),
+    ]
+    if "evidently" in content:
+        parts.append(
+            f'<p><a href="{EVIDENTLY}">Evidently\'s pictures of the same columns</a>: its numbers are these; its '
+            "sentence on the whole table, which counts columns alone, is not this verdict.</p>"
+        )
+    if content["figures"]:
+        figures = ((name, figure(value)) for name, value in content["figures"].items())
+        parts.append(folded("Figures", table(["figure", "value"], figures, [1])))
+    return page(sentence, "\n".join(parts))
 
 
-def row_html(row: dict[str, Any]) -> str:
+def row_cells(row: dict[str, Any]) -> list[str]:
     numbers = (row["statistic"], row["least"], row["p_value"], row["adjusted_p_value"])
-    cells = "".join(f"<td class=number>{figure(value)}</td>" for value in numbers)
-    mark = ' class="drifted"' if row["drifted"] else ""
-    name, test = html.escape(row["name"]), html.escape(row["test"])
-    return f"<tr{mark}><td>{name}</td><td>{test}</td>{cells}<td>{'drift' if row['drifted'] else ''}</td></tr>\n"
+    return [row["name"], row["test"], *map(figure, numbers), "drift" if row["drifted"] else ""]
 
 
 def figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def page(body: str) -> str:
-    """A whole page around `body`, where Evidently's is not wanted."""
-    return f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Drift</title><body>\n{body}</body></html>\n'

@@ -302,13 +302,12 @@ def shares(table: Table, values: pd.Series, prefix: str) -> dict[str, float]:
 
 
 def write_reports(found: Comparison, verdict: Verdict, folder: Path) -> None:
-    """drift.html and drift.json, whole, as the run's artifacts."""
+    """drift.html, drift.json and Evidently's page, whole, as the run's artifacts."""
     alpha = found.parameters.alpha
     content = drift_pages.as_dict(verdict, found.figures, found.notes, alpha)
     headline = drift_pages.headline(verdict)
     mlflow.set_tag("mlflow.note.content", headline)  # the run's description: a pipeline says it
-    summary = drift_pages.summary(content, headline)
-    page = drift_pages.page(summary)
+    evidently = ""
     if found.parameters.report:
         from evidently_report import make_report
 
@@ -317,10 +316,11 @@ def write_reports(found: Comparison, verdict: Verdict, folder: Path) -> None:
         decisions = {name: by_name[drift.title(name)] for name in kinds if drift.title(name) in by_name}
         compared = (found.reference, found.current, kinds)
         evidently, content["evidently"] = make_report(folder, *compared, decisions, alpha)
-        page = evidently.replace("<body>", f"<body>\n{summary}", 1)
     outputs = folder / "outputs"
     outputs.mkdir()
-    (outputs / "drift.html").write_text(page)
+    (outputs / "drift.html").write_text(drift_pages.drift_page(content, headline))
+    if evidently:
+        (outputs / drift_pages.EVIDENTLY).write_text(evidently)
     (outputs / "drift.json").write_text(drift_pages.as_json(content))
     mlflow.log_artifacts(str(outputs))
 

@@ -386,8 +386,8 @@ def test_names_and_values_cannot_bring_script_into_the_page(store, tmp_path, run
     cells = {"row": range(1, 301), script: frame["size"], "port": frame["colour"].replace("red", script)}
     pd.DataFrame(cells).to_csv(path, index=False)
     assert run_step(current=path, reference=path, dataset=tmp_path / "dataset.yaml", report="true")[0] == 0
-    page = Path(mlflow.artifacts.download_artifacts(run_id=newest_run().info.run_id, artifact_path="drift.html"))
-    text = page.read_text()
+    page = Path(mlflow.artifacts.download_artifacts(run_id=newest_run().info.run_id, artifact_path=""))
+    text = (page / "drift.html").read_text() + (page / "evidently.html").read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
     assert "(script)alert" in text
@@ -400,10 +400,12 @@ def test_evidentlys_report_agrees_with_the_verdict_and_comes_out_the_same_every_
     for seed in ("1", "2"):
         done = mlflow_run("monitoring", current=path, env={"PYTHONHASHSEED": seed})
         assert done.code == 0
-        pages.append([done.artifact(name).read_bytes() for name in ("drift.html", "drift.json")])
+        pages.append([done.artifact(name).read_bytes() for name in ("drift.html", "drift.json", "evidently.html")])
     assert pages[0] == pages[1]
     content = json.loads(pages[0][1])
     assert content["drifted"] == ["size"]
     counted = next(one for one in content["evidently"] if one["metric_name"].startswith("DriftedColumnsCount"))
     assert counted["value"]["count"] == 1
     assert b"<h1>Drift: size.</h1>" in pages[0][0]
+    assert b'href="evidently.html"' in pages[0][0]
+    assert len(pages[0][0]) < 50_000, "what is read first is not the four megabytes of pictures"
