@@ -53,6 +53,25 @@ def test_what_it_writes_is_logged_and_its_folder_stays_as_it_was(launch, tmp_pat
     assert {path.name for path in Path.cwd().iterdir()} == {"launch.py", "step.sh"}
 
 
+def test_tags_and_the_data_that_it_read_are_recorded(launch):
+    source = """
+        echo 1 >"$STEP_OUTPUTS/data.csv"
+        echo '{"data.source": "a shop"}' >"$STEP_OUTPUTS/tags.json"
+        echo '{"source": "https://example.com/shop.csv", "path": "data.csv"}' >"$STEP_OUTPUTS/dataset.json"
+    """
+    code, run = launch("bash", source)
+    assert code == 0 and run.info.status == "FINISHED"
+    assert artifacts(run) == {"data.csv"}
+    assert run.data.tags["data.source"] == "a shop"
+    (read,) = run.inputs.dataset_inputs
+    assert read.dataset.name == "data.csv" and "https://example.com/shop.csv" in read.dataset.source
+
+
+def test_what_stands_behind_the_tool_is_handed_to_it(launch):
+    code, run = launch("bash -e", 'false; echo x >"$STEP_OUTPUTS/out"')
+    assert code == 1 and artifacts(run) == set()
+
+
 def test_its_exit_code_and_last_words_are_the_steps_and_nothing_is_logged(launch, capfd):
     code, run = launch("bash", 'echo x >"$STEP_OUTPUTS/half"; echo first >&2; echo "no such shop" >&2; exit 7')
     assert code == 7 and run.info.status == "FAILED"
@@ -69,6 +88,9 @@ def test_its_exit_code_and_last_words_are_the_steps_and_nothing_is_logged(launch
         ("bash", 'echo {bad >"$STEP_OUTPUTS/metrics.json"', 1, "step.sh left a metrics.json that is not of the form"),
         ("bash", 'echo "{\\"a\\": NaN}" >"$STEP_OUTPUTS/metrics.json"', 1, "a metrics.json that is not of the form"),
         ("bash", 'echo "[1]" >"$STEP_OUTPUTS/metrics.json"', 1, "a metrics.json that is not of the form"),
+        ("bash", 'echo "{\\"a\\": 1}" >"$STEP_OUTPUTS/tags.json"', 1, "a tags.json that is not of the form"),
+        ("bash", 'echo "{\\"path\\": \\"x\\"}" >"$STEP_OUTPUTS/dataset.json"', 1, "a dataset.json that is not of"),
+        ("bash", 'printf \'{"source": "s", "path": "/etc/hosts"}\' >"$STEP_OUTPUTS/dataset.json"', 1, "of an output"),
         pytest.param(
             "g++",
             "int main() { return nothing; }",
