@@ -18,10 +18,10 @@ from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
 from pipeline.execution.task import PrewarmTask, Task
 from pipeline.execution.worker import prewarm, run_step
-from pipeline.files import write_atomically
+from pipeline.files import printable, write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
-from pipeline.planning.reads import collect
+from pipeline.planning.reads import collect, name_of
 from pipeline.states import RunStatus
 from pipeline.tracking.recorder import Recorder
 
@@ -90,7 +90,9 @@ class ProcessExecutor:
         known = [folder / name for name in self.planner.known_code[step.name]]
         known += [i.path for i in decision.inputs.values() if i.path]
         reads = collect(log.with_name(READS_LOG), self.planner.root, folder, known)
-        return self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
+        result = self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
+        appeared = [printable(name_of(path, self.planner.root)) for path in self.planner.appeared(step)]
+        return replace(result, appeared=tuple(appeared))
 
     def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
         """Record a step that did not end well."""

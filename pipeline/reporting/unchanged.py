@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -50,7 +51,8 @@ def keep_journal(
     state = journal.database_state(database)
     named = {planner.root / name for name in re.findall(r"\$\{\s*yaml\s*:\s*([^,}]+)", text)}
     own = {config, *named, *project_files(planner.root)}
-    own |= {*step_files(request, planner), *literal_files(request, planner)}
+    tools = {found for step in steps for tool in step.toolchain if (found := shutil.which(tool))}
+    own |= {*step_files(request, planner), *literal_files(request, planner), *map(Path, tools)}
     if any(path.is_file() and path.stat().st_ctime > started for path in own):
         return
     warnings = planner.check()
@@ -74,7 +76,7 @@ def keep_journal(
         | {path for result in made for path in (*artifacts[result.run_id], *read(result, planner.root))}
         | {path for uri in versioned for path in artifacts[uri]}
         | {planner.root / "outputs" / Path(reference.name).name for reference in request.outputs},
-        variables=re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", text),
+        variables=[*re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", text), *(["PATH"] if tools else [])],
         database=database,
         state=state,
         said={

@@ -369,3 +369,12 @@ def test_a_folder_in_an_input_that_held_only_folders_counts(reader):
     (given / "x" / "g").write_text("g")
     assert reader.state() == "executed"
     assert "g" in reader.made()
+
+
+def test_a_file_that_a_step_leaves_in_its_own_folder_is_named(reader):
+    reader.reads("made = 'x'; Path('left.txt').write_text(made)")
+    done = reader.run()
+    assert done.code == 0
+    assert "warning   reader/left.txt appeared in its own folder while it ran" in done.out
+    reader.reads("made = 'y'; Path('left.pyc').write_text(made)")
+    assert "appeared" not in reader.run().out, "neither what was there, nor what does not count"
