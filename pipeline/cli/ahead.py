@@ -63,7 +63,7 @@ def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
     for name, block in raw_config(root)["pipeline"].items():
         with contextlib.suppress(RequestError):
             step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
-            imports_of(load(step, root / name, check=False))
+            imports_of(load(step, root / ((block or {}).get("uri") or name), check=False))
     parent.send((answer, known_imports))
 
 

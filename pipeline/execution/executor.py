@@ -129,7 +129,7 @@ class ProcessExecutor:
             backend_config=dict(step.backend_config),
             log=str(Path(scratch, f"{step.name}.log")),
             scratch=scratch,
-            root=str(self.planner.root),
+            root=str(HERE.parents[1]),
             verbose=self.request.verbose,
             environ=self.environ(step, Path(scratch)),
             in_process=not step.env,

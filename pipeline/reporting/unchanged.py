@@ -18,6 +18,7 @@ from pipeline.planning.planner import Planner
 from pipeline.reporting import tables
 from pipeline.states import Action, State
 
+PROJECT = Path(__file__).resolve().parents[2]
 STATES = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED}
 
 
@@ -106,9 +107,10 @@ def unchanged(step: Mapping[str, Any], after: Outcome) -> dict[str, Any]:
 
 def project_files(root: Path) -> Iterator[Path]:
     """The orchestrator's own files, the packages that Python finds, and what Git is told to ignore."""
-    yield from (root / "main.py", root / ".gitignore", root / ".git" / "info" / "exclude", Path.cwd() / "mlruns")
-    yield from tree(root / "pipeline")
-    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != root)
+    yield from (PROJECT / "main.py", PROJECT / ".gitignore", PROJECT / ".git" / "info" / "exclude")
+    yield from (root / ".gitignore", Path.cwd() / "mlruns")
+    yield from tree(PROJECT / "pipeline")
+    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != PROJECT)
 
 
 def step_files(request: Request, planner: Planner) -> Iterator[Path]:
