@@ -15,7 +15,8 @@ KIT = Path(__file__).resolve().parent
 def copies() -> dict[Path, Path]:
     """Each copy, with its original."""
     originals = [path for path in sorted(KIT.glob("*.py")) if path != Path(__file__).resolve()]
-    users = [*sorted(path.parent for path in KIT.parent.glob("*/MLproject")), KIT.parent / "pipeline" / "reporting"]
+    projects = [path for place in ("*", "examples/*/*") for path in KIT.parent.glob(f"{place}/MLproject")]
+    users = [*sorted(path.parent for path in projects), KIT.parent / "pipeline" / "reporting"]
     return {user / one.name: one for user in users for one in originals if (user / one.name).is_file()}
 
 
