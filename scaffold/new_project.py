@@ -40,6 +40,7 @@ LEFT_OUT = (
     "docs/architecture.md",
     "docs/architecture.svg",
     "docs/draw_architecture.py",
+    "examples/",
     "scaffold/new_project.py",
     "scaffold/project/",
     "tests/data/",
@@ -64,6 +65,8 @@ CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
         (r"(?m)^(\.PHONY:.*?) bench bench-scale\b", r"\1"),
     ],
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
+    ".ci/run": [(r"(?m)^examples/.*\n", "")],
+    ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: sudo examples/.*\n", "")],
     ".github/dependabot.yml": [(r": see CONTRIBUTING\.md", "")],
     "pyproject.toml": [
         (r'(?m)^"(benchmarks|scaffold/project)/.*\n', ""),
