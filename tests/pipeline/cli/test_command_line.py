@@ -90,12 +90,15 @@ def test_another_folders_pipeline_has_its_own_steps_store_and_outputs_and_may_us
     other = toy.folder / "other"
     other.mkdir()
     (toy.folder / "mine").rename(other / "mine")
-    toy.config["pipeline"] = {"mine": {}, "again": {"uri": "../ours"}}
+    toy.config |= {"pipeline": {"mine": {}, "again": {"uri": "../ours"}}, "journal": True}
     (other / "config.yaml").write_text(yaml.safe_dump(toy.config))
     done = toy.run("--config-dir", "other")
     assert done.code == 0, done.err
     assert {path.name for path in other.iterdir()} >= {"mine", "mlflow.db", "outputs"}
     assert not (toy.folder / "outputs").exists() and not (toy.folder / "mlflow.db").exists()
+    assert "nothing changed since" in toy.run("--config-dir", "other").out
+    (toy.folder / "ours" / "run.py").write_text((toy.folder / "ours" / "run.py").read_text() + "# changed")
+    assert "1 executed, 1 reused" in toy.run("--config-dir", "other").out
     again = toy.run("steps=[again]", "again.do=fail:no", "--config-dir=other")
     assert again.code == 1
     assert "continue with: python main.py 'steps=[again]' again.do=fail:no --config-dir other" in again.out
