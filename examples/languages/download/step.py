@@ -6,6 +6,7 @@ This file is of kit/, which `make kit` copies to the steps that use it: edit it 
 import argparse
 import hashlib
 import math
+import re
 import shlex
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-
 from mlflow.exceptions import MlflowException
 from step_error import StepError, first_line
 
+MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 Kind = Callable[[str], Any]  # a parameter's text -> its value; ValueError: its text says what would be one
 
 

@@ -731,6 +731,11 @@ def text_of(value: object) -> str:
     return str(value)
 
 
+def metric_name(text: str) -> str:
+    """The text with what MLflow does not take in a metric's name as underscores: a column may be called anything."""
+    return re.sub(r"[^\w.:-]", "_", text)[:250]
+
+
 class CautiousLoader(yaml.SafeLoader):
     """YAML without aliases, which can make a small file very large; `yes`, `no`, `on`, `off` and dates are text."""
 
