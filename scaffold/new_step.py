@@ -34,7 +34,7 @@ class Language:
     title: str
     source: str  # the program, a file of templates/
     tool: str  # what runs it, or compiles it
-    kit: tuple[str, ...] = ("launch", "step", "step_error")
+    kit: tuple[str, ...] = ("launch", "step", "step_error", "step_outputs")
 
     @property
     def toolchain(self) -> list[str]:

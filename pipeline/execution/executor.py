@@ -158,11 +158,13 @@ class ProcessExecutor:
         wanted = [*PASSED_ON, *self.request.pass_env, *step.pass_env]
         environ = {name: value for name, value in os.environ.items() if is_named(name, wanted)} | dict(step.env)
         here = str(Path(sys.executable).parent)
+        (outputs := scratch / "outputs").mkdir()
         environ |= {
             "PATH": os.pathsep.join([here, environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(SITE), environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self.scratch),
+            "STEP_OUTPUTS": str(outputs),
             READS_FILE: str(scratch / READS_LOG),
             READS_IGNORED: os.pathsep.join([str(self.scratch), str(HERE.parent), *self.recorder.store.local_places()]),
         }

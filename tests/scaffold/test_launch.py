@@ -16,7 +16,8 @@ def launch(store, tmp_path, monkeypatch):
     """Run a source as the step `shout`, with these arguments; the exit code and the run."""
     folder = tmp_path / "shout"
     folder.mkdir()
-    shutil.copy(ROOT / "kit" / "launch.py", folder)
+    for name in ("launch.py", "step_outputs.py"):
+        shutil.copy(ROOT / "kit" / name, folder)
     monkeypatch.chdir(folder)
 
     def launch(tool: str, source: str, *arguments: object):
@@ -50,7 +51,7 @@ def test_what_it_writes_is_logged_and_its_folder_stays_as_it_was(launch, tmp_pat
     assert text == "x; y $(z)\n", "an argument is text, whatever is in it"
     assert run.data.tags["toolchain"].startswith("GNU bash")
     assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["in.csv"]
-    assert {path.name for path in Path.cwd().iterdir()} == {"launch.py", "step.sh"}
+    assert {path.name for path in Path.cwd().iterdir()} == {"launch.py", "step_outputs.py", "step.sh"}
 
 
 def test_tags_and_the_data_that_it_read_are_recorded(launch):
@@ -85,11 +86,11 @@ def test_its_exit_code_and_last_words_are_the_steps_and_nothing_is_logged(launch
         ("bash", "exit 3", 3, "step.sh ended with exit code 3, and did not say why"),
         ("bash", "kill -9 $$", 137, "step.sh was ended by SIGKILL, and did not say why"),
         ("no-such-tool", "", 1, "no-such-tool cannot be started (No such file or directory); install it"),
-        ("bash", 'echo {bad >"$STEP_OUTPUTS/metrics.json"', 1, "step.sh left a metrics.json that is not of the form"),
-        ("bash", 'echo "{\\"a\\": NaN}" >"$STEP_OUTPUTS/metrics.json"', 1, "a metrics.json that is not of the form"),
-        ("bash", 'echo "[1]" >"$STEP_OUTPUTS/metrics.json"', 1, "a metrics.json that is not of the form"),
-        ("bash", 'echo "{\\"a\\": 1}" >"$STEP_OUTPUTS/tags.json"', 1, "a tags.json that is not of the form"),
-        ("bash", 'echo "{\\"path\\": \\"x\\"}" >"$STEP_OUTPUTS/dataset.json"', 1, "a dataset.json that is not of"),
+        ("bash", 'echo {bad >"$STEP_OUTPUTS/metrics.json"', 1, "its metrics.json is not of the form"),
+        ("bash", 'echo "{\\"a\\": NaN}" >"$STEP_OUTPUTS/metrics.json"', 1, "its metrics.json is not of the form"),
+        ("bash", 'echo "[1]" >"$STEP_OUTPUTS/metrics.json"', 1, "its metrics.json is not of the form"),
+        ("bash", 'echo "{\\"a\\": 1}" >"$STEP_OUTPUTS/tags.json"', 1, "its tags.json is not of the form"),
+        ("bash", 'echo "{\\"path\\": \\"x\\"}" >"$STEP_OUTPUTS/dataset.json"', 1, "its dataset.json is not of"),
         ("bash", 'printf \'{"source": "s", "path": "/etc/hosts"}\' >"$STEP_OUTPUTS/dataset.json"', 1, "of an output"),
         pytest.param(
             "g++",

@@ -1,29 +1,24 @@
 """A step in another language: `python launch.py bash step.sh {input}` as the command of its MLproject.
 
-The program runs in the step's MLflow run. What it writes into the folder $STEP_OUTPUTS is logged as artifacts, but for
-three files there: metrics.json holds the run's metrics, tags.json its tags, and dataset.json says which data it read,
-where that is no argument: `{"source": "https://…", "path": "data.csv"}`, the path being that of the bytes, below
-$STEP_OUTPUTS. Where the program fails the step fails, with the same exit code and its last words.
+The program runs in the step's MLflow run. What it leaves in the folder $STEP_OUTPUTS is logged (step_outputs.py); where
+it fails the step fails, with the same exit code and its last words.
 
 C++ and Go are compiled first. What stands behind the tool is handed to it: `python launch.py "g++ -lcurl" step.cpp`.
 
 This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
 """
 
-import json
-import math
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from step import log_dataset, requested_uri, run_step
 from step_error import StepError
+from step_outputs import log_outputs
 
 STEP = Path(__file__).resolve().parent.name
 CPP = ("-std=c++17", "-O2", "-o")
@@ -49,15 +44,10 @@ def main() -> int:
             codes.append(128 - code if code < 0 else code)
             ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             raise StepError(last_words or f"{source} {ended}, and did not say why")
-        for name, (form, log) in RECORDS.items():
-            record = outputs / name
-            if record.is_file():
-                try:
-                    log(json.loads(record.read_text(encoding="utf-8")), outputs)
-                except (ValueError, TypeError, AttributeError, KeyError):
-                    raise StepError(f"{source} left a {name} that is not of the form {form}") from None
-                record.unlink()
-        mlflow.log_artifacts(str(outputs))
+        try:
+            log_outputs(outputs, mlflow.MlflowClient(), run.info.run_id)
+        except ValueError as error:
+            raise StepError(str(error)) from None
 
     failed = run_step(STEP, work)
     return codes[0] if codes else failed
@@ -121,36 +111,6 @@ def run_program(command: list[str], outputs: Path) -> tuple[int, str]:
     if process.returncode == 0 and last:
         print(last, file=sys.stderr)
     return process.returncode, last.strip()
-
-
-def log_metrics(content: Any, outputs: Path) -> None:
-    """Log the numbers, by name; ValueError where one is not finite."""
-    metrics = {name: float(value) for name, value in content.items()}
-    if not all(map(math.isfinite, metrics.values())):
-        raise ValueError
-    mlflow.log_metrics(metrics)
-
-
-def log_tags(content: Any, outputs: Path) -> None:
-    """Log the texts, by name; TypeError where one is none."""
-    if not all(isinstance(value, str) for value in content.values()):
-        raise TypeError
-    mlflow.set_tags(content)
-
-
-def log_data(content: Any, outputs: Path) -> None:
-    """Log the data that were read, with where they came from; ValueError where their bytes are not in `outputs`."""
-    path = (outputs / content["path"]).resolve()
-    if not path.is_relative_to(outputs.resolve()) or not path.is_file():
-        raise ValueError
-    log_dataset(path, str(content["source"]), "input")
-
-
-RECORDS: dict[str, tuple[str, Callable[[Any, Path], None]]] = {  # file -> its form, and what logs it
-    "metrics.json": ('{"rows_out": 900}', log_metrics),
-    "tags.json": ('{"data.source": "some text"}', log_tags),
-    "dataset.json": ('{"source": "https://…", "path": "data.csv"}, with the path of an output', log_data),
-}
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ def main() -> int:
 
 def work(run: mlflow.ActiveRun, folder: Path) -> None:
     model = open_model(parse_parameters(STEP, model=str).model)
+    if model.companions:
+        raise StepError("the model is corrected by companions, which no terms do; train it with group_correction=false")
     rows = [*names(model.table), *terms(model.estimator)]
     output = folder / "model.csv"
     with output.open("w", encoding="utf-8", newline="") as file:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from declaration import REGRESSION, Table, read_declaration
+from companions import COMPANIONS, Companions
+from declaration import BINARY, REGRESSION, Table, read_declaration
 from predictions import predict
 from step_error import StepError, first_line
 
@@ -30,6 +31,7 @@ TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
 )
 DECLARATION = "dataset.json"
+BACKGROUND = "background.csv"
 PICKLE_NAME = re.compile(r"(?i)\.(pkl|pickle|p|cloudpickle|joblib|dill|pt|pth|npy\.obj)$")
 PICKLE_START = re.compile(rb"\x80[\x02-\x05]")  # protocol 2 and later; earlier ones have no mark
 MAX_UNPACKED = 4 << 30  # bytes of a model's archive
@@ -45,9 +47,11 @@ class SavedModel:
     columns: tuple[str, ...]  # that it reads
     run_id: str
     model_id: str
-    sha256: str  # of model.skops
+    sha256: str  # of model.skops and, where there is one, of companions.json: of what decides its predictions
     name: str = ""  # in the registry; "" where it is not registered
     version: str = ""
+    background: pd.DataFrame | None = None  # some of the rows that it was trained on, which others are compared with
+    companions: Companions | None = None  # by whom its probabilities are corrected
 
     @property
     def label(self) -> str:
@@ -70,7 +74,16 @@ class SavedModel:
         """
         if missing := [name for name in self.columns if name not in rows.columns]:
             raise StepError(f"there is no column {', '.join(missing)}, which the model reads")
-        return predict(self.estimator, self.table, rows[list(self.columns)])
+        said = predict(self.estimator, self.table, rows[list(self.columns)])
+        return self.companions.correct(self.table, said, rows) if self.companions else said
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The columns that `predict` looks at: those that the model reads, with companions the key and the group."""
+        if not self.companions:
+            return self.columns
+        key = [self.table.key.name] if self.table.has_key else []
+        return tuple(dict.fromkeys([*key, *self.columns, self.companions.group]))
 
 
 def open_model(uri: str | Path) -> SavedModel:
@@ -91,11 +104,43 @@ def open_model(uri: str | Path) -> SavedModel:
     estimator = load_skops(file, name)
     refuse_other_target(estimator, table, name)
     columns = signature_columns(meta, table, name)
+    companions = read_companions(folder, table, name)
     run_id, model_id = str(meta.get("run_id") or ""), str(meta.get("model_id") or "")
     with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(stream, "sha256")
+    if companions:
+        digest.update(companions.text().encode())
     registered, version = registered_as(folder, run_id, model_id)
-    return SavedModel(estimator, table, folder, columns, run_id, model_id, digest, registered, version)
+    others = read_background(folder, table, columns)
+    return SavedModel(
+        estimator, table, folder, columns, run_id, model_id, digest.hexdigest(), registered, version, others, companions
+    )
+
+
+def read_background(folder: Path, table: Table, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    """The columns that the model reads, of the rows that it keeps to compare with; None where it keeps none."""
+    if not (folder / BACKGROUND).is_file():
+        return None
+    return table.read(folder / BACKGROUND, target="none", columns=columns)[list(columns)]
+
+
+def read_companions(folder: Path, table: Table, uri: str) -> Companions | None:
+    """The table of companions, None where the model has none.
+
+    Raises:
+        StepError: it is none, or of another table.
+    """
+    if not (folder / COMPANIONS).is_file():
+        return None
+    try:
+        found = Companions.read((folder / COMPANIONS).read_text(encoding="utf-8"))
+        if table.task != BINARY or (found.key, found.group) != (table.key.name, table.group):
+            raise ValueError("it is of another table")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StepError(
+            f"model {uri} has a {COMPANIONS} that cannot be used ({first_line(error)}); train it again"
+        ) from None
+    return found
 
 
 def fetch_model(uri: str) -> Path:
