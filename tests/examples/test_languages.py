@@ -11,10 +11,12 @@ import pytest
 import yaml
 from batch_scoring import score_file
 from clean_file import clean_file
-from declaration import read_declaration
+from declaration import REGRESSION, read_declaration
 from saved_model import open_model
+from scipy.special import expit
 
 from tests.conftest import ROOT, served_folder
+from tests.example_tables import rows, save_model, table
 
 HERE = ROOT / "examples" / "languages"
 CONFIG = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
@@ -77,7 +79,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_cleaners_give_the_bytes_and_the_counts_of_data_cleaning(language, start, passenger_list, tmp_path):
     (tmp_path / "messy.csv").write_text(MESSY, encoding="utf-8", newline="")
-    table = read_declaration(ROOT / "dataset.yaml")
+    declared = read_declaration(ROOT / "dataset.yaml")
     for path, step in (
         (ROOT / "data" / "titanic_sample.csv", "clean"),
         (passenger_list, "clean"),
@@ -87,7 +89,9 @@ def test_the_cleaners_give_the_bytes_and_the_counts_of_data_cleaning(language, s
         done = start("clean", *LANGUAGES[language], path, columns(step), 1)
         assert done.returncode == 0, done.stderr
         (tmp_path / "ours").mkdir(exist_ok=True)
-        ours = clean_file(path, tmp_path / "ours", table, require_target=step == "clean", max_rejected=1, profile=False)
+        ours = clean_file(
+            path, tmp_path / "ours", declared, require_target=step == "clean", max_rejected=1, profile=False
+        )
         assert (tmp_path / "made" / "clean_data.csv").read_bytes() == (
             tmp_path / "ours" / "clean_data.csv"
         ).read_bytes(), path
@@ -152,6 +156,33 @@ def test_a_download_that_cannot_be_is_one_sentence(download, start, tmp_path):
             assert done.returncode == 1
             assert done.stderr.startswith(f"{given} could not be downloaded: ") and done.stderr.count("\n") == 1
             assert said in done.stderr
+
+
+def test_java_writes_probabilities_to_the_digit_as_python_does(start, tmp_path):
+    sums = [-40, -23.5, -20, -9.6, -9.21034, -5, -0.5, 0, 1e-9, 0.1, 3, 22, 40]
+    model = "kind,column,fill,value,pattern,weight\nkey,id,,,,\ntarget,out,,,,\nnegative,,,no,,\npositive,,,yes,,\n"
+    (tmp_path / "model.csv").write_text(model + "number,x,0,,,2\nintercept,,,,,0\n")
+    (tmp_path / "in.csv").write_text("id,x\n" + "".join(f"{n},{one / 2!r}\n" for n, one in enumerate(sums)))
+    done = start("score", "java", "Score.java", tmp_path / "model.csv", tmp_path / "in.csv")
+    assert done.returncode == 0, done.stderr
+    expected = [[str(n), "yes" if one > 0 else "no", repr(round(float(expit(one)), 10))] for n, one in enumerate(sums)]
+    with (tmp_path / "made" / "predictions.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["id", "out", "probability"], *expected]
+
+
+def test_java_says_what_it_cannot_use_in_one_sentence(start, tmp_path):
+    (tmp_path / "model.csv").write_text("kind,column,fill,value,pattern,weight\nnumber,x,0,,,2\n")
+    (tmp_path / "in.csv").write_text("id,y\n1,2\n")
+    done = start("score", "java", "Score.java", tmp_path / "model.csv", tmp_path / "in.csv")
+    assert (done.returncode, done.stderr) == (1, "there is no column x, which the model reads\n")
+
+
+def test_a_model_that_has_no_portable_form_is_refused_in_one_sentence(mlflow_run, tmp_path):
+    done = mlflow_run(
+        HERE / "portable_model", model=save_model(tmp_path / "model", table(REGRESSION), rows(REGRESSION))
+    )
+    assert done.code != 0 and "Traceback" not in done.err
+    assert "portable_model: the model is for the task regression; give one for two classes" in done.err
 
 
 def needed() -> Iterator[str]:
