@@ -61,7 +61,7 @@ def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
     except RequestError as error:
         answer = error
     for name, block in raw_config(root)["pipeline"].items():
-        with contextlib.suppress(RequestError):
+        with contextlib.suppress(AttributeError, OSError, TypeError, RequestError):  # the parser will say so
             step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
             imports_of(load(step, root / ((block or {}).get("uri") or name), check=False))
     parent.send((answer, known_imports))
