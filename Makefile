@@ -2,6 +2,7 @@
 PYTHON ?= python3
 ENV_MANAGER ?= uv
 STEPS := $(patsubst %/MLproject,%,$(wildcard */MLproject))
+EXAMPLES := $(patsubst %/MLproject,%,$(wildcard examples/*/*/MLproject))
 
 # make 3.81, which macOS has, looks for a command on the exported PATH only if its shell is not the default one.
 SHELL := /bin/bash
@@ -20,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: bundle airgap kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: toolchains bundle airgap kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
@@ -87,7 +88,7 @@ lint: .venv/ready types dependencies
 # Each step by itself: it is a project of its own, and every step has a module named run.
 types: .venv/ready
 	MYPYPATH=kit:data_cleaning mypy main.py pipeline $(wildcard docs/*.py) $(wildcard scaffold/*.py)
-	for step in $(STEPS); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
+	for step in $(STEPS) $(EXAMPLES); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
 
 # What is imported must be declared in the conda.yml beside it, and what is declared be imported; the root's is the union.
 DECLARED = sed -n 's/^ *- \([A-Za-z].*==.*\)/\1/p' conda.yml
@@ -124,11 +125,14 @@ kit: .venv/ready
 
 lock: .venv/ready
 	$(DECLARED) | $(PIN) - --output-file requirements.lock
-	for step in $(STEPS); do \
+	for step in $(STEPS) $(EXAMPLES); do \
 	  (cd $$step && $(DECLARED)) \
 	    | $(PIN) -c requirements.lock - --output-file $$step/requirements.lock || exit 1; \
 	done
 	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
+
+toolchains:
+	examples/languages/install.sh
 
 bundle: .venv/ready
 	@.venv/bin/python -m scaffold.bundle make

@@ -1,4 +1,4 @@
-"""Copy what steps share into each step that uses it, and into the orchestrator's reporting: `make kit`.
+"""Copy what steps share into each step that uses it, and into the wings of the orchestrator: `make kit`.
 
 A step is a project of its own: it may be alone on another machine, and in an environment that knows nothing of this
 folder. So each has a copy, byte for byte, of what it uses (tests/kit/test_kit.py compares); what is edited is here.
@@ -16,7 +16,8 @@ def copies() -> dict[Path, Path]:
     """Each copy, with its original."""
     originals = [path for path in sorted(KIT.glob("*.py")) if path != Path(__file__).resolve()]
     ours = KIT.parent / "pipeline"  # which imports no step either
-    users = [*sorted(path.parent for path in KIT.parent.glob("*/MLproject")), ours, ours / "reporting"]
+    projects = [path for place in ("*", "examples/*/*") for path in KIT.parent.glob(f"{place}/MLproject")]
+    users = [*sorted(path.parent for path in projects), ours, *sorted(ours.glob("*/"))]
     return {user / one.name: one for user in users for one in originals if (user / one.name).is_file()}
 
 

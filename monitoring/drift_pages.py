@@ -62,10 +62,10 @@ def drift_page(content: dict[str, Any], sentence: str) -> str:
     found = sorted(content["comparisons"], key=lambda row: not row["drifted"])
     parts = [
         f"""<p>{content["rows_current"]} current rows against {content["rows_reference"]} reference rows. Where nothing
-has changed, any flag at all comes up in at most {content["alpha"]:.1%} of the runs (Holm's correction over all comparisons,
-of which those weigh more that the model relies on). What is lasting is of all lists that were watched for this model,
-and comes up in at most as many models' lives. The statistic, 0 (alike) to 1, says how much has changed; below its least
-value a change does not count.</p>""",
+has changed, any flag at all comes up in at most {content["alpha"]:.1%} of the runs (Holm's correction over all
+comparisons, of which those weigh more that the model relies on). What is lasting is of all lists that were watched for
+this model, and comes up in at most as many models' lives. The statistic, 0 (alike) to 1, says how much has changed;
+below its least value a change does not count.</p>""",
         table(["compared", "test", "statistic", "least", "p", "p adjusted", ""], map(row_cells, found), range(2, 6)),
         "".join(f"<p>{html.escape(note)}</p>" for note in content["notes"]),
     ]

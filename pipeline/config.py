@@ -49,6 +49,7 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)  # environment variables; they count like parameters
     pass_env: tuple[str, ...] = ()  # names (with *) of variables that are handed on, and do not count
     env_manager: str = "inherit"
+    toolchain: tuple[str, ...] = ()  # programs that it is compiled or run by; their versions count for reuse
     backend: str = "local"
     backend_config: Mapping[str, Any] = field(default_factory=dict)
     summary_metrics: tuple[str, ...] = ()  # the metrics that the summary shows

@@ -40,6 +40,7 @@ LEFT_OUT = (
     "docs/architecture.md",
     "docs/architecture.svg",
     "docs/draw_architecture.py",
+    "examples/",
     "scaffold/new_project.py",
     "scaffold/project/",
     "tests/data/",
@@ -59,11 +60,15 @@ SHARED_BY_TESTS = ("tests/conftest.py", "tests/example_tables.py")
 CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
     "Makefile": [
         (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make new).*\n", ""),
-        (r"(?m)^(# Needs nothing but Git.*\n)?(new|bench|bench-scale):.*\n(\t.*\n)+\n", ""),
+        (r"(?m)^(# Needs nothing but Git.*\n)?(new|bench|bench-scale|toolchains):.*\n(\t.*\n)+\n", ""),
         (r"(?m)^(\.PHONY:.*?) new\b", r"\1"),
+        (r"(?m)^(\.PHONY:.*?) toolchains\b", r"\1"),
         (r"(?m)^(\.PHONY:.*?) bench bench-scale\b", r"\1"),
     ],
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
+    ".ci/run": [(r"(?m)^examples/.*\n", "")],
+    ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: make toolchains\n", "")],
+    "docs/your-step.md": [(r"(?m)^\n`examples/languages/` .*\n", "")],
     ".github/dependabot.yml": [(r": see CONTRIBUTING\.md", "")],
     "pyproject.toml": [
         (r'(?m)^"(benchmarks|scaffold/project)/.*\n', ""),

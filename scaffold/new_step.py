@@ -34,7 +34,12 @@ class Language:
     title: str
     source: str  # the program, a file of templates/
     tool: str  # what runs it, or compiles it
-    kit: tuple[str, ...] = ("launch", "step", "step_error")
+    kit: tuple[str, ...] = ("launch", "step", "step_error", "step_outputs")
+
+    @property
+    def toolchain(self) -> list[str]:
+        """The tools whose versions count for reuse, beside Python's packages."""
+        return [] if self.tool == "python" else [self.tool]
 
     @property
     def command(self) -> str:
@@ -50,6 +55,8 @@ LANGUAGES = {
     "java": Language("Java", "Step.java", "java"),
     "node": Language("Node.js", "step.js", "node"),
     "cpp": Language("C++", "step.cpp", "g++"),
+    "go": Language("Go", "step.go", "go"),
+    "julia": Language("Julia", "step.jl", "julia"),  # never run here: Julia was not to be had
 }
 
 
@@ -70,7 +77,7 @@ def new_step(root: Path, name: str, after: str, language: str = "python", output
     Raises:
         RequestError: it cannot be, and nothing was written.
     """
-    config = root / "config.yaml"
+    config, language = root / "config.yaml", {"c++": "cpp"}.get(language, language)
     text = config.read_text(encoding="utf-8")
     if not name or not after:
         raise RequestError(f"{'AFTER' if name else 'NAME'} is missing: {USAGE}")
@@ -81,7 +88,7 @@ def new_step(root: Path, name: str, after: str, language: str = "python", output
     if language not in LANGUAGES:
         raise RequestError(unknown("LANGUAGE", language, LANGUAGES))
     output = output or output_of(after, text)
-    written = {config: with_block(text, name, after, output)}
+    written = {config: with_block(text, name, after, output, LANGUAGES[language].toolchain)}
     if (pyproject := root / "pyproject.toml").is_file():
         written[pyproject] = with_folder(pyproject.read_text(encoding="utf-8"), name)
 
@@ -130,7 +137,7 @@ def output_of(step: str, config: str) -> str:
     raise RequestError(f"config.yaml does not tell which CSV file {step} makes; say it: OUTPUT=FILE.csv")
 
 
-def with_block(config: str, name: str, after: str, output: str) -> str:
+def with_block(config: str, name: str, after: str, output: str, toolchain: Sequence[str] = ()) -> str:
     """The text of config.yaml with the step's block behind that of `after`; nothing else is touched.
 
     Raises:
@@ -141,6 +148,7 @@ def with_block(config: str, name: str, after: str, output: str) -> str:
     block: dict[str, Any] = {"parameters": {"input": reference}, "summary_metrics": ["rows_in", "rows_out"]}
     manual = bool((old["pipeline"][after] or {}).get("manual"))  # then `all` does not make what it reads
     block |= {"manual": True} if manual else {}
+    block |= {"toolchain": list(toolchain)} if toolchain else {}
     nodes: Any = yaml.compose(config)
     pipeline = next(value for key, value in nodes.value if key.value == "pipeline")
     mark = next(key.start_mark for key, _ in pipeline.value if key.value == after)
@@ -155,6 +163,7 @@ def with_block(config: str, name: str, after: str, output: str) -> str:
         f"{indent}  parameters:",
         f"{indent}    input: {reference}",
         *([f"{indent}  manual: true"] if manual else []),
+        *([f"{indent}  toolchain: [{', '.join(toolchain)}]"] if toolchain else []),
         f"{indent}  summary_metrics: [rows_in, rows_out]",
     ]
     text = "\n".join([*lines[:end], *added, *lines[end:]]) + "\n"

@@ -60,11 +60,11 @@ def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
         answer = compose(root, arguments)
     except RequestError as error:
         answer = error
-    with contextlib.suppress(AttributeError, KeyError, TypeError, RequestError):  # the parser will say so
+    with contextlib.suppress(AttributeError, KeyError, TypeError):  # the parser will say so
         for name, block in raw_config(root)["pipeline"].items():
-            with contextlib.suppress(RequestError):
+            with contextlib.suppress(OSError, RequestError):
                 step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
-                imports_of(load(step, root / name, check=False))
+                imports_of(load(step, root / ((block or {}).get("uri") or name), check=False))
     parent.send((answer, known_imports))
 
 

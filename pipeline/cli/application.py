@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.session import Session
 
 HELP = {"--help", "-h"}
+CONFIG_DIR = "--config-dir"
+PROJECT = Path(__file__).resolve().parents[2]
 Main = Callable[["Composed", "Session"], int]
 
 
@@ -30,6 +32,7 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
     """
     gc.disable()  # a quarter of the time that imports take; turned on again before anything runs
     started = time.time()
+    root, arguments = root_and_rest(root, arguments)
     if HELP & set(arguments):
         from pipeline.cli.help import help_text
 
@@ -50,6 +53,25 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
         print("interrupted before anything was started", file=sys.stderr)
         code = 130
     exit_process(code)
+
+
+def root_and_rest(root: Path, arguments: list[str]) -> tuple[Path, list[str]]:
+    """The folder whose config.yaml is meant, `root` where --config-dir names no other, and the further arguments.
+
+    All that is the project's is that folder's then: its steps, its store and its `outputs/`.
+    """
+    joined = [place for place, argument in enumerate(arguments) if argument.startswith(f"{CONFIG_DIR}=")]
+    if joined:
+        arguments[joined[0] : joined[0] + 1] = arguments[joined[0]].split("=", 1)
+    if CONFIG_DIR not in arguments:
+        return root, arguments
+    place = arguments.index(CONFIG_DIR)
+    named = arguments[place + 1 : place + 2]
+    folder = Path(*named).resolve()
+    if not named or not (folder / "config.yaml").is_file():
+        print(f"error: {CONFIG_DIR} {' '.join(named)}: there is no config.yaml in {folder}", file=sys.stderr)
+        exit_process(2)
+    return folder, arguments[:place] + arguments[place + 2 :]
 
 
 def work_in(root: Path) -> None:
@@ -95,7 +117,8 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
     try:
         check_connection(os.environ.get("MLFLOW_TRACKING_URI", ""))
         launcher, configurations = import_ahead(root, arguments)
-        rerun = functools.partial(rerun_command, tuple(arguments))
+        elsewhere = [] if root == PROJECT else [CONFIG_DIR, os.path.relpath(root, PROJECT)]
+        rerun = functools.partial(rerun_command, (*arguments, *elsewhere))
         sweep = bool(MULTIRUN & set(arguments))
         with Session(root, arguments, rerun, started, sweep, launcher) as session:
             for composed in configurations:

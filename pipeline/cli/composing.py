@@ -139,7 +139,7 @@ def is_simple(hydra: Any, root: Path, overrides: tuple[str, ...]) -> bool:
     References are no resolvers, and the journal looks at the environment's variables and the files that are named.
     """
     text = " ".join([(root / "config.yaml").read_text(encoding="utf-8"), *overrides])
-    resolvers = re.findall(r"\$\{\s*([\w.]+)\s*:\s*(\w*)", text)
+    resolvers = re.findall(r"\$\{\s*([\w.]+)\s*:\s*([\w.]*)", text)
     known = all(name in KINDS or (name in ("oc.env", "yaml") and argument) for name, argument in resolvers)
     return known and all(choice.startswith("hydra/") for choice in hydra.runtime.choices)
 

@@ -18,10 +18,10 @@ from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
 from pipeline.execution.task import PrewarmTask, Task
 from pipeline.execution.worker import prewarm, run_step
-from pipeline.files import write_atomically
+from pipeline.files import printable, write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
-from pipeline.planning.reads import collect
+from pipeline.planning.reads import collect, name_of
 from pipeline.states import RunStatus
 from pipeline.tracking.recorder import Recorder
 
@@ -91,7 +91,9 @@ class ProcessExecutor:
         known += [i.path for i in decision.inputs.values() if i.path]
         reads = collect(log.with_name(READS_LOG), self.planner.root, folder, known)
         with self.recorder.store.told():
-            return self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
+            result = self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
+        appeared = [printable(name_of(path, self.planner.root)) for path in self.planner.appeared(step)]
+        return replace(result, appeared=tuple(appeared))
 
     def fail(self, step: Step, decision: Decision, run_id: str, log: Path, status: RunStatus, reason: str) -> None:
         """Record a step that did not end well."""
@@ -128,7 +130,7 @@ class ProcessExecutor:
             backend_config=dict(step.backend_config),
             log=str(Path(scratch, f"{step.name}.log")),
             scratch=scratch,
-            root=str(self.planner.root),
+            root=str(HERE.parents[1]),
             verbose=self.request.verbose,
             environ=self.environ(step, Path(scratch)),
             in_process=not step.env,
@@ -157,11 +159,13 @@ class ProcessExecutor:
         wanted = [*PASSED_ON, *self.request.pass_env, *step.pass_env]
         environ = {name: value for name, value in os.environ.items() if is_named(name, wanted)} | dict(step.env)
         here = str(Path(sys.executable).parent)
+        (outputs := scratch / "outputs").mkdir()
         environ |= {
             "PATH": os.pathsep.join([here, environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(SITE), environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self.scratch),
+            "STEP_OUTPUTS": str(outputs),
             READS_FILE: str(scratch / READS_LOG),
             READS_IGNORED: os.pathsep.join([str(self.scratch), str(HERE.parent), *self.recorder.store.local_places()]),
         }

@@ -225,6 +225,10 @@ class Runner:
             if outcome.result.moved:
                 names = ", ".join(outcome.result.moved[:3])
                 self.tell(Event("warning", step.name, f"{names} changed while it ran: its result is not reused later"))
+            if outcome.result.appeared:
+                names = ", ".join(outcome.result.appeared[:3])
+                text = f"{names} appeared in its own folder while it ran, which makes it look changed"
+                self.tell(Event("warning", step.name, text))
             self.settle(outcome)
             return
         reason = (

@@ -20,7 +20,7 @@ class Task:
     backend_config: Mapping[str, Any]
     log: str  # a file that everything the step writes goes to
     scratch: str  # a folder of this step's, for what MLflow downloads
-    root: str  # the project's folder
+    root: str  # the folder of the orchestrator
     verbose: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     in_process: bool = True  # a plain Python script may run in the fork; its own variables want a fresh interpreter

@@ -21,6 +21,7 @@ from mlflow.exceptions import ExecutionException, MlflowException
 
 from pipeline.execution.prewarming import Interpreter, script_of
 from pipeline.execution.processes import stop_tree
+from pipeline.execution.step_outputs import log_outputs
 from pipeline.execution.task import PrewarmTask, Task
 
 try:
@@ -79,6 +80,8 @@ def run_and_exit(task: Task) -> NoReturn:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         code = run_project(task) if task.backend == "local" else run_on_other_backend(task)
+        if code == 0 and task.run_id:
+            code = record_outputs(task)
     except (ExecutionException, MlflowException) as error:
         print(f"{Path(task.folder).name}: {str(error).strip() or type(error).__name__}", file=sys.stderr)
         code = 1
@@ -104,6 +107,18 @@ def run_project(task: Task) -> int:
         if backend is None or backend.submitted is None:
             raise
     return backend.submitted.code if backend and backend.submitted else 0
+
+
+def record_outputs(task: Task) -> int:
+    """Log what the step left in its $STEP_OUTPUTS, if anything; its exit code, for what is there may be wrong."""
+    outputs = Path(task.environ["STEP_OUTPUTS"])
+    try:
+        if any(outputs.iterdir()):
+            log_outputs(outputs, mlflow.MlflowClient(task.tracking_uri), task.run_id)
+    except ValueError as error:
+        print(f"{Path(task.folder).name}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def run_on_other_backend(task: Task) -> int:

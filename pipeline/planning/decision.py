@@ -28,6 +28,7 @@ class Result:
     ended: str = ""  # local time, for people
     note: str = ""  # what its run says of itself to people, where they should know
     moved: tuple[str, ...] = ()  # what changed while it ran: such a result is used for nothing later
+    appeared: tuple[str, ...] = ()  # files that it left in its own folder
 
     def lookup(self, reference: Reference) -> tuple[Mapping[str, float] | Mapping[str, str], str]:
         """Where a reference to this step points: its metrics or its outputs, and the name to look for there."""

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,9 @@ def behind_link(folder: Path, name: str) -> bool:
     return any((folder / parent).is_symlink() for parent in Path(name).parents if parent.name)
 
 
-def environment_of(env_manager: str, backend: str, backend_config: Mapping[str, Any]) -> dict[str, str]:
+def environment_of(
+    env_manager: str, backend: str, backend_config: Mapping[str, Any], toolchain: Iterable[str] = ()
+) -> dict[str, str]:
     """What a step runs in, beside its own files (where a managed environment's file is one of these)."""
     found = {"env_manager": env_manager, "platform": f"{sys.platform}-{platform.machine()}"}
     if places := [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]:
@@ -124,7 +126,21 @@ def environment_of(env_manager: str, backend: str, backend_config: Mapping[str, 
         found |= {"backend": backend, "backend_config": json.dumps(backend_config, sort_keys=True, default=str)}
     elif env_manager == "local":
         found |= {"python": platform.python_version(), "installed files": installed_files()} | installed_distributions()
-    return found
+    return found | {f"toolchain.{tool}": tool_version(tool) for tool in toolchain}
+
+
+@functools.cache
+def tool_version(tool: str) -> str:
+    """The first line of what a program says of its version, in whichever way it is asked for it; asked once."""
+    for argument in ("--version", "version", "-version", "-Wversion"):
+        try:
+            said = subprocess.run([tool, argument], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        except OSError:  # it went since it was looked for, and the step will say so
+            break
+        lines = [line.strip() for line in (said.stdout + said.stderr).splitlines() if line.strip()]
+        if lines and not said.returncode:
+            return lines[0]
+    return "unknown"
 
 
 def distribution_folders() -> Iterator[Path]:

@@ -185,7 +185,7 @@ class Planner:
             parameters={name: value for name, value in parameters.items() if name not in inputs}
             | {f"env.{name}": value for name, value in step.env.items()},
             inputs={name: i.identity for name, i in inputs.items()},
-            environment=environment_of(self.env_manager_of(step), step.backend, step.backend_config),
+            environment=environment_of(self.env_manager_of(step), step.backend, step.backend_config, step.toolchain),
         )
 
     def env_manager_of(self, step: Step) -> str:
@@ -207,6 +207,12 @@ class Planner:
                 path: at for path, at in seen.items() if path.relative_to(folder).as_posix() in names
             }
         return self.known_code[step.name]
+
+    def appeared(self, step: Step) -> list[Path]:
+        """The files in the step's folder, among those that count, that were not there when it was decided about."""
+        folder = self.projects[step.name].folder
+        new = set(files_below(folder, skip=IGNORED)) - self.code_files[step.name]
+        return [folder / name for name in folder_files(folder) if folder / name in new] if new else []
 
 
 def is_true(value: str) -> bool:

@@ -1,6 +1,7 @@
 """What a step's own files say: its MLproject, the entry point's parameters, its environment."""
 
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -37,11 +38,17 @@ def load_all(steps: Iterable[Step], root: Path, clones: Path) -> dict[str, Proje
     """Each step's project by name.
 
     Raises:
-        RequestError: every folder, file, entry point or parameter that is not there, at once.
+        RequestError: every folder, file, entry point, parameter or tool that is not there, at once.
     """
     problems: list[str] = []
     projects = {}
     for step in steps:
+        problems += [
+            f"step {step.name}: there is no program {tool!r} on the PATH, which its toolchain names; "
+            f"install it, or correct pipeline.{step.name}.toolchain"
+            for tool in step.toolchain
+            if shutil.which(tool) is None
+        ]
         try:
             projects[step.name] = load(step, locate(step, root, clones))
         except RequestError as error:

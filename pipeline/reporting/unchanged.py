@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.planning.planner import Planner
 from pipeline.reporting import tables
 from pipeline.states import Action, State
 
+PROJECT = Path(__file__).resolve().parents[2]
 STATES = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED}
 
 
@@ -50,7 +52,8 @@ def keep_journal(
     state = journal.database_state(database)
     named = {planner.root / name for name in re.findall(r"\$\{\s*yaml\s*:\s*([^,}]+)", text)}
     own = {config, *named, *project_files(planner.root)}
-    own |= {*step_files(request, planner), *literal_files(request, planner)}
+    tools = {found for step in steps for tool in step.toolchain if (found := shutil.which(tool))}
+    own |= {*step_files(request, planner), *literal_files(request, planner), *map(Path, tools)}
     if any(path.is_file() and path.stat().st_ctime > started for path in own):
         return
     warnings = planner.check()
@@ -74,7 +77,7 @@ def keep_journal(
         | {path for result in made for path in (*artifacts[result.run_id], *read(result, planner.root))}
         | {path for uri in versioned for path in artifacts[uri]}
         | {planner.root / "outputs" / Path(reference.name).name for reference in request.outputs},
-        variables=re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", text),
+        variables=[*re.findall(r"\$\{\s*oc\.env\s*:\s*(\w+)", text), *(["PATH"] if tools else [])],
         database=database,
         state=state,
         said={
@@ -104,9 +107,10 @@ def unchanged(step: Mapping[str, Any], after: Outcome) -> dict[str, Any]:
 
 def project_files(root: Path) -> Iterator[Path]:
     """The orchestrator's own files, the packages that Python finds, and what Git is told to ignore."""
-    yield from (root / "main.py", root / ".gitignore", root / ".git" / "info" / "exclude", Path.cwd() / "mlruns")
-    yield from tree(root / "pipeline")
-    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != root)
+    yield from (PROJECT / "main.py", PROJECT / ".gitignore", PROJECT / ".git" / "info" / "exclude")
+    yield from (root / ".gitignore", Path.cwd() / "mlruns")
+    yield from tree(PROJECT / "pipeline")
+    yield from (Path(entry) for entry in sys.path if entry and Path(entry) != PROJECT)
     yield from map(record_of, distribution_folders())
 
 

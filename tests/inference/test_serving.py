@@ -310,11 +310,18 @@ def test_the_server_says_what_batch_and_pyfunc_say(server, model_folder, passeng
         ("curl", ["sh", "client.sh"]),
         (sys.executable, [sys.executable, "client.py"]),
         ("java", ["java", "Client.java"]),
+        ("node", ["node", "client.js"]),
+        ("Rscript", ["Rscript", "client.R"]),
     ],
 )
 def test_the_example_clients_work(server, to_score, program, command):
     if not shutil.which(program):
         pytest.skip(f"{program} is not on this machine")
+    if (
+        program == "Rscript"
+        and subprocess.run(["Rscript", "-e", "curl::curl_version()"], capture_output=True).returncode
+    ):
+        pytest.skip("R on this machine is without its package curl (Debian: r-cran-curl)")
     done = subprocess.run(
         [*command, to_score, server], cwd=STEP / "clients", capture_output=True, text=True, timeout=60
     )

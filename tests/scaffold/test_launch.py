@@ -16,7 +16,8 @@ def launch(store, tmp_path, monkeypatch):
     """Run a source as the step `shout`, with these arguments; the exit code and the run."""
     folder = tmp_path / "shout"
     folder.mkdir()
-    shutil.copy(ROOT / "kit" / "launch.py", folder)
+    for name in ("launch.py", "step_outputs.py"):
+        shutil.copy(ROOT / "kit" / name, folder)
     monkeypatch.chdir(folder)
 
     def launch(tool: str, source: str, *arguments: object):
@@ -50,7 +51,26 @@ def test_what_it_writes_is_logged_and_its_folder_stays_as_it_was(launch, tmp_pat
     assert text == "x; y $(z)\n", "an argument is text, whatever is in it"
     assert run.data.tags["toolchain"].startswith("GNU bash")
     assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["in.csv"]
-    assert {path.name for path in Path.cwd().iterdir()} == {"launch.py", "step.sh"}
+    assert {path.name for path in Path.cwd().iterdir()} == {"launch.py", "step_outputs.py", "step.sh"}
+
+
+def test_tags_and_the_data_that_it_read_are_recorded(launch):
+    source = """
+        echo 1 >"$STEP_OUTPUTS/data.csv"
+        echo '{"data.source": "a shop"}' >"$STEP_OUTPUTS/tags.json"
+        echo '{"source": "https://example.com/shop.csv", "path": "data.csv"}' >"$STEP_OUTPUTS/dataset.json"
+    """
+    code, run = launch("bash", source)
+    assert code == 0 and run.info.status == "FINISHED"
+    assert artifacts(run) == {"data.csv"}
+    assert run.data.tags["data.source"] == "a shop"
+    (read,) = run.inputs.dataset_inputs
+    assert read.dataset.name == "data.csv" and "https://example.com/shop.csv" in read.dataset.source
+
+
+def test_what_stands_behind_the_tool_is_handed_to_it(launch):
+    code, run = launch("bash -e", 'false; echo x >"$STEP_OUTPUTS/out"')
+    assert code == 1 and artifacts(run) == set()
 
 
 def test_its_exit_code_and_last_words_are_the_steps_and_nothing_is_logged(launch, capfd):
@@ -66,9 +86,12 @@ def test_its_exit_code_and_last_words_are_the_steps_and_nothing_is_logged(launch
         ("bash", "exit 3", 3, "step.sh ended with exit code 3, and did not say why"),
         ("bash", "kill -9 $$", 137, "step.sh was ended by SIGKILL, and did not say why"),
         ("no-such-tool", "", 1, "no-such-tool cannot be started (No such file or directory); install it"),
-        ("bash", 'echo {bad >"$STEP_OUTPUTS/metrics.json"', 1, "step.sh left a metrics.json that is not of the form"),
-        ("bash", 'echo "{\\"a\\": NaN}" >"$STEP_OUTPUTS/metrics.json"', 1, "a metrics.json that is not of the form"),
-        ("bash", 'echo "[1]" >"$STEP_OUTPUTS/metrics.json"', 1, "a metrics.json that is not of the form"),
+        ("bash", 'echo {bad >"$STEP_OUTPUTS/metrics.json"', 1, "its metrics.json is not of the form"),
+        ("bash", 'echo "{\\"a\\": NaN}" >"$STEP_OUTPUTS/metrics.json"', 1, "its metrics.json is not of the form"),
+        ("bash", 'echo "[1]" >"$STEP_OUTPUTS/metrics.json"', 1, "its metrics.json is not of the form"),
+        ("bash", 'echo "{\\"a\\": 1}" >"$STEP_OUTPUTS/tags.json"', 1, "its tags.json is not of the form"),
+        ("bash", 'echo "{\\"path\\": \\"x\\"}" >"$STEP_OUTPUTS/dataset.json"', 1, "its dataset.json is not of"),
+        ("bash", 'printf \'{"source": "s", "path": "/etc/hosts"}\' >"$STEP_OUTPUTS/dataset.json"', 1, "of an output"),
         pytest.param(
             "g++",
             "int main() { return nothing; }",

@@ -68,6 +68,12 @@ def test_a_configuration_that_it_cannot_add_to_is_left_alone_and_the_block_is_sa
     assert files(small) == before
 
 
+@pytest.mark.parametrize(("language", "tools"), [("python", None), ("c++", ["g++"]), ("r", ["Rscript"])])
+def test_the_block_names_what_the_step_is_run_or_compiled_by(small, language, tools):
+    new_step(small, "mine", "training", language, "holdout.csv")
+    assert yaml.safe_load((small / "config.yaml").read_text())["pipeline"]["mine"].get("toolchain") == tools
+
+
 def test_it_reads_the_file_that_others_read(small):
     assert "reads clean_data.csv" in "\n".join(new_step(small, "mine", "data_cleaning"))
     assert "reads predictions.csv" in "\n".join(new_step(small, "other", "inference"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +80,28 @@ def test_the_command_that_continues_keeps_what_was_asked_for():
     through = rerun_command(["--steps", "all", "--data_url", "x y.csv", "--overrides", "training.seed=1"], "uv", ["b"])
     kept = ["-P", "data_url=x y.csv", "-P", "overrides=training.seed=1"]
     assert through == ["mlflow", "run", ".", "--env-manager", "uv", "-P", "steps=b", *kept]
+
+
+@pytest.mark.integration
+def test_another_folders_pipeline_has_its_own_steps_store_and_outputs_and_may_use_ours(toy, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    toy.step("ours")
+    toy.step("mine")
+    other = toy.folder / "other"
+    other.mkdir()
+    (toy.folder / "mine").rename(other / "mine")
+    toy.config |= {"pipeline": {"mine": {}, "again": {"uri": "../ours"}}, "journal": True}
+    (other / "config.yaml").write_text(yaml.safe_dump(toy.config))
+    done = toy.run("--config-dir", "other")
+    assert done.code == 0, done.err
+    assert {path.name for path in other.iterdir()} >= {"mine", "mlflow.db", "outputs"}
+    assert not (toy.folder / "outputs").exists() and not (toy.folder / "mlflow.db").exists()
+    assert "nothing changed since" in toy.run("--config-dir", "other").out
+    (toy.folder / "ours" / "run.py").write_text((toy.folder / "ours" / "run.py").read_text() + "# changed")
+    assert "1 executed, 1 reused" in toy.run("--config-dir", "other").out
+    again = toy.run("steps=[again]", "again.do=fail:no", "--config-dir=other")
+    assert again.code == 1
+    assert "continue with: python main.py 'steps=[again]' again.do=fail:no --config-dir other" in again.out
+    nowhere = toy.run("--config-dir", "nowhere")
+    assert nowhere.code == 2
+    assert nowhere.err == f"error: --config-dir nowhere: there is no config.yaml in {toy.folder / 'nowhere'}\n"

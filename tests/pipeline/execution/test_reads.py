@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import pytest
+import yaml
 
 from tests.pipeline.conftest import HANG, Toy
 
@@ -369,3 +371,33 @@ def test_a_folder_in_an_input_that_held_only_folders_counts(reader):
     (given / "x" / "g").write_text("g")
     assert reader.state() == "executed"
     assert "g" in reader.made()
+
+
+def test_a_file_that_a_step_leaves_in_its_own_folder_is_named(reader):
+    reader.reads("made = 'x'; Path('left.txt').write_text(made)")
+    done = reader.run()
+    assert done.code == 0
+    assert "warning   reader/left.txt appeared in its own folder while it ran" in done.out
+    reader.reads("made = 'y'; Path('left.pyc').write_text(made)")
+    assert "appeared" not in reader.run().out, "neither what was there, nor what does not count"
+
+
+def test_a_command_of_any_language_leaves_its_record_in_step_outputs(toy):
+    toy.step("plain")
+    program = """
+        echo made >"$STEP_OUTPUTS/out.txt"
+        echo '{"rows": many}' >"$STEP_OUTPUTS/metrics.json"
+        echo '{"data.source": "a shop"}' >"$STEP_OUTPUTS/tags.json"
+    """
+    project = {"entry_points": {"main": {"parameters": {"text": "string"}, "command": "bash step.sh"}}}
+    (toy.folder / "plain" / "MLproject").write_text(yaml.safe_dump(project))
+    (toy.folder / "plain" / "step.sh").write_text(program)
+    toy.config["pipeline"]["plain"]["summary_metrics"] = ["rows"]
+    toy.save()
+    assert "failed    its metrics.json is not of the form" in re.sub(r"[0-9.]+ s +", "", toy.run().out)
+    (toy.folder / "plain" / "step.sh").write_text(program.replace("many", "3"))
+    assert toy.run().code == 0
+    made = toy.manifest()["steps"]["plain"]
+    assert made["metrics"] == {"rows": 3} and list(made["outputs"]) == ["out.txt"]
+    assert mlflow.get_run(made["run_id"]).data.tags["data.source"] == "a shop"
+    assert toy.run().code == 0 and toy.states() == {"plain": "reused"}

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import Step
+from pipeline.errors import RequestError
 from pipeline.files import content_digest
+from pipeline.planning import fingerprint
 from pipeline.planning.fingerprint import Fingerprint, environment_of, folder_files
+from pipeline.planning.project import load_all
 
 MLMODEL = (
     "flavors:\n  sklearn: {{version: {version}}}\nmodel_uuid: {uuid}\nrun_id: {uuid}\nutc_time_created: '{uuid}'\n"
@@ -90,3 +94,30 @@ def test_who_installed_it_and_where_makes_no_other_environment(installed):
         "../../../bin/plain,sha256=eee,301",
     )
     assert by_one == by_other
+
+
+def tool(path: Path, asked_by: str, version: str) -> None:
+    """A program that says its version where it is asked in its own way, and nothing else."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = "{asked_by}" ] && echo "{version}" || {{ echo "what?" >&2; exit 2; }}\n')
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("asked_by", ["--version", "version", "-version"])
+def test_another_version_of_a_tool_is_another_environment(asked_by, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = []
+    for version in ("smith 1", "smith 2"):
+        tool(tmp_path / "smith", asked_by, version)
+        fingerprint.tool_version.cache_clear()
+        found.append(Fingerprint(environment=environment_of("uv", "local", {}, ["smith"])))
+    assert found[0].digest != found[1].digest
+    assert found[1].differences(found[0], {}) == ["its environment changed: toolchain.smith smith 1 → smith 2"]
+
+
+def test_a_tool_that_is_not_there_is_said_before_anything_is_started(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "MLproject").write_text("entry_points: {main: {command: smith}}")
+    with pytest.raises(RequestError) as error:
+        load_all([Step("a", toolchain=("sh", "no-such-smith"))], tmp_path, tmp_path / "clones")
+    (said,) = error.value.problems
+    assert said.startswith("step a: there is no program 'no-such-smith' on the PATH") and "pipeline.a.toolchain" in said
