@@ -33,7 +33,7 @@ def test_mlflow_run_does_everything_and_the_second_time_nothing(run, project, ma
 
     runs = by_name()
     (parent,) = [run for run in runs.values() if "pipeline.steps" in run.data.tags]
-    assert "training.plots=false" in parent.info.run_name, "it is named after what was asked for"
+    assert parent.info.run_name.startswith("training.cv_repeats=0 training.plots=false "), "what was asked for"
     children = [runs[name] for name in STEPS.split(",")]
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
     assert {r.info.status for r in (parent, *children)} == {"FINISHED"}

@@ -121,5 +121,6 @@ def as_written(override: str) -> str:
 
 
 def run_name(overrides: Sequence[str]) -> str:
-    """What a pipeline run is called: what was asked for beyond config.yaml."""
-    return " ".join(map(as_written, overrides))[:NAME_LENGTH] or "pipeline"
+    """What a pipeline run is called: what was asked for beyond config.yaml, parameters of steps first."""
+    asked = [as_written(override) for override in overrides if override not in ("steps=all", "steps='all'")]
+    return " ".join(sorted(asked, key=lambda text: "." not in text.partition("=")[0]))[:NAME_LENGTH] or "pipeline"
