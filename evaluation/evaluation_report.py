@@ -4,7 +4,7 @@ import base64
 import contextlib
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from comparison import figure, word
 from declaration import BINARY, REGRESSION, Table
 from page import page as html_page
+from page import table as html_table
 from predictions import PROBABILITY
 
 
@@ -79,7 +80,7 @@ def slice_tables(verdict: dict[str, Any], table: Table, slices: pd.DataFrame) ->
         html_table(
             [headers.get(name, name) for name in map(str, slices)],
             shown.to_numpy().tolist(),
-            (slices["count"] < small).tolist(),
+            small=np.flatnonzero(slices["count"] < small).tolist(),
         ),
         "<h2>Largest gaps</h2>",
         html_table(
@@ -87,15 +88,6 @@ def slice_tables(verdict: dict[str, Any], table: Table, slices: pd.DataFrame) ->
             [[by, *(figure(name, value) for name, value in gap.items())] for by, gap in gaps.items()],
         ),
     ]
-
-
-def html_table(header: list[str], rows: list[list[str]], grey: Sequence[bool] = ()) -> str:
-    """Rows of texts; those that are `grey` are drawn so."""
-    lines = [f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr>"]
-    for row, small in zip(rows, grey or [False] * len(rows), strict=True):
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        lines.append(f"<tr{' class=small' if small else ''}>{cells}</tr>")
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def html_list(title: str, texts: list[str]) -> str:

@@ -48,22 +48,27 @@ def cards(found: Iterable[tuple[str, str, str]]) -> str:
     return f'<div class="cards">{"".join(drawn)}</div>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> str:
-    """A table of text; the columns `numbers` are set to the right."""
-    return html_table(header, ([html.escape(str(cell)) for cell in row] for row in rows), numbers)
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = (), small: Iterable[int] = ()
+) -> str:
+    """A table of text; the columns `numbers` are set to the right, the rows `small` are drawn small and in grey."""
+    return html_table(header, ([html.escape(str(cell)) for cell in row] for row in rows), numbers, small)
 
 
-def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+def html_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = (), small: Iterable[int] = ()
+) -> str:
     """A table whose cells are HTML already."""
-    right = set(numbers)
+    right, grey = set(numbers), set(small)
 
-    def line(cells: Sequence[str], kind: str) -> str:
+    def line(cells: Sequence[str], kind: str, marks: str = "") -> str:
         marked = (
             f"<{kind}{' class=number' if place in right else ''}>{cell}</{kind}>" for place, cell in enumerate(cells)
         )
-        return f"<tr>{''.join(marked)}</tr>"
+        return f"<tr{marks}>{''.join(marked)}</tr>"
 
-    lines = [line([html.escape(name) for name in header], "th"), *(line(row, "td") for row in rows)]
+    lines = [line([html.escape(name) for name in header], "th")]
+    lines += [line(row, "td", " class=small" * (place in grey)) for place, row in enumerate(rows)]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 

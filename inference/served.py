@@ -12,7 +12,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from batch_scoring import Totals, compare
-from declaration import BINARY, REGRESSION, Table
+from declaration import BINARY, REGRESSION, Table, metric_name
 from predictions import probability_columns, score
 from saved_model import champion_uri, open_model
 from serving_log import SERVED, SHADOW, answer_columns, asked_columns, header
@@ -149,7 +149,7 @@ def averages(said: pd.DataFrame, table: Table) -> dict[str, float]:
 def metrics(compared: dict[str, dict[str, float]]) -> dict[str, float]:
     """With names that MLflow takes."""
     found = {f"{who} {name}": value for who, figures in compared.items() for name, value in figures.items()}
-    return {"".join(c if c.isalnum() or c in "_.-" else "_" for c in name)[:250]: v for name, v in found.items()}
+    return {metric_name(name): value for name, value in found.items()}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).resolve().parent.parent  # the folder with main.py
 UNFINISHED = ".pipeline-"  # what a file's or folder's name begins with that is not whole yet
 JUST_MADE = 1.0  # seconds in which something may have been made and not been owned yet
 # What MLflow writes anew into every MLmodel file, whatever the model.

@@ -56,7 +56,7 @@ def make() -> Path:
 def download(requirements: list[str], wheels: Path) -> None:
     """Put wheels into the folder, made here where there are only sources."""
     run([sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
-         "--find-links", str(wheels), "--wheel-dir", str(wheels), *requirements])  # fmt: skip
+         "--wheel-dir", str(wheels), *requirements])  # fmt: skip
 
 
 def run(command: list[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import journal
+from pipeline.files import PROJECT
 
 if TYPE_CHECKING:
     from pipeline.cli.composing import Composed
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 HELP = {"--help", "-h"}
 CONFIG_DIR = "--config-dir"
-PROJECT = Path(__file__).resolve().parents[2]
 Main = Callable[["Composed", "Session"], int]
 
 

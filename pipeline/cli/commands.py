@@ -14,6 +14,7 @@ from pipeline.journal import say
 from pipeline.planning.graph import order
 from pipeline.reporting import html_page
 from pipeline.reporting.tables import columns, figures, format_duration
+from pipeline.states import ExitCode
 
 if TYPE_CHECKING:
     from pipeline.planning.decision import Result
@@ -150,11 +151,11 @@ def answer(root: Path, command: str, operands: list[str]) -> int:
         say(COMMANDS[command](composed.request(), root, operands))
     except RequestError as error:
         print("\n".join(f"error: {masked(problem)}" for problem in error.problems), file=sys.stderr)
-        return 2
+        return ExitCode.REFUSED
     except StoreError as error:
         print(f"error: {masked(str(error))}", file=sys.stderr)
-        return 1
-    return 0
+        return ExitCode.STEP_FAILED
+    return ExitCode.DONE
 
 
 def past_runs() -> "PastRuns":

@@ -18,7 +18,7 @@ from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
 from pipeline.execution.task import PrewarmTask, Task
 from pipeline.execution.worker import prewarm, run_step
-from pipeline.files import printable, write_atomically
+from pipeline.files import PROJECT, printable, write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
 from pipeline.planning.reads import collect, name_of
@@ -130,7 +130,7 @@ class ProcessExecutor:
             backend_config=dict(step.backend_config),
             log=str(Path(scratch, f"{step.name}.log")),
             scratch=scratch,
-            root=str(HERE.parents[1]),
+            root=str(PROJECT),
             verbose=self.request.verbose,
             environ=self.environ(step, Path(scratch)),
             in_process=not step.env,

@@ -22,8 +22,7 @@ def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
         rows.append(
             (name, f"{MARKS[o.state]} {o.state}", format_duration(o.seconds) if o.seconds else "", o.run_id[:8], text)
         )
-    notes = [f"{name}: {o.result.note}" for name, o in outcomes.items() if o.result and o.result.note]
-    return "\n\n".join([columns(rows), *notes])
+    return "\n\n".join([columns(rows), *(f"{name}: {note}" for name, note in notes(outcomes))])
 
 
 def description(request: Request, outcomes: Mapping[str, Outcome]) -> str:
@@ -33,8 +32,13 @@ def description(request: Request, outcomes: Mapping[str, Outcome]) -> str:
         o = outcomes[name]
         cells = (name, f"{MARKS[o.state]} {o.state}", summary_metrics(request, o) or o.reason)
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    notes = [f"**{name}**: {o.result.note}" for name, o in outcomes.items() if o.result and o.result.note]
-    return "\n\n".join(["\n".join(lines), *notes, "`report.html` among the artifacts has all of it to look at."])
+    said = [f"**{name}**: {note}" for name, note in notes(outcomes)]
+    return "\n\n".join(["\n".join(lines), *said, "`report.html` among the artifacts has all of it to look at."])
+
+
+def notes(outcomes: Mapping[str, Outcome]) -> list[tuple[str, str]]:
+    """The steps whose runs say something of themselves to people, and what."""
+    return [(name, o.result.note) for name, o in outcomes.items() if o.result and o.result.note]
 
 
 def run_metrics(request: Request, outcomes: Mapping[str, Outcome]) -> dict[str, float]:

@@ -11,14 +11,13 @@ from typing import Any
 from pipeline import journal
 from pipeline.config import Request, references
 from pipeline.execution.runner import Outcome, dry_run
-from pipeline.files import files_below, folders_below
+from pipeline.files import PROJECT, files_below, folders_below
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import IGNORED, distribution_folders, record_of
 from pipeline.planning.planner import Planner
 from pipeline.reporting import tables
 from pipeline.states import Action, State
 
-PROJECT = Path(__file__).resolve().parents[2]
 STATES = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED}
 
 

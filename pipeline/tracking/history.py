@@ -42,7 +42,8 @@ class History:
     def latest(self, step: str) -> Result | None:
         """The step's latest good run in this experiment."""
         if step not in self._latest:
-            found = [] if self._knows(step) else self._search(f"tags.`{STEP}` = '{step}' and ", 1)
+            known = self._known(step)
+            found = self._search(f"tags.`{STEP}` = '{step}' and ", 1) if known is None else known
             self._latest[step] = next(iter(found), None)
         return self._latest[step]
 
@@ -56,18 +57,18 @@ class History:
         latest = self.latest(step)
         if latest and latest.fingerprint == fingerprint:
             yield latest
-        if self._all is not None and self._knows(step):
-            others = [r for r in self._all if (r.step, r.fingerprint.digest) == (step, fingerprint.digest)]
-            yield from (result for result in others[:SAME_FINGERPRINT] if not latest or result.run_id != latest.run_id)
-            return
-        condition = f"tags.`{FINGERPRINT}` = '{fingerprint.digest}' and tags.`{STEP}` = '{step}' and "
-        for result in self._search(condition, SAME_FINGERPRINT):
-            if not latest or result.run_id != latest.run_id:
-                yield result
+        if (known := self._known(step)) is not None:
+            same = [result for result in known if result.fingerprint == fingerprint][:SAME_FINGERPRINT]
+        else:
+            condition = f"tags.`{FINGERPRINT}` = '{fingerprint.digest}' and tags.`{STEP}` = '{step}' and "
+            same = self._search(condition, SAME_FINGERPRINT)
+        yield from (result for result in same if not latest or result.run_id != latest.run_id)
 
-    def _knows(self, step: str) -> bool:
-        """Whether all good runs of the step were taken in."""
-        return self._all is not None and step not in self._ran
+    def _known(self, step: str) -> list[Result] | None:
+        """All good runs of the step, newest first; None where they were not all taken in."""
+        if self._all is None or step in self._ran:
+            return None
+        return [result for result in self._all if result.step == step]
 
     def _search(self, condition: str, limit: int) -> list[Result]:
         return [result for run in self._runs(condition, limit) if (result := self._result(run))]

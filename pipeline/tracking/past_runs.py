@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.errors import RequestError
 from pipeline.planning.decision import Result
 from pipeline.tracking.store import TrackingStore, if_there
-from pipeline.tracking.tags import STEPS, as_result, is_good
+from pipeline.tracking.tags import STEPS, as_result, is_good, local_time
 
 MOST = 1000  # pipeline runs that are looked through for one whose ID begins as asked
 
@@ -120,8 +119,3 @@ def as_past_run(run: Run) -> PastRun:
         run.info.start_time,
         (end - run.info.start_time) / 1000,
     )
-
-
-def local_time(milliseconds: int) -> str:
-    """MLflow's time, for people."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))

@@ -44,8 +44,13 @@ def as_result(run: Run) -> Result:
         source_sha256=tags.get(SOURCE_SHA256, ""),
         seconds=float(tags.get(SECONDS, 0)),
         note=tags.get(NOTE, ""),
-        ended=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.end_time / 1000)),
+        ended=local_time(run.info.end_time),
     )
+
+
+def local_time(milliseconds: int) -> str:
+    """MLflow's time, for people."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
 
 
 def is_good(run: Run) -> bool:

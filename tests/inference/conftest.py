@@ -1,5 +1,6 @@
 """Fixtures: made-up passengers as a clean table, and small models of them."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import pandas as pd
 import pytest
 
 from tests.example_tables import TITANIC, register_model, save_model
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server says reaches `caplog`, whatever a store opened in this process before did to loggers."""
+    logger = logging.getLogger("inference")
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "propagate", True)
 
 
 @pytest.fixture(scope="session")
