@@ -35,6 +35,8 @@ def import_ahead(root: Path, arguments: list[str]) -> tuple[Launcher | None, lis
             launcher = Launcher(start_method)
     if not launcher or not launcher.forks:
         return None, compose(root, arguments)
+    if launcher.has_base_modules():  # a round of --watch: there is nothing to do meanwhile
+        return launcher, compose(root, arguments)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=compose_for, args=(theirs, root, arguments))
     process.start()

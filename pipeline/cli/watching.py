@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from pipeline import journal
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.prewarming import is_installed, script_of
+from pipeline.execution.prewarming import imported_by, is_installed, script_of
 from pipeline.files import names_digest, read_yaml
 
 # Folders and files that a round writes itself, or that nothing depends on.
@@ -51,8 +51,8 @@ def watch(round_: Callable[[], NoReturn], root: Path) -> NoReturn:
     import_ahead(root)
     packages = packages_state(root)
     before = metrics(root)
-    while True:
-        with Watcher(root) as watcher:
+    with Watcher(root) as watcher:
+        while True:
             print(f"\nround {time.strftime('%H:%M:%S')}", flush=True)
             pid = fork(round_)
             try:
@@ -74,9 +74,10 @@ def watch(round_: Callable[[], NoReturn], root: Path) -> NoReturn:
                 print("watching: save a file to run again, Ctrl-C to end", flush=True)
                 changed = watcher.until_change()
                 print(f"changed: {named(changed, root)}", flush=True)
-        if packages_state(root) != packages or any(is_ours(path, root) for path in changed):
-            print("the orchestrator or a package changed: starting anew", flush=True)
-            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - ourselves
+            if packages_state(root) != packages or any(is_ours(path, root) for path in changed):
+                break
+    print("the orchestrator or a package changed: starting anew", flush=True)
+    os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - ourselves
 
 
 def import_ahead(root: Path) -> None:
@@ -87,7 +88,6 @@ def import_ahead(root: Path) -> None:
     launcher = Launcher()
     launcher.import_base_modules()
     from pipeline.execution.fork_server import import_quietly
-    from pipeline.execution.prewarmed_interpreter import imported_modules
 
     for module in ("pipeline.session", "pipeline.execution.executor", "pipeline.cli.composing", "rich.live"):
         import_quietly(module)
@@ -95,7 +95,7 @@ def import_ahead(root: Path) -> None:
         entry_points = (read_yaml(file.read_bytes()) or {}).get("entry_points") or {}
         for entry_point in entry_points.values():
             if script := script_of(str((entry_point or {}).get("command") or "")):
-                for module in imported_modules(file.parent / script):
+                for module in imported_by(file.parent / script):
                     if module not in sys.modules and is_installed(module):
                         import_quietly(module)
 

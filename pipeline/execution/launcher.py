@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +27,10 @@ class Launcher:
         if self.forks:
             for module in BASE_MODULES:
                 import_quietly(module)
+
+    def has_base_modules(self) -> bool:
+        """Whether all of them have been imported here."""
+        return all(module in sys.modules for module in BASE_MODULES)
 
     def start_server(self, modules: Iterable[str]) -> None:
         """Start the fork server, if it is not there: it imports `modules`, one by one, while nobody asks for a step.

@@ -35,10 +35,14 @@ def modules_of_scripts(projects: Iterable[Project]) -> list[str]:
 def imports_of(project: Project) -> list[str]:
     """What the script of a step imports at its top; nothing where the step is no plain Python script."""
     name = script_of(project.command) if project.environment != "docker" else ""
-    script = project.folder / name
-    if name and script not in known_imports:
+    return imported_by(project.folder / name) if name else []
+
+
+def imported_by(script: Path) -> list[str]:
+    """What a script imports at its top, as it was when this was first asked."""
+    if script not in known_imports:
         known_imports[script] = prewarmed_interpreter.imported_modules(script)
-    return known_imports.get(script, [])
+    return known_imports[script]
 
 
 @functools.cache
