@@ -39,16 +39,18 @@ help:
 # plotly holds half of all files there are, of which Evidently imports one in forty: it is not compiled in advance.
 INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 .venv/ready: requirements.lock requirements-dev.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	@[ ! -L .venv ] || { echo "error: .venv is a link to $$(readlink .venv), which is older than the locks: remove the link, or bring that environment up to date and touch .venv/ready" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.lock)
-	grep -hv '^plotly==' requirements.lock requirements-dev.lock | $(INSTALL) --no-deps --compile-bytecode -r -
-	$(INSTALL) -r requirements.lock -r requirements-dev.lock
-	touch $@
+	@echo "setting up, 1 of 2: .venv, with the pipeline's packages and those of its tests"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.lock)
+	@grep -hv '^plotly==' requirements.lock requirements-dev.lock | $(INSTALL) --no-deps --compile-bytecode -r -
+	@$(INSTALL) -r requirements.lock -r requirements-dev.lock
+	@touch $@
 
 # At the same time, the root's own environment: MLflow would build it more slowly, and without byte-code.
 mlflow.db: | .venv/ready
+	@echo "setting up, 2 of 2: the environment of main.py, and a store (mlflow.db)"
 	@python -m pipeline.execution.mlflow_internals $(CURDIR) $(ENV_MANAGER) & environment=$$!; \
 	  python -m pipeline.tracking.store && wait $$environment
 

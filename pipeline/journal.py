@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline.files import names_digest, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 ENVIRONMENT = dict(os.environ)  # as this process was started with: it sets variables of its own later
 FOLDER = Path(".pipeline", "journal")
 # A file changed within so many seconds of the journal may change again and look the same: it is hashed, as Git does
@@ -56,7 +56,18 @@ def answer(root: Path, arguments: list[str]) -> int | None:
     clock = time.strftime("%H:%M:%S")
     lines = [] if sys.stdout and sys.stdout.isatty() else [f"{clock}  {line}" for line in journal["lines"]]
     counts = f"nothing changed since pipeline run {journal['manifest']['run_id']}: {journal['counts']}"
-    say("\n".join([*lines, f"\n{journal['summary']}\n", counts, journal["files_line"], "view:  make ui"]))
+    say(
+        "\n".join(
+            [
+                *lines,
+                f"\n{journal['summary']}\n",
+                counts,
+                journal["files_line"],
+                "view:  make ui",
+                *journal["conclusion"],
+            ]
+        )
+    )
     return 0
 
 

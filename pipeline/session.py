@@ -208,12 +208,16 @@ class Session(contextlib.ExitStack):
                 "mlflow.runName": tables.run_name(request.overrides),
             }
             if self.sweep is not None:
-                tags |= self.sweep.begin(recorder, request.sweep_metric, request.overrides)
+                tags |= self.sweep.begin(recorder, request)
             recorder.begin({"steps": ",".join(plan.order)}, tags, request.composed)
             with recorder.alive(), self.listeners(runner, request):
                 runner.listeners.append(executor.prewarm_next)
+                executor.listen(runner.tell)
                 for warning in plan.warnings:
                     runner.tell(Event("warning", text=warning))
+                for name in plan.order:
+                    for source in plan.planner.borrowed(name):
+                        runner.tell(Event("reads", name, source))
                 outcomes = runner.run(plan.order)
         return PipelineRun(plan, outcomes, runner.interrupted)
 
@@ -265,12 +269,14 @@ class Session(contextlib.ExitStack):
             )
         if self.sweep is not None:
             self.sweep.add(recorder.run_id, run.status, outcomes)
-        console.say(f"\n{tables.summary(plan.request, outcomes)}\n")
+        console.show(f"\n{tables.summary(plan.request, outcomes, console.width())}\n")
         counted = tables.counts(states)
         console.say(f"pipeline run {recorder.run_id} {run.status} in {tables.format_duration(seconds)}: {counted}")
         files = f"files: {', '.join(sorted([*saved, 'manifest.json', page.name]))} in {folder}"
         console.say(files)
         console.say("view:  make ui")
+        if said := tables.conclusion(outcomes):
+            console.say(f"\n{said}")
         if run.exit_code != ExitCode.DONE:
             left = [n for n in plan.order if outcomes[n].state in (State.FAILED, State.SKIPPED)]
             rerun = self.rerun_command(plan.planner.env_manager, left)

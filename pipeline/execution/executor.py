@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipeline.execution.read_tracer import FILE as READS_FILE
 from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
 from pipeline.execution.task import PrewarmTask, Task
-from pipeline.execution.worker import prewarm, run_step
+from pipeline.execution.worker import missing_environment, prewarm, run_step
 from pipeline.files import PROJECT, printable, write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
@@ -64,6 +64,9 @@ class ProcessExecutor:
         self.prewarmed: dict[str, Prewarmed] = {}
         self.known_modules: dict[str, list[str]] = {}  # step -> what its script imports and this process has not
         self.early: set[str] = set()  # the steps before the one with the most to import
+        self.to_build: list[str] = []  # steps of to_prewarm whose environments are not there, one for each
+        self.tell: Callable[[Event], None] = self.keep_news  # of environments that are being built
+        self.news: list[Event] = []  # what nobody listened to yet
 
     # Starting and ending a step ----------------------------------------------------------------------------------
 
@@ -202,7 +205,26 @@ class ProcessExecutor:
         """These steps will probably be started, in this order: have the interpreters of their environments ready."""
         if self.launcher.forks:
             self.to_prewarm = [name for name in names if self.is_managed(self.request.steps[name])]
+            self.to_build = list(self.missing_environments().values())
             self.prewarm_next()
+
+    def missing_environments(self) -> dict[Path, str]:
+        """The environments that will be built, and for which step first."""
+        found: dict[Path, str] = {}
+        for name in self.to_prewarm:
+            if environment := missing_environment(str(self.folder(self.request.steps[name]))):
+                found.setdefault(environment, name)
+        return found
+
+    def keep_news(self, event: Event) -> None:
+        """Until somebody listens."""
+        self.news.append(event)
+
+    def listen(self, tell: Callable[[Event], None]) -> None:
+        """Tell of environments that are being built, those of before first."""
+        self.tell, news = tell, self.news
+        for event in news:
+            tell(event)
 
     def prewarm_next(self, event: Event | None = None) -> None:
         """Have further environments built and interpreters started, as many at a time as there are cores.
@@ -218,6 +240,9 @@ class ProcessExecutor:
     def prewarm(self, step: Step) -> None:
         """Start a process that gets ready for the step and waits for it."""
         self.to_prewarm.remove(step.name)
+        if step.name in self.to_build:
+            number = f"{self.to_build.index(step.name) + 1} of {len(self.to_build)}"
+            self.tell(Event("builds", step.name, f"environment {number}"))
         task = self.task(step)
         ahead = PrewarmTask(
             task,

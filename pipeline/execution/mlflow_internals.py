@@ -65,25 +65,19 @@ def dispose_connections() -> None:
                 engine.dispose()
 
 
-def ensure_environment(folder: str, env_manager: str) -> Path | None:
+def ensure_environment(folder: str, env_manager: str, quiet: bool = False) -> Path | None:
     """Make sure that the environment of the project in `folder` is there, for `uv` and `virtualenv`; where it is.
 
     None for the others: conda keeps its environments itself, `local` has none. MLflow takes an environment folder
     that exists for a finished one: a build that was killed half-way would be used for ever, and two builds at once
     would write into each other.
     """
-    if env_manager not in ("uv", "virtualenv"):
+    wanted = environment_of(folder) if env_manager in ("uv", "virtualenv") else None
+    if wanted is None:
         return None
-    project = load_project(folder)
-    if project.docker_env:
-        return None
-    if project.env_type == env_type.CONDA:
-        python = _PythonEnv.from_conda_yaml(project.env_config_path)
-    else:
-        python = _PythonEnv.from_yaml(project.env_config_path) if project.env_config_path else _PythonEnv()
-    environment = Path(_get_mlflow_virtualenv_root(), _get_virtualenv_name(python, Path(folder)))
+    python, environment = wanted
     environment.parent.mkdir(parents=True, exist_ok=True)
-    building = environment.with_name(f"{environment.name}.building")
+    building = building_mark(environment)
     with FileLock(f"{environment}.lock"):
         if building.exists():  # and nobody holds the lock: whoever built it died
             shutil.rmtree(environment, ignore_errors=True)
@@ -91,16 +85,41 @@ def ensure_environment(folder: str, env_manager: str) -> Path | None:
             building.unlink(missing_ok=True)
             return environment
         building.touch()
-        build_environment(Path(folder), python, environment, env_manager)
+        build_environment(Path(folder), python, environment, env_manager, quiet)
         with contextlib.suppress(FileNotFoundError):
             building.unlink()
     return environment
 
 
-def build_environment(folder: Path, python: _PythonEnv, environment: Path, env_manager: str) -> None:
+def environment_of(folder: str) -> tuple[_PythonEnv, Path] | None:
+    """What the environment of the project in `folder` is made of, and where it lies or would; None for an image."""
+    project = load_project(folder)
+    if project.docker_env:
+        return None
+    if project.env_type == env_type.CONDA:
+        python = _PythonEnv.from_conda_yaml(project.env_config_path)
+    else:
+        python = _PythonEnv.from_yaml(project.env_config_path) if project.env_config_path else _PythonEnv()
+    return python, Path(_get_mlflow_virtualenv_root(), _get_virtualenv_name(python, Path(folder)))
+
+
+def missing_environment(folder: str) -> Path | None:
+    """Where the environment of the project in `folder` will be built; None where it is there."""
+    wanted = environment_of(folder)
+    there = not wanted or (wanted[1].exists() and not building_mark(wanted[1]).exists())
+    return wanted[1] if wanted and not there else None
+
+
+def building_mark(environment: Path) -> Path:
+    """The file that is there as long as an environment is being built."""
+    return environment.with_name(f"{environment.name}.building")
+
+
+def build_environment(folder: Path, python: _PythonEnv, environment: Path, env_manager: str, quiet: bool) -> None:
     """Have MLflow build the environment: with a lock file from what uv has in its cache, if that is all there.
 
-    There is nothing to be chosen then, and asking the package index takes longer than installing.
+    There is nothing to be chosen then, and asking the package index takes longer than installing. `quiet`: say what
+    the tools say only where they fail.
     """
     build = partial(_create_virtualenv, folder, python, environment, env_manager=env_manager)  # type: ignore[arg-type] # one of the two
     if env_manager == "uv" and any(line.startswith("-c ") for line in python.dependencies):
@@ -109,7 +128,7 @@ def build_environment(folder: Path, python: _PythonEnv, environment: Path, env_m
             build(extra_env={"UV_OFFLINE": "1"}, capture_output=True)
         logging.disable(logging.NOTSET)
     if not environment.exists():
-        build()
+        build(capture_output=quiet)
     link_bytecode(environment)
 
 
@@ -228,4 +247,5 @@ def forget_orchestrator(root: str) -> None:
 
 
 if __name__ == "__main__":
-    ensure_environment(*sys.argv[1:])
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    ensure_environment(sys.argv[1], sys.argv[2], quiet=True)

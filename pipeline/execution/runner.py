@@ -86,7 +86,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: `warning`, `started`, `output`, `retry`, `ended`, `tick`."""
+    """Something that happened: `warning`, `reads`, `builds`, `started`, `output`, `retry`, `ended`, `tick`."""
 
     kind: str
     step: str = ""

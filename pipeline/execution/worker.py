@@ -69,6 +69,13 @@ def prewarmed_interpreter(ahead: PrewarmTask) -> Interpreter | None:
     return Interpreter(environment / "bin" / "python", task.folder, script, ahead.modules, ahead.ready_file, environ)
 
 
+def missing_environment(folder: str) -> Path | None:
+    """Where a step's environment will be built; None where it is there, or where nobody knows."""
+    with contextlib.suppress(Exception):  # the step itself will say what is wrong
+        return mlflow_internals.missing_environment(folder) if mlflow_internals else None
+    return None
+
+
 def run_and_exit(task: Task) -> NoReturn:
     """Run the task with its own environment variables; the step's exit code becomes this process's."""
     os.environ.clear()

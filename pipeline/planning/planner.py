@@ -47,6 +47,11 @@ class Planner:
                 for name, value in given.items()
                 if (found := credentials.found_in(value))
             ]
+            warnings += [
+                f"{step.name}.{name}: there is no {value}; did you mean {meant}?"
+                for name, value in given.items()
+                if (meant := self.resolver.file_meant(value))
+            ]
             for _, reference in step.references():
                 if reference.step in self.request.selected:
                     continue
@@ -64,6 +69,15 @@ class Planner:
         if problems:
             raise RequestError(problems)
         return warnings
+
+    def borrowed(self, step: str) -> list[str]:
+        """What a step reads of runs of steps that are not selected, and of which run, each once."""
+        found = {
+            f"{reference} from run {result.run_id[:8]} of {result.ended}": None
+            for _, reference in self.request.steps[step].references()
+            if (result := self.reused_upstream.get(reference.step)) and not self.resolver.alias_uri(reference)
+        }
+        return list(found)
 
     def no_good_run(self, step: Step, reference: Reference) -> str:
         """The sentence for an input that nobody ever made."""

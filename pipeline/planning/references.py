@@ -1,6 +1,7 @@
 """From a step's parameters as they are written to those it gets: references, aliases and paths worked out."""
 
 import contextlib
+import difflib
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -153,6 +154,17 @@ class Resolver:
         with contextlib.suppress(OSError):  # no name that a file could have
             return path.resolve() if path.is_file() or (is_path and path.is_dir()) else None
         return None
+
+    def file_meant(self, value: str) -> str:
+        """For a path in the project that names nothing there: the one beside it with nearly its name, "" if none."""
+        path = Path(value)
+        if len(path.parts) < 2 or path.is_absolute() or urllib.parse.urlsplit(value).scheme or "\0" in value:
+            return ""
+        with contextlib.suppress(OSError):  # no name that a file could have
+            if not (self.root / path).exists() and (self.root / path.parent).is_dir():
+                names = [other.name for other in (self.root / path.parent).iterdir()]
+                return "".join(str(path.with_name(n)) for n in difflib.get_close_matches(path.name, names, n=1))
+        return ""
 
 
 def whole_reference(raw: str) -> str:

@@ -1,6 +1,7 @@
 """The terminal while the pipeline runs: plain lines, or a live table."""
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -29,12 +30,11 @@ class Lines:
             self.line(event.step, "started", event.text)
         elif event.kind in ("retry", "output"):
             self.line(event.step, event.kind if event.kind == "retry" else "|", event.text)
+        elif event.kind in ("reads", "builds"):
+            self.line(event.step, event.kind, event.text)
         elif outcome and outcome.state in (State.EXECUTED, State.FAILED):
-            self.line(
-                event.step,
-                outcome.state,
-                f"{format_duration(outcome.seconds)}  {summary_metrics(self.request, outcome) or outcome.reason}",
-            )
+            text = outcome.reason if outcome.state == State.FAILED else summary_metrics(self.request, outcome)
+            self.line(event.step, outcome.state, f"{format_duration(outcome.seconds)}  {text}")
         elif outcome:
             self.line(event.step, outcome.state, reason_text(outcome))
 
@@ -68,6 +68,8 @@ class Live:
         outcome = event.outcome
         if event.kind == "started":
             self.running[event.step] = (time.monotonic(), event)
+        elif event.kind in ("reads", "builds"):
+            self.console.print(f"{event.step} {event.kind} {event.text}", style="dim", highlight=False, markup=False)
         elif event.kind in ("warning", "retry", "output"):
             self.console.print(f"{event.step} {event.text}".strip(), style="yellow", highlight=False, markup=False)
         elif outcome:
@@ -139,3 +141,22 @@ def say(text: str, out: TextIO | None = None) -> None:
         print(text, file=out, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def width() -> int:
+    """Of the terminal, in characters; 0 where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def show(text: str) -> None:
+    """Print a table; on a terminal, states have their colours."""
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = Text(text)
+    for state, colour in COLOURS.items():
+        shown.highlight_words([f"{MARKS[state]} {state}"], colour)
+    Console().print(shown, soft_wrap=True)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.config import Request
 from pipeline.execution.runner import Outcome
 from pipeline.reporting.tables import as_written, columns, format_number, run_name
 from pipeline.states import RunStatus
@@ -29,10 +30,13 @@ class Sweep:
     recorder: Recorder | None = None
     metric: str = ""
     overrides: tuple[str, ...] = ()  # of the pipeline run under way
+    shown: tuple[str, ...] = ()  # the metrics that the summary shows of the step whose metric it is
 
-    def begin(self, recorder: Recorder, metric: str, overrides: tuple[str, ...]) -> dict[str, str]:
+    def begin(self, recorder: Recorder, request: Request) -> dict[str, str]:
         """The tags for the next pipeline run; the first call makes the parent (or takes `mlflow run`'s)."""
-        self.recorder, self.metric, self.overrides = recorder, metric, overrides
+        self.recorder, self.metric, self.overrides = recorder, request.sweep_metric, request.overrides
+        step = request.steps.get(self.metric.removeprefix("-").partition(".")[0])
+        self.shown = tuple(f"{step.name}.{name}" for name in step.summary_metrics) if step else ()
         if not self.parent:
             self.parent = os.environ.pop("MLFLOW_RUN_ID", "") or recorder.create_sweep()
         return {"mlflow.parentRunId": self.parent, "mlflow.runName": run_name(self.overrides)}
@@ -51,7 +55,8 @@ class Sweep:
         name, sign = self.metric.removeprefix("-"), 1 if self.metric.startswith("-") else -1
         rows = sorted(self.rows, key=lambda row: sign * row.metrics[name] if name in row.metrics else float("inf"))
         step = f"{name.partition('.')[0]}."
-        others = sorted({m for row in rows for m in row.metrics if m.startswith(step) and m != name})[:3]
+        found = self.shown or sorted({m for row in rows for m in row.metrics if m.startswith(step)})
+        others = [metric for metric in found if metric != name][:3]
         table = [("combination", "status", "run", name, *(m.removeprefix(step) for m in others))]
         common = set.intersection(*(set(row.overrides) for row in rows))
         for row in rows:

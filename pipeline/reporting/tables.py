@@ -1,6 +1,7 @@
 """What is said in words and columns: figures, reasons, the plan, the summary, what to do after a failure."""
 
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from pipeline.config import Request
@@ -9,12 +10,13 @@ from pipeline.planning.decision import UNKNOWN, Decision
 from pipeline.planning.planner import Planner
 from pipeline.states import State
 
+HELD = "\N{NO-BREAK SPACE}"
 NAME_LENGTH = 120  # characters
 MARKS = {State.EXECUTED: "✓", State.REUSED: "=", State.FAILED: "✗", State.SKIPPED: "-"}
 
 
-def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
-    """The table at the end: each step, its state, its time, its run, its figures; then what the runs note."""
+def summary(request: Request, outcomes: Mapping[str, Outcome], width: int = 0) -> str:
+    """The table at the end: each step, its state, its time, its run, its figures; of that `width`, if any."""
     rows = [("step", "state", "time", "run", "metrics")]
     for name in (n for n in request.steps if n in outcomes):
         o = outcomes[name]
@@ -22,7 +24,12 @@ def summary(request: Request, outcomes: Mapping[str, Outcome]) -> str:
         rows.append(
             (name, f"{MARKS[o.state]} {o.state}", format_duration(o.seconds) if o.seconds else "", o.run_id[:8], text)
         )
-    return "\n\n".join([columns(rows), *(f"{name}: {note}" for name, note in notes(outcomes))])
+    return columns(rows, width)
+
+
+def conclusion(outcomes: Mapping[str, Outcome]) -> str:
+    """What the runs note, each a line."""
+    return "\n".join(f"{name}: {note}" for name, note in notes(outcomes))
 
 
 def description(request: Request, outcomes: Mapping[str, Outcome]) -> str:
@@ -57,9 +64,7 @@ def plan_table(request: Request, planner: Planner, decisions: Mapping[str, Decis
     for name, decision in decisions.items():
         run = f"run {decision.result.run_id[:8]}: " if decision.result else ""
         rows.append((name, decision.action, run + decision.reason))
-        for _, reference in request.steps[name].references():
-            if upstream := planner.reused_upstream.get(reference.step):
-                rows.append(("", "", f"  {reference} from run {upstream.run_id[:8]} of {upstream.ended}"))
+        rows += [("", "", f"  {source}") for source in planner.borrowed(name)]
         for parameter, found in decision.inputs.items():
             rows.append(
                 ("", "", f"  {parameter} = {found.uri if found.uri != UNKNOWN else found.name + ' (to be made)'}")
@@ -113,10 +118,23 @@ def format_number(value: float) -> str:
     return f"{int(value)}" if value.is_integer() else f"{value:.3f}"
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Cells set in columns of equal width."""
+def columns(rows: Sequence[Sequence[str]], width: int = 0) -> str:
+    """Cells set in columns of equal width; in a `width`, the last column's cells go on in further lines."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    left = width - sum(widths[:-1]) - 2 * len(widths[:-1])
+    lines = []
+    for *first, last in rows:
+        for number, part in enumerate(wrapped(last, left) if left > 0 else [last]):
+            cells = [*(["" for _ in first] if number else first), part]
+            lines.append("  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip())
+    return "\n".join(lines)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Text in lines, broken at its double blanks where it has some: a figure stays with its name."""
+    held = text.replace("  ", "\n").replace(" ", HELD).replace("\n", "  ") if "  " in text else text
+    lines = textwrap.wrap(held, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(HELD, " ") for line in lines] or [""]
 
 
 def as_written(override: str) -> str:

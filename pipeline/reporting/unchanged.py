@@ -84,6 +84,7 @@ def keep_journal(
             + [f"{o.step:<{width}}  {o.state:<8}  {tables.reason_text(o)}" for o in outcomes.values()],
             "summary": tables.summary(request, outcomes),
             "counts": tables.counts(states),
+            "conclusion": [f"\n{said}"] if (said := tables.conclusion(outcomes)) else [],
             "files_line": files_line,
             "elsewhere": sorted(str(path) for path in given if not path.is_relative_to(planner.root)),
             "plan": "\n".join([*(f"warning: {w}" for w in warnings), tables.plan_table(request, planner, decisions)]),

@@ -6,6 +6,7 @@
 import contextlib
 import errno
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -244,6 +245,7 @@ def absolute(uri: str) -> str:
 
 
 if __name__ == "__main__":
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # of the making of tables
     try:
         TrackingStore()
     except (RequestError, StoreError) as problem:

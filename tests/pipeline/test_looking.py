@@ -8,7 +8,14 @@ from pipeline.cli.ahead import is_known
 from pipeline.execution.read_tracer import Tracer
 from pipeline.planning.reads import changed, collect
 
-SAID = {"lines": ["a  reused"], "summary": "all", "counts": "1 reused", "files_line": "files: x", "plan": "plan"}
+SAID = {
+    "lines": ["a  reused"],
+    "summary": "all",
+    "counts": "1 reused",
+    "files_line": "files: x",
+    "conclusion": [],
+    "plan": "plan",
+}
 
 
 def test_a_journal_answers_until_something_it_looked_at_changes(tmp_path, capsys):

@@ -10,7 +10,12 @@ from mlflow.projects.backend.local import LocalBackend
 from mlflow.utils.virtualenv import _create_virtualenv
 
 from pipeline.execution import mlflow_internals
-from pipeline.execution.mlflow_internals import StepBackend, dispose_connections, ensure_environment
+from pipeline.execution.mlflow_internals import (
+    StepBackend,
+    dispose_connections,
+    ensure_environment,
+    missing_environment,
+)
 
 PROJECT = """
 name: a
@@ -93,6 +98,16 @@ def test_what_is_locked_is_looked_for_in_the_cache_first(project, tmp_path, monk
     monkeypatch.setattr(mlflow_internals, "_create_virtualenv", create)
     assert ensure_environment(str(project), "uv").is_dir()
     assert asked == builds
+
+
+def test_an_environment_that_is_being_built_or_was_left_half_built_is_missing(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "environments"))
+    environment = missing_environment(str(project))
+    assert environment and environment.parent == tmp_path / "environments"
+    environment.mkdir(parents=True)
+    assert missing_environment(str(project)) is None
+    environment.with_name(f"{environment.name}.building").touch()
+    assert missing_environment(str(project)) == environment
 
 
 @pytest.mark.integration
