@@ -255,9 +255,12 @@ class Session(contextlib.ExitStack):
             )
             write_atomically(folder / "manifest.json", manifest.as_text(record))
             page = folder / "report.html"
-            pictures = {o.step: local_outputs(run, o) for o in outcomes.values()}
+            places = {
+                o.step: recorder.artifacts.places(o.run_id, o.step, o.result.outputs if o.result else ())
+                for o in outcomes.values()
+            }
             server = recorder.store.run_address()
-            write_atomically(page, html_page.run_page(plan.request, record, before, pictures, server))
+            write_atomically(page, html_page.run_page(plan.request, record, before, places, server))
             states = [o.state for o in outcomes.values()]
             counts = {f"steps_{state}": float(states.count(state)) for state in State}
             seconds = record["seconds"]
@@ -316,13 +319,6 @@ def log_locations(run: PipelineRun) -> dict[str, str]:
         for o in run.outcomes.values()
         if o.log and o.run_id
     }
-
-
-def local_outputs(run: PipelineRun, outcome: Outcome) -> list[Path]:
-    """What a step made, as far as it lies on this machine."""
-    made = outcome.result.outputs if outcome.result else ()
-    places = [run.plan.recorder.artifacts.local(f"runs:/{outcome.run_id}/{name}") for name in made]
-    return [place for place in places if place]
 
 
 def save_outputs(run: PipelineRun, folder: Path) -> set[str]:

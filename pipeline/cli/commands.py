@@ -130,7 +130,9 @@ def report(request: Request, root: Path, operands: list[str]) -> str:
         raise RequestError("nothing has run in this store yet: python main.py")
     target = root / "outputs" / "report.html"
     target.parent.mkdir(exist_ok=True)
-    write_atomically(target, html_page.run_page(request, runs.manifest(found[0].run_id)))
+    manifest = runs.manifest(found[0].run_id)
+    page = html_page.run_page(request, manifest, None, runs.places(manifest), runs.store.run_address())
+    write_atomically(target, page)
     return f"report of {said(found[0])}: {target}"
 
 

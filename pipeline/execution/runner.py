@@ -82,6 +82,7 @@ class Outcome:
     result: Result | None = None  # None unless executed or reused
     log: Path | None = None
     attempts: int = 0
+    began: float | None = None  # the last attempt, seconds since 1970; None where there was none
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ class Runner:
         step, seconds = running.step, time.monotonic() - running.started
         outcome = Outcome(
             step.name, State.EXECUTED, running.decision.reason, running.run_id, seconds, running.decision,
-            log=running.log, attempts=running.attempt,
+            log=running.log, attempts=running.attempt, began=time.time() - seconds,
         )  # fmt: skip
         unrecorded = ""
         if exit.ok and not running.stop_reason:

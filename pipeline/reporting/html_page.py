@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.states import State
 FILLS = {"executed": "#1a7f37", "reused": "#0a5fb4", "failed": "#b4231a", "skipped": "#6e7781"}
 WORDS = {"executed": "good", "reused": "calm", "failed": "bad", "skipped": "small"}  # the classes of the style sheet
 WIDTH, HEIGHT, GAP_X, GAP_Y = 190, 48, 24, 36  # pixels
+BARS_FROM, BARS_WIDTH, BAR_HEIGHT = 150, 560, 22  # pixels
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
 MOST_PICTURES, MOST_BYTES = 6, 300_000  # of a step; of a picture
 
@@ -23,13 +24,14 @@ def run_page(
     request: Request,
     manifest: Mapping[str, Any],
     before: Mapping[str, Any] | None = None,
-    outputs: Mapping[str, Sequence[Path]] | None = None,
+    outputs: Mapping[str, Mapping[str, Path]] | None = None,
     server: str = "",
 ) -> str:
     """One self-contained HTML page: no script, nothing fetched.
 
     `before` is the manifest of the run before, to tell what differs; `outputs` are each step's artifacts on this
-    machine, whose pictures are shown; `server` is the address that leads to a run when its ID is put behind.
+    machine by name, which are linked, and whose pictures are shown; `server` is the address that leads to a run when
+    its ID is put behind.
     """
     steps = manifest["steps"]
     states = [State(step["state"]) for step in steps.values()]
@@ -48,6 +50,8 @@ def run_page(
         *(note(name, step["note"]) for name, step in steps.items() if step.get("note")),
         f"<h2>The graph</h2>{graph(request, steps)}",
     ]
+    if drawn := timeline(steps, manifest["seconds"]):
+        body.append(f"<h2>The time</h2>{drawn}")
     differences = [
         [name, text]
         for name, step in steps.items()
@@ -57,7 +61,7 @@ def run_page(
         body.append(f"<h2>What differs from the run before</h2>{table(['step', 'difference'], differences)}")
     body.append("<h2>The steps</h2>")
     for name, step in steps.items():
-        body.append(section(name, step, request, (outputs or {}).get(name, ()), server))
+        body.append(section(name, step, request, (outputs or {}).get(name, {}), server))
     return page(f"Pipeline run: {what}", "\n".join(body))
 
 
@@ -91,7 +95,7 @@ def link(server: str, run_id: str | None) -> str:
     return f'<a href="{html.escape(server + run_id)}">{shown}</a>' if server else shown
 
 
-def section(name: str, step: Mapping[str, Any], request: Request, outputs: Iterable[Path], server: str) -> str:
+def section(name: str, step: Mapping[str, Any], request: Request, outputs: Mapping[str, Path], server: str) -> str:
     """What came of a step: its state and why, the figures that people want, its pictures; the rest folded."""
     asked = request.steps[name].summary_metrics if name in request.steps else ()
     metrics = {metric: format_number(float(value)) for metric, value in step["metrics"].items()}
@@ -102,14 +106,23 @@ def section(name: str, step: Mapping[str, Any], request: Request, outputs: Itera
         f"<h3>{html.escape(name)} <small class={WORDS[step['state']]}>{step['state']}{took}</small></h3>",
         f"<p>{html.escape(step['reason'])}{'; ' if step['reason'] else ''}run {link(server, step['run_id'])}</p>",
         cards((metric, value, "") for metric, value in first.items()) if first else "",
-        *(picture(path) for path in list(pictures(outputs))[:MOST_PICTURES]),
+        *(picture(path) for path in list(pictures(outputs.values()))[:MOST_PICTURES]),
         folded(f"{len(rest)} more metrics", table(["metric", "value"], rest, numbers=[1])) if rest else "",
     ]
     files = [["reads", html.escape(n), html.escape(i["uri"]), code(i["sha256"])] for n, i in step["inputs"].items()]
-    files += [["makes", html.escape(n), "", code(sha256)] for n, sha256 in step["outputs"].items()]
+    made = {
+        n: f"{server}{step['run_id']}/artifacts/{n}" if server else places.as_uri() for n, places in outputs.items()
+    }
+    files += [["makes", anchor(n, made.get(n)), "", code(sha256)] for n, sha256 in step["outputs"].items()]
+    files += [["log", anchor(n, made[n]), "", ""] for n in made if n not in step["outputs"]]
     if files:
         parts.append(folded("inputs and outputs", html_table(["", "name", "from", "SHA-256"], files)))
     return "\n".join(part for part in parts if part)
+
+
+def anchor(text: str, address: str | None) -> str:
+    """A text, as a link where there is something to lead to."""
+    return f'<a href="{html.escape(address)}">{html.escape(text)}</a>' if address else html.escape(text)
 
 
 def code(sha256: str) -> str:
@@ -127,6 +140,32 @@ def pictures(outputs: Iterable[Path]) -> Iterable[Path]:
 def picture(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(path.stem)}" width=460 src="data:{PICTURES[path.suffix]};base64,{data}">'
+
+
+def timeline(steps: Mapping[str, Any], seconds: float) -> str:
+    """When each step ran, of the `seconds` that the run took, as SVG; "" where none did."""
+    ran = {name: step for name, step in steps.items() if step.get("start") is not None}
+    if not ran or seconds <= 0:
+        return ""
+    drawn, height = [], len(ran) * BAR_HEIGHT
+    for number, (name, step) in enumerate(ran.items()):
+        x = BARS_FROM + step["start"] / seconds * BARS_WIDTH
+        width = max(2.0, step["seconds"] / seconds * BARS_WIDTH)
+        left = x + width + 6 < BARS_FROM + BARS_WIDTH
+        at, anchored = (x + width + 6, "start") if left else (x - 6, "end")
+        y = number * BAR_HEIGHT
+        drawn.append(
+            f'<text x="{BARS_FROM - 8}" y="{y + 15}" text-anchor="end">{html.escape(name)}</text>'
+            f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{BAR_HEIGHT - 6}" rx="3" '
+            f'fill="{FILLS[step["state"]]}"/>'
+            f'<text x="{at:.1f}" y="{y + 15}" text-anchor="{anchored}">{format_duration(step["seconds"])}</text>'
+        )
+    width = BARS_FROM + BARS_WIDTH + 60
+    label = f"When each step ran, of {format_duration(seconds)}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{label}">{"".join(drawn)}</svg>'
+    )
 
 
 def graph(request: Request, steps: Mapping[str, Any]) -> str:

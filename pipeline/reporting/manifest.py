@@ -19,13 +19,17 @@ def manifest(
     started: float,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What ran, on what, and what came out, for programs; `seconds` is wall time, digests are SHA-256 in hex."""
+    """What ran, on what, and what came out, for programs.
+
+    `seconds` is wall time, `start` is in seconds after the pipeline run's, digests are SHA-256 in hex.
+    """
     steps = {}
     for name, o in outcomes.items():
         steps[name] = {
             "state": o.state,
             "reason": o.reason,
             "run_id": o.run_id or None,
+            "start": None if o.began is None else round(max(0.0, o.began - started), 3),
             "seconds": round(o.seconds, 3),
             "attempts": o.attempts,
             "inputs": {

@@ -102,7 +102,7 @@ def outcome(name: str, decision: Decision) -> Outcome:
 
 def unchanged(step: Mapping[str, Any], after: Outcome) -> dict[str, Any]:
     """A step's part of the manifest, as it is when nothing is run."""
-    return {**step, "state": after.state, "reason": after.reason, "seconds": 0.0, "attempts": 0}
+    return {**step, "state": after.state, "reason": after.reason, "start": None, "seconds": 0.0, "attempts": 0}
 
 
 def project_files(root: Path) -> Iterator[Path]:

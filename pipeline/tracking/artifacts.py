@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import mlflow
@@ -107,6 +107,13 @@ class Artifacts:
         place = local_path(run.info.artifact_uri) if run else None
         path = place / match[2] if place and match else None
         return path if path and path.exists() else None
+
+    def places(self, run_id: str, step: str, outputs: Iterable[str]) -> dict[str, Path]:
+        """Where the outputs of a step's run, and its log, lie on this machine, by name; those that do."""
+        if run_id and run_id not in self.known_runs and (run := if_there(self.client.get_run, run_id)):
+            self.known_runs[run_id] = run
+        found = {name: self.local(f"runs:/{run_id}/{name}") for name in (*outputs, f"{RESERVED}/{step}.log")}
+        return {name: place for name, place in found.items() if place}
 
     def reads(self, run: Run, sha256: str) -> dict[str, str] | None:
         """What a run read, as its artifact says; None where that is not as it was written."""

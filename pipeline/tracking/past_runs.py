@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import RequestError
 from pipeline.planning.decision import Result
+from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import STEPS, as_result, is_good, local_time
 
@@ -85,6 +86,11 @@ class PastRuns:
         """A step's good run; None where it is none, or gone."""
         run = if_there(self.client.get_run, run_id) if run_id else None
         return as_result(run) if run and is_good(run) else None
+
+    def places(self, manifest: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
+        """Where what a pipeline run's steps made lies on this machine, by step and name."""
+        artifacts = Artifacts(self.store)
+        return {n: artifacts.places(step["run_id"] or "", n, step["outputs"]) for n, step in manifest["steps"].items()}
 
     def aliases(self, models: Iterable[str]) -> list[Alias]:
         """Who carries which alias among these models, by model and alias; those that are not registered left out."""

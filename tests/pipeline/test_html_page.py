@@ -68,9 +68,32 @@ def test_small_pictures_among_the_outputs_are_shown(tmp_path: Path):
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "roc.png").write_bytes(b"\x89PNG")
     (tmp_path / "plots" / "huge.png").write_bytes(bytes(400_000))
-    text = run_page(REQUEST, MANIFEST, outputs={"a": [tmp_path / "plots"]})
+    text = run_page(REQUEST, MANIFEST, outputs={"a": {"plots": tmp_path / "plots"}})
     assert 'alt="roc"' in text
     assert 'alt="huge"' not in text
+
+
+def test_what_was_made_and_the_log_are_linked_where_they_lie_or_where_a_server_shows_them(tmp_path: Path):
+    made = MANIFEST | {"steps": {"a": MANIFEST["steps"]["a"] | {"outputs": {"x.csv": "e" * 64, "gone.csv": "e" * 64}}}}
+    places = {"a": {"x.csv": tmp_path / "x.csv", "pipeline/a.log": tmp_path / "a.log"}}
+    text = run_page(REQUEST, made, outputs=places)
+    assert f'<a href="{(tmp_path / "x.csv").as_uri()}">x.csv</a>' in text
+    assert f'<a href="{(tmp_path / "a.log").as_uri()}">pipeline/a.log</a>' in text
+    assert "<td>gone.csv</td>" in text
+    served = run_page(REQUEST, made, outputs=places, server="http://host/#/runs/")
+    assert f'<a href="http://host/#/runs/{"ab" * 16}/artifacts/x.csv">' in served
+
+
+def test_each_step_that_ran_has_its_place_on_the_time_line():
+    assert "The time" not in run_page(REQUEST, MANIFEST), "a manifest of before, or nothing ran"
+    steps = {
+        name: step | {"start": start}
+        for (name, step), start in zip(MANIFEST["steps"].items(), (0.5, None), strict=True)
+    }
+    text = run_page(REQUEST, MANIFEST | {"steps": steps})
+    left, width = map(float, re.search(r'<rect x="([\d.]+)" y="3" width="([\d.]+)"', text).groups())
+    assert (left - 150) / 560 == pytest.approx(0.5 / 3.0, abs=1e-3)
+    assert width / 560 == pytest.approx(1.25 / 3.0, abs=1e-3)
 
 
 def test_what_differs_from_the_run_before():
