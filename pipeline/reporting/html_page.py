@@ -17,6 +17,7 @@ WORDS = {"executed": "good", "reused": "calm", "failed": "bad", "skipped": "smal
 WIDTH, HEIGHT, GAP_X, GAP_Y = 190, 48, 24, 36  # pixels
 BARS_FROM, BARS_WIDTH, BAR_HEIGHT = 150, 560, 22  # pixels
 PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
+PAGES = (".html", ".md")  # what people look at
 MOST_PICTURES, MOST_BYTES = 6, 300_000  # of a step; of a picture
 
 
@@ -102,17 +103,17 @@ def section(name: str, step: Mapping[str, Any], request: Request, outputs: Mappi
     first = {metric: metrics[metric] for metric in asked if metric in metrics} or dict(list(metrics.items())[:3])
     rest = [[metric, value] for metric, value in metrics.items() if metric not in first]
     took = f", {format_duration(step['seconds'])}" if step["seconds"] else ""
+    made = {n: f"{server}{step['run_id']}/artifacts/{n}" if server else place.as_uri() for n, place in outputs.items()}
+    pages = ", ".join(anchor(name, address) for name, address in made.items() if name.endswith(PAGES))
     parts = [
         f"<h3>{html.escape(name)} <small class={WORDS[step['state']]}>{step['state']}{took}</small></h3>",
         f"<p>{html.escape(step['reason'])}{'; ' if step['reason'] else ''}run {link(server, step['run_id'])}</p>",
         cards((metric, value, "") for metric, value in first.items()) if first else "",
+        f"<p>pages: {pages}</p>" if pages else "",
         *(picture(path) for path in list(pictures(outputs.values()))[:MOST_PICTURES]),
         folded(f"{len(rest)} more metrics", table(["metric", "value"], rest, numbers=[1])) if rest else "",
     ]
     files = [["reads", html.escape(n), html.escape(i["uri"]), code(i["sha256"])] for n, i in step["inputs"].items()]
-    made = {
-        n: f"{server}{step['run_id']}/artifacts/{n}" if server else places.as_uri() for n, places in outputs.items()
-    }
     files += [["makes", anchor(n, made.get(n)), "", code(sha256)] for n, sha256 in step["outputs"].items()]
     files += [["log", anchor(n, made[n]), "", ""] for n in made if n not in step["outputs"]]
     if files:

@@ -80,16 +80,17 @@ def test_what_was_made_and_the_log_are_linked_where_they_lie_or_where_a_server_s
     assert f'<a href="{(tmp_path / "x.csv").as_uri()}">x.csv</a>' in text
     assert f'<a href="{(tmp_path / "a.log").as_uri()}">pipeline/a.log</a>' in text
     assert "<td>gone.csv</td>" in text
+    assert "pages: " not in text
+    paged = {"a": {"checks.html": tmp_path / "checks.html"}}
+    assert "pages: <a " in run_page(REQUEST, made, outputs=paged), "what is to be looked at is not folded away"
     served = run_page(REQUEST, made, outputs=places, server="http://host/#/runs/")
     assert f'<a href="http://host/#/runs/{"ab" * 16}/artifacts/x.csv">' in served
 
 
 def test_each_step_that_ran_has_its_place_on_the_time_line():
     assert "The time" not in run_page(REQUEST, MANIFEST), "a manifest of before, or nothing ran"
-    steps = {
-        name: step | {"start": start}
-        for (name, step), start in zip(MANIFEST["steps"].items(), (0.5, None), strict=True)
-    }
+    first, second = MANIFEST["steps"].values()
+    steps = {"a": first | {"start": 0.5}, "b": second | {"start": None}}
     text = run_page(REQUEST, MANIFEST | {"steps": steps})
     left, width = map(float, re.search(r'<rect x="([\d.]+)" y="3" width="([\d.]+)"', text).groups())
     assert (left - 150) / 560 == pytest.approx(0.5 / 3.0, abs=1e-3)
