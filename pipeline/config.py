@@ -80,6 +80,7 @@ class Request:
     pass_env: tuple[str, ...] = ()  # as of a step, for all of them
     start_method: str = "forkserver"
     journal: bool = True  # answer from the journal where nothing changed
+    verify: str = "size"  # of artifacts elsewhere, before they are reused: their sizes, or `full`, their content
     outputs: tuple[Reference, ...] = ()  # files that are copied to outputs/ after a run
     sweep_metric: str = ""
     overrides: tuple[str, ...] = ()  # as Hydra has them, for people
@@ -102,6 +103,7 @@ SETTINGS = {
     "pass_env": list,
     "start_method": str,
     "journal": bool,
+    "verify": str,
     "outputs": list,
     "sweep_metric": str,
 }
@@ -169,9 +171,11 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
     one_of("start_method", config.get("start_method", "forkserver"), ("forkserver", "spawn"), problems)
     if config.get("max_parallel", 0) < 0:
         problems.append(f"max_parallel={config['max_parallel']} is negative; 0 means one for each core")
+    if (verify := config.get("verify", "size")) not in ("size", "full"):
+        problems.append(f"verify={verify!r} in config.yaml is neither size nor full")
     if problems:
         raise RequestError(problems)
-    plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "journal", "sweep_metric")
+    plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "journal", "verify", "sweep_metric")
     return Request(
         steps=steps,
         selected=selected,

@@ -134,14 +134,15 @@ class Session(contextlib.ExitStack):
 
         silence_loggers(request.verbose)
         store = TrackingStore()
-        history = History(store, Artifacts(store))
+        history = History(store, Artifacts(store), verify_content=request.verify == "full")
         recorder = Recorder(store, history, self.root)
         gc.freeze()  # what is imported by now is never looked at again
         gc.enable()
         with store.told():
             env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
             history.prefetch(len(names))
-            if any(reference.kind == "model" for name in names for _, reference in request.steps[name].references()):
+            used = [reference for name in names for _, reference in request.steps[name].references()]
+            if store.database() and any(reference.kind == "model" for reference in used):
                 store.open_registry()
             projects |= self.other_projects(request, names)
             planner = Planner(request, projects, history, self.root, env_manager)
@@ -193,7 +194,8 @@ class Session(contextlib.ExitStack):
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
-        plan.launcher.call_once(open_store, recorder.store.uri)
+        if recorder.store.database():
+            plan.launcher.call_once(open_store, recorder.store.uri)
         executor.start_early_server(plan.order)
         with contextlib.closing(executor), recorder.failed_on_error():
             if any(executor.is_managed(request.steps[name]) for name in plan.order):
@@ -293,11 +295,12 @@ class Session(contextlib.ExitStack):
         """Have the same question answered at once the next time, judged by the store as it is now."""
         from pipeline.tracking.history import History
 
+        if not (database := plan.recorder.store.sole_database()):
+            return  # who could say whether a server's runs are as they were, but the server
         artifacts, old = plan.recorder.artifacts, plan.planner
         history = History(plan.recorder.store, artifacts)
         history.prefetch(len(plan.order))
         planner = Planner(plan.request, old.projects, history, old.root, old.env_manager)
-        database = plan.recorder.store.sole_database()
         with contextlib.suppress(RequestError):  # another pipeline has changed what is there meanwhile
             keep_journal(
                 plan.request,

@@ -19,6 +19,7 @@ from group_correction import refuse_without_groups
 from importance import background, measure
 from judgement import Judgement, judge
 from mlflow.models import Model, ModelSignature
+from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, Schema
 from model_card import write_card
 from model_choice import chosen
@@ -84,9 +85,12 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
         step.log_dataset(folder / f"{name}.csv", f"runs:/{run.info.run_id}/{name}.csv", name)
     card = write_card(recipe, asked, parts, digest, said, results, judged, importance)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
-    mlflow.log_metrics({"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)} | results | judged.metrics)
     mlflow.log_artifacts(str(folder))
-    registered = log_model(model, recipe, parts, asked, digest, judged.companions)
+    info = log_model(model, recipe, parts, asked, digest, judged.companions)
+    registered = int(info.registered_model_version or 0)
+    # After the model: MLflow would copy those of before to it one by one.
+    rows_of = {"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)}
+    mlflow.log_metrics(rows_of | results | judged.metrics, model_id=info.model_id)
     made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
     mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
     how = f"{recipe.model}, corrected by companions," if judged.companions else recipe.model
@@ -159,8 +163,8 @@ def log_model(
     asked: argparse.Namespace,
     digest: str,
     companions: Companions | None,
-) -> int:
-    """Save and register the model; returns its version."""
+) -> ModelInfo:
+    """Save and register the model."""
     more = [recipe.table.key.name, companions.group] if companions else []  # which the server asks for, too
     example = parts.train[[*dict.fromkeys([*recipe.columns, *more])]].head(3)
     tags = {
@@ -170,7 +174,7 @@ def log_model(
         "model": recipe.model,
         "rows_train": len(parts.train),
     }
-    info = Model.log(
+    info: ModelInfo = Model.log(
         artifact_path=None,
         name="model",
         flavor=skops_flavor,
@@ -188,7 +192,7 @@ def log_model(
         tags={name: str(value) for name, value in tags.items()},
         await_registration_for=0,
     )
-    return int(info.registered_model_version)
+    return info
 
 
 def signature(table: Table, columns: list[str]) -> ModelSignature:

@@ -111,6 +111,8 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
 
     # Nothing of ours tells anybody what it does, unless asked to; and what has a thread cannot be forked from.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # At each end of a run MLflow would ask a server for it once more, to print its address among a step's last words.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     codes: list[int] = []
     refused: list[RequestError] = []
     launcher = None

@@ -7,21 +7,26 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow
 from mlflow.entities import LoggedModel, Run
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.credentials import masked
 from pipeline.errors import StoreError
 from pipeline.files import UNFINISHED, content_digest, owned
 from pipeline.planning.reads import Look, looks
 from pipeline.tracking.store import NOT_THERE, TrackingStore, first_line, if_there, local_path
+from pipeline.tracking.tags import SIZES, outputs_of
 
 PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
 RUN_ARTIFACTS = "artifacts"  # the folder that a run's own go into, for a while
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
+T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
 
 
@@ -33,6 +38,8 @@ class Artifacts:
         self.known_runs: dict[str, Run] = {}  # as they were found: where a run's artifacts are does not change
         # Run ID or URI -> how its artifacts' files looked before this process digested them; none of what is elsewhere.
         self.looks: dict[str, dict[Path, Look | None]] = {}
+        self.sizes_of: dict[str, dict[str, int | None]] = {}  # of logged models that were looked at, by URI
+        self.versions: dict[str, str] = {}  # digests of model versions that are elsewhere, by URI: they do not change
 
     @contextlib.contextmanager
     def outputs(self, run_id: str) -> Iterator[dict[str, Path]]:
@@ -40,14 +47,37 @@ class Artifacts:
         with tempfile.TemporaryDirectory() as folder:
             run = self.known_runs.get(run_id) or self.client.get_run(run_id)
             found = {}
-            places = [(None, run.info.artifact_uri)] + [(m.name, m.artifact_location) for m in self._models(run)]
-            for name, uri in places:
+            for name, uri in self._places(run):
                 place = local_path(uri) or fetched(uri, Path(folder, name or RUN_ARTIFACTS))
                 if name and place.is_dir():
                     found[name] = place
                 elif place.is_dir():
                     found |= {path.name: path for path in sorted(place.iterdir()) if path.name != RESERVED}
             yield found
+
+    def _places(self, run: Run) -> list[tuple[str | None, str]]:
+        """Where a run's artifacts are, and each of its logged models by name."""
+        return [(None, run.info.artifact_uri), *((m.name, m.artifact_location) for m in self._models(run))]
+
+    def sizes(self, run: Run) -> dict[str, int | None] | None:
+        """The sizes in bytes, as the store lists them, of a run's files that are elsewhere, models' too, by path.
+
+        None where they are on this machine.
+
+        Raises:
+            StoreError: they cannot be listed.
+        """
+        if local_path(run.info.artifact_uri):
+            return None
+        found: dict[str, int | None] = {}
+        for name, uri in self._places(run):
+            if local_path(uri):
+                return None
+            sizes = sizes_at(uri)
+            if name:
+                self.sizes_of[uri] = sizes
+            found |= {f"{name}/{path}" if name else path: size for path, size in sizes.items()}
+        return found
 
     def _models(self, run: Run) -> list[LoggedModel]:
         models = []
@@ -56,11 +86,17 @@ class Artifacts:
                 models.append(model)
         return models
 
-    def digests(self, run_id: str) -> dict[str, str]:
-        """SHA-256, in hex, of each of a run's top-level artifacts."""
+    def digests(self, run_id: str) -> tuple[dict[str, str], dict[str, int]]:
+        """SHA-256, in hex, of each of a run's top-level artifacts; the size of each file, in bytes, by its path."""
         with self.outputs(run_id) as found:
             self.remember(run_id, found)
-            return {name: content_digest(path) for name, path in found.items()}
+            files = {
+                f"{name}/{file.relative_to(path).as_posix()}" if path.is_dir() else name: file.stat().st_size
+                for name, path in found.items()
+                for file in (path.rglob("*") if path.is_dir() else [path])
+                if file.is_file()
+            }
+            return {name: content_digest(path) for name, path in found.items()}, files
 
     def remember(self, run_id: str, outputs: Mapping[str, Path]) -> None:
         """How a run's artifacts look, to be called before they are digested."""
@@ -81,8 +117,13 @@ class Artifacts:
                         self.looks[uri] = looks([path])
                         return content_digest(path)
             raise LookupError(f"there is nothing at {uri}; check the run and the path")
+        if uri in self.versions:
+            return self.versions[uri]
         with tempfile.TemporaryDirectory() as folder:
             match = re.fullmatch(r"models:/([^/@]+)/(\d+)", uri)
+            if match and (digest := self._recorded_digest(*match.groups())):
+                self.versions[uri] = digest
+                return digest
             source = if_there(self.client.get_model_version_download_uri, match[1], match[2]) if match else uri
             if source is None:
                 raise LookupError(f"there is nothing at {uri}; check the name and version")
@@ -91,7 +132,10 @@ class Artifacts:
                 self.looks[uri] = looks([place])
                 return content_digest(place)
             try:
-                return content_digest(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
+                digest = content_digest(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
+                if match:
+                    self.versions[uri] = digest
+                return digest
             except Exception as error:  # of whatever library reads there
                 gone = isinstance(error, OSError) and not hasattr(error, "response")  # which requests' have
                 if place or gone or getattr(error, "error_code", "") in NOT_THERE:
@@ -99,6 +143,23 @@ class Artifacts:
                         f"there is nothing at {uri} ({first_line(error)}); check the name and version"
                     ) from None
                 raise no_read(uri, error) from error
+
+    def _recorded_digest(self, name: str, version: str) -> str:
+        """The digest of a model version elsewhere, as the run that made it has it, if its sizes are the same."""
+        found = if_there(self.client.get_model_version, name, version)
+        run_id = found.run_id if found else ""
+        run = self.known_runs.get(run_id) or if_there(self.client.get_run, run_id) if run_id else None
+        if not found or not run or SIZES not in run.data.tags:
+            return ""
+        sizes = json.loads(run.data.tags[SIZES])
+        for model in self._models(run):
+            if found.source == f"models:/{model.model_id}" and not local_path(model.artifact_location):
+                then = {path: size for path, size in sizes.items() if path.startswith(f"{model.name}/")}
+                uri = model.artifact_location
+                listing = self.sizes_of.pop(uri, None) or sizes_at(uri)  # a moment ago, when the run was looked at
+                now = {f"{model.name}/{path}": size for path, size in listing.items()}
+                return outputs_of(run.data.tags).get(model.name, "") if now == then else ""
+        return ""
 
     def local(self, uri: str) -> Path | None:
         """Where an artifact `runs:/RUN_ID/PATH` of a known run lies on this machine; None where it is elsewhere."""
@@ -126,6 +187,12 @@ class Artifacts:
                 return None
         return json.loads(text) if hashlib.sha256(text.encode()).hexdigest() == sha256 else None
 
+    def artifact_uri(self, run_id: str) -> str:
+        """Where a run's artifacts are, which does not change."""
+        if run_id not in self.known_runs:
+            self.known_runs[run_id] = self.client.get_run(run_id)
+        return str(self.known_runs[run_id].info.artifact_uri)
+
     def keep(self, run_id: str, file: Path, folder: str | None = None) -> None:
         """Log a file as a run's artifact.
 
@@ -133,9 +200,9 @@ class Artifacts:
             StoreError: it could not be written.
         """
         try:
-            self.client.log_artifact(run_id, str(file), folder)
+            get_artifact_repository(self.artifact_uri(run_id)).log_artifact(str(file), folder)
         except Exception as error:  # of whatever library writes there
-            uri = masked(self.client.get_run(run_id).info.artifact_uri)
+            uri = masked(self.artifact_uri(run_id))
             raise StoreError(
                 f"{file.name} could not be written to {uri} ({masked(first_line(error))}); see to that, and run again"
             ) from error
@@ -149,7 +216,7 @@ class Artifacts:
 
     def location(self, run_id: str, path: str) -> str:
         """Where a person finds an artifact: its path, or its name and run where the store is elsewhere."""
-        place = local_path(self.client.get_run(run_id).info.artifact_uri)
+        place = local_path(self.artifact_uri(run_id))
         return str(place / path) if place else f"artifact {path} of run {run_id}"
 
     def save(self, uri: str, target: Path) -> None:
@@ -177,12 +244,39 @@ def fetched(uri: str, target: Path) -> Path:
     Raises:
         StoreError: it could not be had.
     """
+    target.mkdir(parents=True, exist_ok=True)
+    return tried_again(lambda: Path(get_artifact_repository(uri).download_artifacts("", str(target))), uri)
+
+
+def sizes_at(uri: str) -> dict[str, int | None]:
+    """The sizes in bytes, as far as the store knows them, of the files at an artifact URI, by path.
+
+    Raises:
+        StoreError: they cannot be listed.
+    """
+    return tried_again(lambda: listed(get_artifact_repository(uri)), uri)
+
+
+def listed(repository: ArtifactRepository, folder: str | None = None) -> dict[str, int | None]:
+    """The files in an artifact folder and those below it, with their sizes in bytes, as far as the store knows them."""
+    found: dict[str, int | None] = {}
+    for entry in repository.list_artifacts(folder):
+        if not entry.is_dir:
+            found[entry.path] = entry.file_size
+        elif entry.path != RESERVED:
+            found |= listed(repository, entry.path)
+    return found
+
+
+def tried_again(work: Callable[[], T], uri: str) -> T:
+    """What `work` gives, at the first try that succeeds, with PAUSES between them.
+
+    Raises:
+        StoreError: none did.
+    """
     for pause in (*PAUSES, None):
         try:
-            target.mkdir(parents=True, exist_ok=True)
-            if not mlflow.artifacts.list_artifacts(artifact_uri=uri):
-                return target
-            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(target)))
+            return work()
         except Exception as error:  # of whatever library reads there
             if pause is None:
                 raise no_read(uri, error) from error

@@ -12,7 +12,7 @@ from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import moved
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore, if_there
-from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, STATE, STEP, as_result, metrics_digest
+from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, SIZES, STATE, STEP, as_result, metrics_digest
 
 FEW = 20  # good runs that are taken in at once
 SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
@@ -21,10 +21,12 @@ SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newes
 class History:
     """Finds the good runs of steps in one experiment."""
 
-    def __init__(self, store: TrackingStore, artifacts: Artifacts):
-        self.store, self.artifacts = store, artifacts
+    def __init__(self, store: TrackingStore, artifacts: Artifacts, verify_content: bool = False):
+        """`verify_content`: read artifacts elsewhere too, where their sizes are known and would do."""
+        self.store, self.artifacts, self.verify_content = store, artifacts, verify_content
         self._latest: dict[str, Result | None] = {}
         self._all: list[Result] | None = None  # the experiment's good runs, newest first, where there are so few
+        self._aliases: dict[tuple[str, str], str | None] = {}  # (model, alias) -> version
         self._ran: set[str] = set()  # steps that have run since
 
     def prefetch(self, steps: int) -> None:
@@ -49,8 +51,13 @@ class History:
 
     def forget_latest(self, step: str) -> None:
         """The step has run again."""
+        self.forget_aliases()
         self._latest.pop(step, None)
         self._ran.add(step)
+
+    def forget_aliases(self) -> None:
+        """A step ended, and may have moved one."""
+        self._aliases.clear()
 
     def matching(self, step: str, fingerprint: Fingerprint) -> Iterator[Result]:
         """The step's good runs with this fingerprint, newest first; a few are enough."""
@@ -105,6 +112,23 @@ class History:
         return error
 
     def _integrity_error(self, result: Result) -> str:
+        run = self.artifacts.known_runs[result.run_id]
+        return self._altered_files(run, result) or (
+            f"the metrics of run {result.run_id[:8]} were altered in the store"
+            if metrics_digest(run.data.metrics) != run.data.tags.get(METRICS)
+            else ""
+        )
+
+    def _altered_files(self, run: Run, result: Result) -> str:
+        sizes = None if self.verify_content else run.data.tags.get(SIZES)
+        now = self.artifacts.sizes(run) if sizes else None
+        if sizes and now is not None and None not in now.values():
+            then = json.loads(sizes)
+            for path in {**then, **now}:
+                if then.get(path) != now.get(path):
+                    how = "is no longer" if path not in now else "was altered" if path in then else "was added"
+                    return f"{path} of run {result.run_id[:8]} {how} in the store"
+            return ""
         with self.artifacts.outputs(result.run_id) as found:
             self.artifacts.remember(result.run_id, found)
             for name, sha256 in result.outputs.items():
@@ -112,9 +136,6 @@ class History:
                     return f"{name} of run {result.run_id[:8]} is no longer in the store"
                 if content_digest(found[name]) != sha256:
                     return f"{name} of run {result.run_id[:8]} was altered in the store"
-        run = self.artifacts.known_runs[result.run_id]
-        if metrics_digest(run.data.metrics) != run.data.tags.get(METRICS):
-            return f"the metrics of run {result.run_id[:8]} were altered in the store"
         return ""
 
     def effect_error(self, result: Result) -> str:
@@ -136,7 +157,8 @@ class History:
 
     def _wrong_alias(self, model: str, aliases: dict[str, str]) -> str:
         for alias, then in aliases.items():
-            now = self.model_version(model, alias) or ""
+            carrier = self._aliases[model, alias] = self._model_version_now(model, alias)
+            now = carrier or ""
             if now != then:
                 words = [f"version {one}" if one else "none" for one in (now, then)]
                 return f"{alias} of {model} is {words[0]}, not {words[1]}"
@@ -152,6 +174,11 @@ class History:
         return self.artifacts.digest_at(uri)
 
     def model_version(self, name: str, alias: str) -> str | None:
-        """The version of a registered model that carries the alias."""
+        """The version of a registered model that carries the alias, as it was when a step last ended."""
+        if (name, alias) not in self._aliases:
+            self._aliases[name, alias] = self._model_version_now(name, alias)
+        return self._aliases[name, alias]
+
+    def _model_version_now(self, name: str, alias: str) -> str | None:
         there = if_there(self.store.client.get_model_version_by_alias, name, alias)
         return str(there.version) if there else None

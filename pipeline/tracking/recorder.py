@@ -44,6 +44,7 @@ from pipeline.tracking.tags import (
     READS,
     REASON,
     SECONDS,
+    SIZES,
     STATE,
     STEP,
     TAG_LIMIT,
@@ -91,9 +92,11 @@ class Recorder:
             clean = {name: masked(value) for name, value in told.items() if masked(value) != value}
             self.client.log_batch(run_id, tags=as_tags(clean | tags))
         else:
-            self.run_id = self.client.create_run(
+            run = self.client.create_run(
                 self.store.experiment_id, tags=source_tags() | tags, run_name=tags[MLFLOW_RUN_NAME]
-            ).info.run_id
+            )
+            self.run_id = run.info.run_id
+            self.artifacts.known_runs[self.run_id] = run
             self.client.log_batch(self.run_id, params=as_params(parameters))
         self.artifacts.keep_text(self.run_id, config, "config.yaml")
         return self.run_id
@@ -179,6 +182,7 @@ class Recorder:
             **fingerprint_tags(decision.fingerprint),
         } | ({ATTEMPT: str(attempt)} if attempt > 1 else {})
         run = self.client.create_run(self.store.experiment_id, tags=tags, run_name=step.name)
+        self.artifacts.known_runs[run.info.run_id] = run
         self.client.log_batch(run.info.run_id, params=as_params(decision.parameters))
         return str(run.info.run_id)
 
@@ -201,7 +205,7 @@ class Recorder:
         """
         self._log(run_id, log)
         run = self.artifacts.known_runs[run_id] = self.client.get_run(run_id)  # as it is now that the step has ended
-        digests = self.artifacts.digests(run_id)
+        digests, sizes = self.artifacts.digests(run_id)
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
             self.artifacts.keep_text(run_id, read, READS_ARTIFACT)
@@ -213,8 +217,11 @@ class Recorder:
             SECONDS: f"{seconds:.3f}",
             STATE: MOVED if moved else State.EXECUTED,
         }
+        if run_id not in self.artifacts.looks and len(told := json.dumps(sizes, sort_keys=True)) <= TAG_LIMIT:
+            tags[SIZES] = told  # they are elsewhere, where looking at a size is quicker than reading
         self.client.set_terminated(run_id, RunStatus.FINISHED)
         self.client.log_batch(run_id, tags=as_tags(tags))
+        run.data.tags.update(tags)
         self.history.forget_latest(step.name)
         return Result(
             step.name,
@@ -233,6 +240,7 @@ class Recorder:
         """Record a step that did not end well, with its log, if that can be kept."""
         with contextlib.suppress(Exception):  # the store may be what failed
             self._log(run_id, log)
+        self.history.forget_aliases()
         self.client.log_batch(run_id, tags=as_tags({STATE: status.lower(), REASON: reason[:TAG_LIMIT]}))
         self.client.set_terminated(run_id, status)
 

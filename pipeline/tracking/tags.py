@@ -22,6 +22,7 @@ SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.gi
 STEPS = "pipeline.steps"  # on a pipeline's run alone: the steps that were asked for
 LEASE = "pipeline.lease"  # until when a pipeline run counts as alive that cannot be seen (liveness.py)
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
+SIZES = "pipeline.sizes"  # of a run's files where they are not on this machine, in bytes, as JSON
 NOTE = "mlflow.note.content"  # MLflow's description of a run; set by a step: what people should know of it
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
 EFFECT = "effect."  # and a name; set by a step: what it did outside its artifacts, as JSON (`History.effect_error`)
