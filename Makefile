@@ -21,9 +21,10 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains bundle airgap kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
+	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
 	@echo "make dataset CSV=sales.csv TARGET=churned   another table: its declaration, from a look at it"
 	@echo "make test   the tests"
@@ -56,6 +57,9 @@ mlflow.db: | .venv/ready
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER) $(if $(ARGS),-P overrides='$(ARGS)')
+
+demo: .venv/ready
+	@python data/demo.py $(ARGS)
 
 # A declaration for a table of one's own, and the two lines of config.yaml that name it.
 dataset: .venv/ready

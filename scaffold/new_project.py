@@ -59,9 +59,10 @@ SHARED_BY_TESTS = ("tests/conftest.py", "tests/example_tables.py")
 # File -> what is cut out of it, or put in its place.
 CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
     "Makefile": [
-        (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make new).*\n", ""),
-        (r"(?m)^(# Needs nothing but Git.*\n)?(new|bench|bench-scale|toolchains):.*\n(\t.*\n)+\n", ""),
+        (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make demo|make new).*\n", ""),
+        (r"(?m)^(# Needs nothing but Git.*\n)?(new|demo|bench|bench-scale|toolchains):.*\n(\t.*\n)+\n", ""),
         (r"(?m)^(\.PHONY:.*?) new\b", r"\1"),
+        (r"(?m)^(\.PHONY:.*?) demo\b", r"\1"),
         (r"(?m)^(\.PHONY:.*?) toolchains\b", r"\1"),
         (r"(?m)^(\.PHONY:.*?) bench bench-scale\b", r"\1"),
     ],
