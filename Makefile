@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -32,6 +32,7 @@ help:
 	@echo "make step NAME=feature_selection AFTER=data_cleaning [LANGUAGE=bash]   a step of your own"
 	@echo "make new FOLDER=../churn   a repository of your own, without our data and history"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
+	@echo "make docs   the pages as a site, in build/site"
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
@@ -80,7 +81,7 @@ coverage: .venv/ready
 torture: .venv/ready
 	PIPELINE_TORTURE=10000 PIPELINE_KILLS=50 python -m pytest -s tests/pipeline/execution/test_torture.py tests/pipeline/execution/test_kills.py
 
-lint: .venv/ready types dependencies
+lint: .venv/ready types dependencies docs
 	ruff check .
 	ruff format --check .
 	lint-imports --no-logo
@@ -103,6 +104,14 @@ dependencies: .venv/ready
 	for step in $(STEPS); do \
 	  (cd $$step && $(DECLARED) > ../.declared && deptry . --no-ansi --config ../pyproject.toml --requirements-files ../.declared) || exit 1; \
 	done
+
+# The pages as a site in build/site; a link that leads nowhere ends it, which --quiet would not. In their own folders,
+# and the README with them: so their links hold here as they do in the repository.
+docs: .venv/ready
+	rm -rf build/pages && mkdir -p build/pages
+	git ls-files -z --cached --others --exclude-standard '*.md' '*.png' '*.cff' docs LICENSE ':!scaffold' ':!tests' ':!.github' \
+	  | tar --null -T - -cf - | tar -xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 # A step that runs at once: its folder, its block in config.yaml, its test (docs/your-step.md).
 step: .venv/ready

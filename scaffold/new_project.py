@@ -66,6 +66,7 @@ CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
         (r"(?m)^(\.PHONY:.*?) toolchains\b", r"\1"),
         (r"(?m)^(\.PHONY:.*?) bench bench-scale\b", r"\1"),
     ],
+    "mkdocs.yml": [(r"(?m)^ +- (docs/architecture|CONTRIBUTING|CHANGELOG|SECURITY)\.md\n", "")],
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
     ".ci/run": [(r"(?m)^examples/.*\n", "")],
     ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: make toolchains\n", "")],

@@ -13,7 +13,6 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
 def steps(workflow: Path) -> list[dict]:
