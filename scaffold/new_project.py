@@ -27,6 +27,7 @@ YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 # Ours: files, and folders with all that is in them.
 LEFT_OUT = (
     "README.md",
+    "README.it.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
@@ -66,7 +67,7 @@ CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
         (r"(?m)^(\.PHONY:.*?) toolchains\b", r"\1"),
         (r"(?m)^(\.PHONY:.*?) bench bench-scale\b", r"\1"),
     ],
-    "mkdocs.yml": [(r"(?m)^ +- (docs/architecture|CONTRIBUTING|CHANGELOG|SECURITY)\.md\n", "")],
+    "mkdocs.yml": [(r"(?m)^ +- (docs/architecture|README\.it|CONTRIBUTING|CHANGELOG|SECURITY)\.md\n", "")],
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
     ".ci/run": [(r"(?m)^examples/.*\n", "")],
     ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: make toolchains\n", "")],

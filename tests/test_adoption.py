@@ -10,9 +10,9 @@ from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted(
-    (ROOT / "docs").rglob("*.md")
-)
+PAGES = [
+    ROOT / name for name in ("README.md", "README.it.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+] + sorted((ROOT / "docs").rglob("*.md"))
 
 
 def steps(workflow: Path) -> list[dict]:
