@@ -36,7 +36,7 @@ help:
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
-	@echo "make clean  take away .venv and outputs/; what was recorded (mlflow.db, mlruns/) stays"
+	@echo "make clean  take away .venv/, outputs/ and build/; what was recorded (mlflow.db, mlruns/) stays"
 
 # plotly holds half of all files there are, of which Evidently imports one in forty: it is not compiled in advance.
 INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
