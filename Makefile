@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs ui lock bench bench-scale clean
+.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -49,6 +49,11 @@ INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 	@grep -hv '^plotly==' requirements.lock requirements-dev.lock | $(INSTALL) --no-deps --compile-bytecode -r -
 	@$(INSTALL) -r requirements.lock -r requirements-dev.lock
 	@touch $@
+
+# What make run needs not.
+.venv/pages: requirements-pages.lock | .venv/ready
+	$(INSTALL) -r requirements-pages.lock
+	touch $@
 
 # At the same time, the root's own environment: MLflow would build it more slowly, and without byte-code.
 mlflow.db: | .venv/ready
@@ -107,11 +112,15 @@ dependencies: .venv/ready
 
 # The pages as a site in build/site; a link that leads nowhere ends it, which --quiet would not. In their own folders,
 # and the README with them: so their links hold here as they do in the repository.
-docs: .venv/ready
+docs: .venv/pages
 	rm -rf build/pages && mkdir -p build/pages
 	git ls-files -z --cached --others --exclude-standard '*.md' '*.png' '*.cff' docs LICENSE ':!scaffold' ':!tests' ':!.github' \
 	  | tar --null -T - -cf - | tar -xf - -C build/pages
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+# The pictures of pages in docs/screenshots, by the test that looks at these pages.
+screenshots: .venv/pages
+	PIPELINE_SCREENSHOTS=docs/screenshots python -m pytest tests/data/test_demo.py
 
 # A step that runs at once: its folder, its block in config.yaml, its test (docs/your-step.md).
 step: .venv/ready
@@ -145,6 +154,7 @@ lock: .venv/ready
 	    | $(PIN) -c requirements.lock - --output-file $$step/requirements.lock || exit 1; \
 	done
 	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
+	$(PIN) -c requirements.lock -c requirements-dev.lock requirements-pages.in --output-file requirements-pages.lock
 
 toolchains:
 	examples/languages/install.sh
