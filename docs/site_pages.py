@@ -1,7 +1,12 @@
-"""A hook of MkDocs: pages that mkdocs.yml does not name come last in the menu, so that none is left out of it."""
+"""Hooks of MkDocs: pages that mkdocs.yml does not name come last in the menu, and no page fetches anything."""
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
+
+LOG = logging.getLogger("mkdocs.plugins.site_pages")  # a warning there ends a strict build
+FETCHED = re.compile(r"""<(?:script|img|link)\b[^>]*\b(?:src|href)=["']?((?:https?:)?//[^"'> ]+)""")
 
 
 def on_config(config: Any) -> None:
@@ -11,3 +16,9 @@ def on_config(config: Any) -> None:
     decisions = [page for page in more if "/decisions/" in page]
     others = [page for page in more if page not in decisions]
     config.nav += [{title: found} for title, found in (("Decisions", decisions), ("More", others)) if found]
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> None:
+    """Warn where a browser would fetch something from elsewhere for the page."""
+    if fetched := FETCHED.findall(output):
+        LOG.warning("%s would have a browser fetch %s; see mkdocs.yml", page.file.src_uri, ", ".join(fetched))

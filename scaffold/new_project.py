@@ -71,6 +71,7 @@ CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
     ".ci/run": [(r"(?m)^examples/.*\n", "")],
     ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: make toolchains\n", "")],
+    "docs/production.md": [(r" `make demo` [^\n]*", "")],
     "docs/your-step.md": [(r"(?m)^\n`examples/languages/` .*\n", "")],
     ".github/dependabot.yml": [(r": see CONTRIBUTING\.md", "")],
     "pyproject.toml": [
