@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_the_demo_leads_from_broken_rows_to_a_new_champion(demo):
     assert {step["state"] for step in demo.steps.values()} == {"executed"}
     report = (demo.clone / "outputs" / "report.html").read_text()
     assert all(demo.steps[name]["note"] in report for name in ("evaluation", "monitoring", "reevaluation"))
+    links = re.findall(r'href="file://([^"#]+)"', report)
+    assert len(links) > 20 and all(Path(urllib.parse.unquote(link)).exists() for link in links)
     with (demo.clone / "outputs" / "predictions.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 400
     assert not (demo.clone / "mlflow.db").exists(), "what the user has recorded is left alone"
