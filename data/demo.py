@@ -52,14 +52,14 @@ def account(steps: dict[str, dict]) -> Iterator[str]:
         yield f"     line {row['line']}: {row['reason']}"
     yield f"2. A model was trained on the other {cleaned['rows_out']:.0f}: {steps['evaluation']['note']}."
     yield f"3. Today's passengers came to be scored: {steps['monitoring']['note']}"
-    if not judged:
-        yield f"4. No second model was trained: {added or steps['new_data']['reason']}"
-        return
-    yield (
-        f"4. A second model was trained, on {added['rows_old']:.0f} passengers of then and {added['rows_new']:.0f} of "
-        f"today. Of those whom neither had seen it is right about {judged['accuracy']:.0%}, the first about "
-        f"{judged['champion_accuracy']:.0%}: {steps['reevaluation']['note']}."
-    )
+    if judged:
+        yield (
+            f"4. A second model was trained, on {added['rows_old']:.0f} passengers of then and {added['rows_new']:.0f} "
+            f"of today. Of those whom neither had seen it is right about {judged['accuracy']:.0%}, the first about "
+            f"{judged['champion_accuracy']:.0%}: {steps['reevaluation']['note']}."
+        )
+    else:
+        yield f"4. No second model was trained ({steps['new_data']['reason']})."
     if steps["rescoring"]["state"] == "executed":
         yield "5. The new champion scored today's passengers again: outputs/predictions.csv"
     yield "\nreport:  outputs/report.html"
