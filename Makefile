@@ -21,9 +21,10 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains bundle airgap kit dataset step new help run status watch test coverage torture lint types dependencies ui lock bench bench-scale clean
+.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
+	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
 	@echo "make watch  run again whenever a file changes that counts (ARGS=\"training.seed=1\")"
 	@echo "make dataset CSV=sales.csv TARGET=churned   another table: its declaration, from a look at it"
 	@echo "make test   the tests"
@@ -31,10 +32,11 @@ help:
 	@echo "make step NAME=feature_selection AFTER=data_cleaning [LANGUAGE=bash]   a step of your own"
 	@echo "make new FOLDER=../churn   a repository of your own, without our data and history"
 	@echo "make lint   style and layers      make lock   pin every environment anew"
+	@echo "make docs   the pages as a site, in build/site"
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
-	@echo "make clean  take away .venv and outputs/; what was recorded (mlflow.db, mlruns/) stays"
+	@echo "make clean  take away .venv/, outputs/ and build/; what was recorded (mlflow.db, mlruns/) stays"
 
 # plotly holds half of all files there are, of which Evidently imports one in forty: it is not compiled in advance.
 INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
@@ -48,6 +50,11 @@ INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 	@$(INSTALL) -r requirements.lock -r requirements-dev.lock
 	@touch $@
 
+# What make run needs not.
+.venv/pages: requirements-pages.lock | .venv/ready
+	$(INSTALL) -r requirements-pages.lock
+	touch $@
+
 # At the same time, the root's own environment: MLflow would build it more slowly, and without byte-code.
 mlflow.db: | .venv/ready
 	@echo "setting up, 2 of 2: the environment of main.py, and a store (mlflow.db)"
@@ -56,6 +63,9 @@ mlflow.db: | .venv/ready
 
 run: .venv/ready | mlflow.db
 	mlflow run . --env-manager $(ENV_MANAGER) $(if $(ARGS),-P overrides='$(ARGS)')
+
+demo: .venv/ready
+	@python data/demo.py $(ARGS)
 
 # A declaration for a table of one's own, and the two lines of config.yaml that name it.
 dataset: .venv/ready
@@ -76,7 +86,7 @@ coverage: .venv/ready
 torture: .venv/ready
 	PIPELINE_TORTURE=10000 PIPELINE_KILLS=50 python -m pytest -s tests/pipeline/execution/test_torture.py tests/pipeline/execution/test_kills.py
 
-lint: .venv/ready types dependencies
+lint: .venv/ready types dependencies docs
 	ruff check .
 	ruff format --check .
 	lint-imports --no-logo
@@ -99,6 +109,18 @@ dependencies: .venv/ready
 	for step in $(STEPS); do \
 	  (cd $$step && $(DECLARED) > ../.declared && deptry . --no-ansi --config ../pyproject.toml --requirements-files ../.declared) || exit 1; \
 	done
+
+# The pages as a site in build/site; a link that leads nowhere ends it, which --quiet would not. In their own folders,
+# and the README with them: so their links hold here as they do in the repository.
+docs: .venv/pages
+	rm -rf build/pages && mkdir -p build/pages
+	git ls-files -z --cached --others --exclude-standard '*.md' '*.png' '*.cff' docs LICENSE ':!scaffold' ':!tests' ':!.github' \
+	  | tar --null -T - -cf - | tar -xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+# The pictures of pages in docs/screenshots, by the test that looks at these pages.
+screenshots: .venv/pages
+	PIPELINE_SCREENSHOTS=docs/screenshots python -m pytest tests/data/test_demo.py
 
 # A step that runs at once: its folder, its block in config.yaml, its test (docs/your-step.md).
 step: .venv/ready
@@ -132,6 +154,7 @@ lock: .venv/ready
 	    | $(PIN) -c requirements.lock - --output-file $$step/requirements.lock || exit 1; \
 	done
 	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
+	$(PIN) -c requirements.lock -c requirements-dev.lock requirements-pages.in --output-file requirements-pages.lock
 
 toolchains:
 	examples/languages/install.sh

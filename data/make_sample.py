@@ -239,10 +239,48 @@ def cabins(generator: np.random.Generator, pclass: int, heads: int) -> str:
     return " ".join(f"{deck}{first + 2 * index}" for index in range(min(1 + heads // 3, 4)))
 
 
-def write(frame: pd.DataFrame, path: Path) -> None:
-    """Whole numbers without a decimal point, empty cells for what is missing, lines that end in LF."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+# Of the messy list: row -> what somebody wrote there. Each is a reason of its own to leave the row out.
+BROKEN: dict[int, dict[str, object]] = {
+    60: {"Age": 350},
+    150: {"Age": "about thirty"},
+    240: {"Fare": -7.25},
+    330: {"Fare": "1,234"},  # pounds, or shillings and pence
+    420: {"Pclass": 4},
+    480: {"Sex": "unknown"},
+    570: {"Survived": None},
+    660: {"Survived": "lost"},
+    720: {"PassengerId": 700},  # the number of another
+    810: {"Name": "2 tickets"},
+    850: {"SibSp": 1.5},
+    870: {"PassengerId": None},
+}
+
+
+def messy(frame: pd.DataFrame) -> pd.DataFrame:
+    """The list as an office might send it: another order of columns, words for nothing, and `BROKEN` cells."""
+    sent = frame.astype(object)[sorted(frame)]
+    for row, cells in BROKEN.items():
+        for column, value in cells.items():
+            sent.loc[row, column] = value
+    sent.loc[::3, "Sex"] = sent.loc[::3, "Sex"].str.upper()
+    sent["Age"] = sent["Age"].where(sent["Age"].notna(), "n/a")
+    return pd.concat([sent, sent.tail(2)])  # the last page was copied twice
+
+
+def today(rows: int) -> pd.DataFrame:
+    """Passengers of another voyage, with their outcome: many are over 60, and these were let into the boats first."""
+    generator = np.random.default_rng(SEED + 3)
+    people = passengers(rows, seed=SEED + 2, first_id=2001)
+    old = (people["Age"].astype(float) > 13) & (generator.random(rows) < 0.4)
+    people.loc[old, "Age"] = generator.integers(62, 80, old.sum())
+    people.loc[old, "Survived"] = (generator.random(old.sum()) < 0.95).astype(int)
+    return people
+
+
+def write(frame: pd.DataFrame, path: Path, *, encoding: str = "utf-8", line_end: str = "\n") -> None:
+    """Whole numbers without a decimal point, empty cells for what is missing."""
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file, lineterminator=line_end)
         writer.writerow(frame.columns)
         writer.writerows([cell(value) for value in row] for row in frame.astype(object).itertuples(index=False))
 
@@ -258,6 +296,8 @@ def main(arguments: Iterable[str]) -> int:
     write(passengers(900), folder / "titanic_sample.csv")
     unknown = passengers(200, seed=SEED + 1, first_id=901)
     write(unknown.drop(columns="Survived"), folder / "passengers_to_score.csv")
+    write(messy(passengers(900)), folder / "messy.csv", encoding="utf-8-sig", line_end="\r\n")
+    write(today(400), folder / "today.csv")
     return 0
 
 

@@ -16,6 +16,7 @@ from page import page
 from page import table as page_table
 
 MAX_VALUES = 30  # whole numbers in a range of more are not drawn value by value
+BARS_IN_A_CELL = 6  # what is 320 pixels wide
 
 
 class Profile:
@@ -130,7 +131,7 @@ class Profile:
             "r: Pearson's correlation with the target; Cramér's V: association of the groups shown with it.</p>"
         )
         names = [one.name for one in table.fields if one.name in self.buckets]
-        plots = [f"<div><h2>{html.escape(name)}</h2>\n{self.plot(name)}</div>" for name in names]
+        plots = [f"<div{self.place(name)}><h2>{html.escape(name)}</h2>\n{self.plot(name)}</div>" for name in names]
         title = f"Profile: {table.title or table.name}"
         return page(
             title,
@@ -149,6 +150,10 @@ class Profile:
             figures[5] = self.association(name)
         holds = one.holds if one else "text"
         return (name, holds, share, *("-" if value is None else f"{value:.4g}" for value in figures))
+
+    def place(self, name: str) -> str:
+        """A row of the grid for many bars, which are scrolled sideways rather than drawn too small to be read."""
+        return ' class="wide" tabindex="0" style="grid-column:1/-1"' if len(self.buckets[name]) > BARS_IN_A_CELL else ""
 
     def plot(self, name: str) -> str:
         one, labels = self.table.by_name[name], list(self.buckets[name])
@@ -205,16 +210,18 @@ def categories(values: pd.Series) -> tuple[list[str], np.ndarray]:
 def bars(buckets: list[tuple[str, float, float, str]], width: int = 44, height: int = 110) -> str:
     """Vertical bars: (label, rows, rows of the darker part, what else is said)."""
     most = max((rows for _, rows, _, _ in buckets), default=0) or 1
-    parts = []
+    parts, words = [], []
     for place, (label, rows, darker, said) in enumerate(buckets):
+        words.append(html.escape(f"{label}: {rows:.0f} rows{said}"))
         left, high = 4 + place * (width + 6), height * rows / most
         dark = height * darker / most
         parts.append(
-            f"<g><title>{html.escape(f'{label}: {rows:.0f} rows{said}')}</title>"
+            f"<g><title>{words[-1]}</title>"
             f'<rect x="{left}" y="{16 + height - high:.1f}" width="{width}" height="{high:.1f}" fill="#b9cde5"/>'
             f'<rect x="{left}" y="{16 + height - dark:.1f}" width="{width}" height="{dark:.1f}" fill="#2b5c9a"/>'
             f'<text x="{left}" y="{12 + height - high:.1f}">{rows:.0f}</text>'
             f'<text x="{left}" y="{height + 30}">{html.escape(label[:8])}</text></g>'
         )
     total = 8 + len(buckets) * (width + 6)
-    return f'<svg width="{total}" height="{height + 36}" role="img">{"".join(parts)}</svg>'
+    size = f'width="{total}" height="{height + 36}" style="max-width:none"'
+    return f'<svg {size} role="img" aria-label="{"; ".join(words)}">{"".join(parts)}</svg>'

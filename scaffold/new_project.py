@@ -27,6 +27,7 @@ YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 # Ours: files, and folders with all that is in them.
 LEFT_OUT = (
     "README.md",
+    "README.it.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
@@ -40,6 +41,7 @@ LEFT_OUT = (
     "docs/architecture.md",
     "docs/architecture.svg",
     "docs/draw_architecture.py",
+    "docs/screenshots/",
     "examples/",
     "scaffold/new_project.py",
     "scaffold/project/",
@@ -56,18 +58,20 @@ LEFT_OUT = (
 OF_OUR_DATA = re.compile(r"TITANIC|make_sample|titanic_sample|passengers_to_score|real_list|passenger_list|Pclass")
 SHARED_BY_TESTS = ("tests/conftest.py", "tests/example_tables.py")
 
+OUR_TARGETS = "new|demo|screenshots|toolchains|bench|bench-scale"
+
 # File -> what is cut out of it, or put in its place.
 CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
     "Makefile": [
-        (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make new).*\n", ""),
-        (r"(?m)^(# Needs nothing but Git.*\n)?(new|bench|bench-scale|toolchains):.*\n(\t.*\n)+\n", ""),
-        (r"(?m)^(\.PHONY:.*?) new\b", r"\1"),
-        (r"(?m)^(\.PHONY:.*?) toolchains\b", r"\1"),
-        (r"(?m)^(\.PHONY:.*?) bench bench-scale\b", r"\1"),
+        (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make demo|make new).*\n", ""),
+        (rf"(?m)^(# (Needs nothing but Git|The pictures).*\n)?({OUR_TARGETS}):.*\n(\t.*\n)+\n", ""),
+        (rf" ({OUR_TARGETS})(?= [^\n]*\nhelp:)", ""),  # in .PHONY, which stands above help
     ],
+    "mkdocs.yml": [(r"(?m)^ +- (docs/architecture|README\.it|CONTRIBUTING|CHANGELOG|SECURITY)\.md\n", "")],
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
     ".ci/run": [(r"(?m)^examples/.*\n", "")],
     ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: make toolchains\n", "")],
+    "docs/production.md": [(r" `make demo` [^\n]*", "")],
     "docs/your-step.md": [(r"(?m)^\n`examples/languages/` .*\n", "")],
     ".github/dependabot.yml": [(r": see CONTRIBUTING\.md", "")],
     "pyproject.toml": [

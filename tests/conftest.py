@@ -105,21 +105,25 @@ def mlflow_run(store: str) -> Callable[..., Finished]:
     return run
 
 
-@pytest.fixture
-def project(tmp_path: Path, store: str) -> Path:
-    """A copy of the project's own files, as a clone has them."""
+def cloned(folder: Path) -> Path:
+    """A copy of the project's own files in `folder`, as a clone has them."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    folder = tmp_path / "clone"
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, store: str) -> Path:
+    """A clone, with a fresh store."""
+    return cloned(tmp_path / "clone")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What a project needs to be adopted holds together: workflows, hooks and links name what there is."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,9 @@ from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted(
-    (ROOT / "docs").rglob("*.md")
-)
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [
+    ROOT / name for name in ("README.md", "README.it.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+] + sorted((ROOT / "docs").rglob("*.md"))
 
 
 def steps(workflow: Path) -> list[dict]:
@@ -56,6 +56,28 @@ def test_hooks_run_what_make_lint_runs():
 def test_make_lint_and_the_hooks_see_every_issue_form():
     forms = {path.name for path in (ROOT / ".github/ISSUE_TEMPLATE").iterdir()} - {"config.yml"}
     assert forms == set(re.findall(r"ISSUE_TEMPLATE/([\w.]+)", MAKEFILE))
+
+
+HELP = re.findall(r'^\t@echo "(make .*)"$', MAKEFILE, re.MULTILINE)
+
+
+def test_make_help_names_targets_that_there_are_and_all_that_a_user_needs():
+    named = {target for line in HELP for target in re.findall(r"\bmake ([a-z-]+)\b", line)}
+    there = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    assert named <= there
+    of_maintainers = {"help", "coverage", "torture", "kit", "toolchains", "airgap", "screenshots"}
+    assert there - named == of_maintainers
+
+
+def test_make_clean_takes_away_what_help_says_and_leaves_what_was_recorded(tmp_path):
+    (told,) = [line for line in HELP if line.startswith("make clean")]
+    taken, left = (re.findall(r"[\w.]+(?=/)|[\w.]+\.db", part) for part in told.split(";"))
+    assert {"mlflow.db", "mlruns"} == set(left) and ".venv" in taken
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    for name in [*taken, *left]:
+        (tmp_path / name / "file").mkdir(parents=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", *left}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

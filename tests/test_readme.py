@@ -14,7 +14,8 @@ import pytest
 from tests.conftest import ROOT, served_folder
 from tests.pages import commands, failing, set_up
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ITALIAN = (ROOT / "README.it.md").read_text(encoding="utf-8")
 PAGES = [README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("running.md", "production.md"))]
 COMMANDS = [command for page in PAGES for command in commands(page)]
 ELSEWHERE = {"make run": "test_make_run_prints_what_the_readme_shows", "make test": "this very test run"}
@@ -23,6 +24,27 @@ ELSEWHERE = {"make run": "test_make_run_prints_what_the_readme_shows", "make tes
 def test_there_are_commands():
     assert "make run" in COMMANDS
     assert len(COMMANDS) > 10
+
+
+def blocks(page: str) -> list[str]:
+    """The `sh` blocks of a page that show how the pipeline is run, as they are written."""
+    return re.findall(r"^```sh\n(.*?)^```$", page.partition("\n## Your data")[0], re.DOTALL | re.MULTILINE)
+
+
+def test_the_italian_page_has_the_same_commands():
+    """All that runs the pipeline or a step, in the same order; what asks or tells about it may be left out."""
+    there = blocks(ITALIAN)
+    assert there == [block for block in blocks(README) if block in there]
+    left_out = {command for command in commands("".join(f"```sh\n{b}```\n" for b in blocks(README) if b not in there))}
+    assert left_out == {"python main.py status", "python main.py diff", "python main.py graph mermaid"}
+
+
+def test_the_italian_page_has_the_same_table_of_steps():
+    def names(page: str) -> list[list[str]]:
+        return [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if line.startswith("| `")]
+
+    assert names(ITALIAN) == names(README)
+    assert len(names(README)) >= 6
 
 
 @pytest.mark.integration

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The toolchains that the steps of this folder need, where Debian's package manager may be used. It never fails: the
-# tests of what is missing are skipped.
-packages="g++ libcurl4-openssl-dev r-base-core r-cran-curl default-jdk-headless nodejs golang-go"
+# tests of what is missing are skipped. Other packages than these may be named.
+packages=${*:-g++ libcurl4-openssl-dev r-base-core r-cran-curl default-jdk-headless nodejs golang-go}
 dpkg -s $packages >/dev/null 2>&1 && exit 0
 root=
 [ "$(id -u)" = 0 ] || root="sudo -n"

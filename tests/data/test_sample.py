@@ -13,7 +13,7 @@ TO_SCORE = pd.read_csv(DATA / "passengers_to_score.csv")
 
 def test_the_script_writes_exactly_the_files_that_ship(tmp_path: Path) -> None:
     make_sample.main([str(tmp_path)])
-    for name in ("titanic_sample.csv", "passengers_to_score.csv"):
+    for name in ("titanic_sample.csv", "passengers_to_score.csv", "messy.csv", "today.csv"):
         assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), name
 
 

@@ -66,6 +66,18 @@ def test_it_has_the_newcomers_name(churn):
     assert set(models) <= {"churn"}
 
 
+def test_its_site_names_no_page_that_is_not_in_it(churn):
+    pages = re.findall(r"(?m)^ +- ([\w./-]+\.md)$", (churn / "mkdocs.yml").read_text())
+    assert "docs/running.md" in pages
+    assert [page for page in pages if not (churn / page).is_file()] == []
+
+
+def test_its_pages_name_no_target_that_its_makefile_has_not(churn):
+    there = set(re.findall(r"(?m)^([a-z-]+):", (churn / "Makefile").read_text()))
+    pages = "".join(path.read_text(encoding="utf-8") for path in (churn / "docs").glob("*.md"))
+    assert set(re.findall(r"`make ([a-z-]+)", pages)) - there == set()
+
+
 def test_its_table_is_the_one_that_it_declares(churn):
     table = read_declaration(churn / "dataset.yaml")
     rows = table.read(churn / "data" / "customers.csv")
