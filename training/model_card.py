@@ -8,7 +8,7 @@ import pandas as pd
 from declaration import BINARY, REGRESSION, Table
 from estimators import AUTO, Recipe
 from judgement import GROUP_FOLDS, Judgement
-from predictions import METRICS
+from predictions import METRICS, probability_columns
 from training_data import Split, class_counts
 
 CARD = """# Model card: {table.name}, {recipe.model}
@@ -22,6 +22,7 @@ Hyperparameters: {values}; seed {recipe.seed}.{companions}
 ## Data
 Trained on {trained}, judged on {judged} that it has never seen: those whose hash of {key} and split_seed
 {asked.split_seed} falls below test_size {asked.test_size:g}. SHA-256 of the table: `{digest}`.
+{missing}
 
 ## How good it is
 {cross_validation}
@@ -34,6 +35,11 @@ On the holdout, one split among many and not stratified, with 95 % interval of {
 What {importance_metric} loses on the holdout when a column is shuffled (mean and spread of five times):
 
 {importance}
+
+## What it says of five {rows}
+Of the holdout, from the lowest {answer} to the highest, a quarter of the {rows} between each and the next:
+
+{typical}
 
 ## Slices of the holdout
 A slice of under 30 {rows} says little.
@@ -87,10 +93,44 @@ def write_card(
         cross_validation=cross_validation_text(recipe, asked, list(metrics), judged),
         importance_metric=importance["metric"].iloc[0],
         importance=importance_table(importance),
+        missing=missing_text(recipe, parts.train),
+        answer=escape(answer_column(table)),
+        typical=typical_table(recipe, parts.holdout, said),
         slices=slice_table(table, parts.holdout, said),
         intended_use=one_line(table.intended_use) or "The declaration does not say (`intended_use`).",
         limits="\n".join(f"- {one_line(text)}" for text in limits),
     )
+
+
+def missing_text(recipe: Recipe, train: pd.DataFrame) -> str:
+    """Which of the columns that the model reads have empty cells, and how many."""
+    shares = {name: share for name, share in train[recipe.columns].isna().mean().items() if share > 0}
+    if not shares:
+        return "No cell that it reads is empty."
+    told = ", ".join(f"{escape(str(name))} ({share:.1%})" for name, share in shares.items())
+    return f"Empty in the training part: {told}; what stands for an empty cell is learned there."
+
+
+def answer_column(table: Table) -> str:
+    """The column of predictions that rows are set in order by."""
+    columns = list(probability_columns(table))
+    return columns[-1] if columns else table.target.name
+
+
+def typical_table(recipe: Recipe, holdout: pd.DataFrame, said: pd.DataFrame) -> str:
+    """Five rows of the holdout, evenly spread by what the model says of them: what it reads, says, and what was so."""
+    table, answer = recipe.table, answer_column(recipe.table)
+    ordered = said[answer].sort_values(kind="stable").index
+    chosen = ordered[np.linspace(0, len(ordered) - 1, min(5, len(ordered))).round().astype(int)]
+    names = [*recipe.columns, table.target.name]
+    rows = [[*(cell(holdout.at[row, name]) for name in names), f"{said.at[row, answer]:.3g}"] for row in chosen]
+    return markdown([*map(escape, names), f"{escape(answer)} as predicted"], rows)
+
+
+def cell(value: object) -> str:
+    """A value of a table, short; empty where there is none."""
+    text = "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)  # type: ignore[call-overload]
+    return escape(text if len(text) <= 40 else text[:39] + "…")
 
 
 def described(table: Table, part: pd.DataFrame) -> str:

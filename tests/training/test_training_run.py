@@ -111,9 +111,15 @@ def test_any_table_is_trained_on_judged_and_opened_with_its_declaration(task: st
     baseline = {f"baseline_{name}" for name in METRICS[task]}
     assert set(run.data.metrics) == {"rows_train", "rows_holdout", *METRICS[task], *cross_validated, *baseline}
     assert run.data.tags["model.name"] == of.name
-    assert f"| colour: red | {(of.read(artifact(run, 'holdout.csv'))['colour'] == 'red').sum()} | " in artifact(
-        run, "model_card.md"
-    ).read_text(encoding="utf-8")
+    card = artifact(run, "model_card.md").read_text(encoding="utf-8")
+    typical = card.partition("## What it says of five")[2].partition("\n## ")[0].splitlines()
+    cells = [line.split(" | ")[-1].rstrip(" |") for line in typical if line.startswith("| ")]
+    answers = [float(cell) for cell in cells[2:]]
+    assert len(answers) == 5 and answers == sorted(answers), "from the lowest to the highest"
+    train = of.read(artifact(run, "train.csv"))[open_model(f"models:/{of.name}/1").columns]
+    for name, share in train.isna().mean().items():
+        assert (f"{name} ({share:.1%})" in card) == (share > 0)
+    assert f"| colour: red | {(of.read(artifact(run, 'holdout.csv'))['colour'] == 'red').sum()} | " in card
 
     model = open_model(f"models:/{of.name}/1")
     assert (model.table.json(), model.version) == (of.json(), "1")
