@@ -116,7 +116,7 @@ def test_any_table_is_trained_on_judged_and_opened_with_its_declaration(task: st
     cells = [line.split(" | ")[-1].rstrip(" |") for line in typical if line.startswith("| ")]
     answers = [float(cell) for cell in cells[2:]]
     assert len(answers) == 5 and answers == sorted(answers), "from the lowest to the highest"
-    train = of.read(artifact(run, "train.csv"))[open_model(f"models:/{of.name}/1").columns]
+    train = of.read(artifact(run, "train.csv"))[list(open_model(f"models:/{of.name}/1").columns)]
     for name, share in train.isna().mean().items():
         assert (f"{name} ({share:.1%})" in card) == (share > 0)
     assert f"| colour: red | {(of.read(artifact(run, 'holdout.csv'))['colour'] == 'red').sum()} | " in card
