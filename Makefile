@@ -38,6 +38,7 @@ help:
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
 	@echo "make clean  take away .venv/, outputs/ and build/; what was recorded (mlflow.db, mlruns/) stays"
 
+# The locks have the hash of every file, which pip and uv insist on (a package's entry ends with a line that is not continued).
 # plotly holds half of all files there are, of which Evidently imports one in forty: it is not compiled in advance.
 INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 .venv/ready: requirements.lock requirements-dev.lock
@@ -45,8 +46,8 @@ INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 	@[ ! -L .venv ] || { echo "error: .venv is a link to $$(readlink .venv), which is older than the locks: remove the link, or bring that environment up to date and touch .venv/ready" >&2; exit 1; }
 	@echo "setting up, 1 of 2: .venv, with the pipeline's packages and those of its tests"
 	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.lock)
-	@grep -hv '^plotly==' requirements.lock requirements-dev.lock | $(INSTALL) --no-deps --compile-bytecode -r -
+	@sed -n '/^uv==/,/[^\]$$/p' requirements-dev.lock | .venv/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@sed '/^plotly==/,/[^\]$$/d' requirements.lock requirements-dev.lock | $(INSTALL) --no-deps --compile-bytecode -r -
 	@$(INSTALL) -r requirements.lock -r requirements-dev.lock
 	@touch $@
 
@@ -142,19 +143,12 @@ bench: .venv/ready
 bench-scale: .venv/ready
 	python benchmarks/scale.py $(ARGUMENTS)
 
-PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 # What steps share is edited in kit/, and copied to those that use it.
 kit: .venv/ready
 	python kit/vendor.py
 
 lock: .venv/ready
-	$(DECLARED) | $(PIN) - --output-file requirements.lock
-	for step in $(STEPS) $(EXAMPLES); do \
-	  (cd $$step && $(DECLARED)) \
-	    | $(PIN) -c requirements.lock - --output-file $$step/requirements.lock || exit 1; \
-	done
-	$(PIN) -c requirements.lock requirements-dev.in --output-file requirements-dev.lock
-	$(PIN) -c requirements.lock -c requirements-dev.lock requirements-pages.in --output-file requirements-pages.lock
+	.venv/bin/python -m scaffold.locks
 
 toolchains:
 	examples/languages/install.sh

@@ -54,9 +54,9 @@ def make() -> Path:
 
 
 def download(requirements: list[str], wheels: Path) -> None:
-    """Put wheels into the folder, made here where there are only sources."""
-    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
-         "--wheel-dir", str(wheels), *requirements])  # fmt: skip
+    """Put the files into the folder as they are served, sources where there is no wheel: as the locks have them."""
+    run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--dest", str(wheels), *requirements])  # fmt: skip
 
 
 def run(command: list[str]) -> None:

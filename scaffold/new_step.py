@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import RequestError, unknown
+from scaffold import locks
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -219,9 +220,11 @@ def make_step(root: Path, folder: Path, name: str, language: Language, output: s
         "@COMMAND@": language.command,
         "@PINS@": "\n".join(f"      - {pin}" for pin in pins),
     }
-    for file in ("MLproject", "conda.yml", language.source):
+    for file in ("MLproject", language.source):
         (folder / file).write_text(filled(file, words), encoding="utf-8")
-    (folder / "requirements.lock").write_text(lock_with(root, pins), encoding="utf-8")
+    lock = lock_with(root, pins)
+    (folder / locks.LOCK).write_text(lock, encoding="utf-8")
+    (folder / "conda.yml").write_text(locks.with_digest(filled("conda.yml", words), lock), encoding="utf-8")
     for module in language.kit:
         shutil.copyfile(root / "kit" / f"{module}.py", folder / f"{module}.py")
 
@@ -256,7 +259,7 @@ def pins_of(conda: str) -> list[str]:
     Raises:
         RequestError: it does not have one of them.
     """
-    found = {match[1]: match[0] for match in re.finditer(r"([A-Za-z0-9_-]+)==[\w.]+", conda)}
+    found = {pin.partition("==")[0]: pin for pin in locks.declared(conda)}
     if missing := [package for package in PACKAGES if package not in found]:
         raise RequestError(f"conda.yml does not pin {', '.join(missing)}, which a step needs to log to MLflow; add it")
     return [found[package] for package in PACKAGES]
@@ -265,11 +268,11 @@ def pins_of(conda: str) -> list[str]:
 def lock_with(root: Path, pins: list[str]) -> str:
     """The shortest lock of the project's steps that has these packages; else the root's, which has all.
 
-    A lock only constrains, so that it may name more than is installed; `make lock` makes it anew.
+    It may have more than is needed; `make lock` makes it anew.
     """
-    locks = [path.read_text(encoding="utf-8") for path in sorted(root.glob("*/requirements.lock"))]
-    having = [lock for lock in locks if set(pins) <= set(lock.splitlines())]
-    return min(having, key=len, default=(root / "requirements.lock").read_text(encoding="utf-8"))
+    texts = [path.read_text(encoding="utf-8") for path in sorted(root.glob(f"*/{locks.LOCK}"))]
+    having = [text for text in texts if set(pins) <= locks.locked(text)]
+    return min(having, key=len, default=(root / locks.LOCK).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check: layers, environments, names."""
 
 import ast
+import hashlib
 import re
 import subprocess
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scaffold import locks
 from tests.conftest import ROOT
 
 STEPS = sorted(path.parent.name for path in ROOT.glob("*/MLproject"))
+ENVIRONMENTS = [path.relative_to(ROOT).as_posix() for path in locks.environments(ROOT)]
+LOCKS = [*(path.name for path in ROOT.glob("requirements-*.lock")), *(f"{name}/{locks.LOCK}" for name in ENVIRONMENTS)]
 PIPELINE = sorted((ROOT / "pipeline").rglob("*.py"))
 
 
@@ -29,14 +33,13 @@ def pins(folder: str) -> dict[str, str]:
     environment = yaml.safe_load((ROOT / folder / "conda.yml").read_text())
     assert [d for d in environment["dependencies"] if isinstance(d, str)] == ["python=3.11", "pip"]
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
-    assert pip[-1] == "-c requirements.lock"
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]+==[\w.]+", line) for line in pip[:-1]), pip
-    return dict(line.split("==") for line in pip[:-1])
+    assert pip[0] == "-r requirements.lock", "where a package is named first is where pip takes its hashes from"
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+==[\w.]+", line) for line in pip[1:]), pip
+    return dict(line.split("==") for line in pip[1:])
 
 
 def lock(folder: str) -> dict[str, str]:
-    lines = (ROOT / folder / "requirements.lock").read_text().splitlines()
-    return dict(line.split(" ;")[0].split("==") for line in lines if line and not line.startswith("#"))
+    return dict(pin.split("==") for pin in locks.locked((ROOT / folder / locks.LOCK).read_text()))
 
 
 def test_the_steps_are_those_of_the_configuration():
@@ -77,6 +80,20 @@ def test_local_mode_has_the_versions_of_every_step(step):
     assert own.items() <= root.items()
     assert own.items() <= lock(step).items()
     assert {name: lock(".").get(name) for name in lock(step)} == lock(step)
+
+
+@pytest.mark.parametrize("file", LOCKS)
+def test_every_line_of_a_lock_is_a_version_with_hashes_and_no_address(file):
+    entry = r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.!+]+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+    assert re.fullmatch(f"({entry})+", (ROOT / file).read_text())
+
+
+@pytest.mark.parametrize("folder", ENVIRONMENTS)
+def test_an_environment_is_another_whenever_its_lock_is(folder):
+    """MLflow goes by the text of conda.yml alone when it asks whether a conda environment is still the right one."""
+    conda, lock = (ROOT / folder / "conda.yml").read_text(), (ROOT / folder / locks.LOCK).read_text()
+    assert f"- -r requirements.lock # sha256:{hashlib.sha256(lock.encode()).hexdigest()}\n" in conda, "run make lock"
+    assert set(locks.declared(conda)) <= locks.locked(lock), "run make lock"
 
 
 @pytest.mark.parametrize("folder", [".", *STEPS])

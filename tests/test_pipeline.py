@@ -1,11 +1,14 @@
 """The shipped pipeline from end to end, as a user starts it: what came out, not just that it ended."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 
+from scaffold.locks import locked
 from tests.conftest import ROOT, served_folder
 
 pytestmark = pytest.mark.integration
@@ -144,3 +147,31 @@ def test_the_environment_manager_of_the_root_is_the_steps(run, project):
         where = next(line for line in done.out.splitlines() if line.endswith("bin/python"))
         assert ("/envs/mlflow-" in where) == (manager == "uv")
         assert by_name()["where"].data.tags.get("mlflow.project.env", "") == told
+
+
+def test_a_step_is_installed_from_its_lock_alone_and_from_no_other_bytes(run, project, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "environments"))
+    command = (
+        "mlflow",
+        "run",
+        "data_download",
+        "--env-manager",
+        "uv",
+        "-P",
+        f"data_url={project}/data/titanic_sample.csv",
+    )
+    lock = project / "data_download" / "requirements.lock"
+    right = lock.read_text()
+    lock.write_text(re.sub(r"(numpy==\S+ )(\\\s+--hash=sha256:\w+\s+)+", rf"\g<1>--hash=sha256:{'0' * 64}\n", right))
+    assert lock.read_text().count("0" * 64) == 1
+    done = run(*command)
+    assert done.code != 0
+    assert "Hash mismatch for `numpy==" in done.err
+
+    lock.write_text(right)
+    assert run(*command).code == 0
+    (environment,) = (tmp_path / "environments").glob("mlflow-*/bin/python")
+    frozen = subprocess.run(
+        ["uv", "pip", "freeze", "--python", environment], capture_output=True, text=True, check=True
+    )
+    assert set(frozen.stdout.split()) - locked(right) <= {line for line in frozen.stdout.split() if "pip==" in line}

@@ -1,5 +1,6 @@
 """`make step`: a folder, a block in config.yaml and a test, all at once, and they run."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from pipeline.errors import RequestError
+from scaffold import locks
 from scaffold.new_step import LANGUAGES, main, new_step
 from tests.conftest import ROOT, Finished
 from tests.test_layout import STEPS
@@ -149,11 +151,13 @@ def test_its_environment_is_pinned_and_locked_as_the_others(small, language):
     new_step(small, "mine", "training", language)
     environment = yaml.safe_load((small / "mine" / "conda.yml").read_text())
     pip = environment["dependencies"][-1]["pip"]
-    root = (small / "requirements.lock").read_text().splitlines()
-    lock = (small / "mine" / "requirements.lock").read_text().splitlines()
-    assert set(pip[:-1]) <= set(lock) <= set(root)
-    assert pip[-1] == "-c requirements.lock"
-    assert not any(line.startswith("pandas==") for line in lock), "no larger than it need be"
+    root = locks.locked((small / "requirements.lock").read_text())
+    text = (small / "mine" / "requirements.lock").read_text()
+    assert set(pip[1:]) <= locks.locked(text) <= root
+    assert pip[0] == "-r requirements.lock"
+    conda = (small / "mine" / "conda.yml").read_text()
+    assert conda == locks.with_digest(conda, text) and hashlib.sha256(text.encode()).hexdigest() in conda
+    assert "pandas==" not in text, "no larger than it need be"
     text = (small / "pyproject.toml").read_text()
     assert text.count('"mine"]') == 2
     assert "@" not in "".join((small / "mine" / n).read_text() for n in ("MLproject", "conda.yml"))

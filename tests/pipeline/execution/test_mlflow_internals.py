@@ -78,8 +78,8 @@ def test_an_environment_is_where_mlflow_looks_for_it(project, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("dependencies", "cached", "builds"),
     [
-        (["a==1", "-c requirements.lock"], True, ["1"]),
-        (["a==1", "-c requirements.lock"], False, ["1", None]),
+        (["-r requirements.lock", "a==1"], True, ["1"]),
+        (["-r requirements.lock", "a==1"], False, ["1", None]),
         (["a"], True, [None]),
     ],
 )

@@ -1,0 +1,66 @@
+"""Pin every environment anew, with the hashes of its packages' files: `python -m scaffold.locks`, or `make lock`.
+
+The requirements.lock of the root and of each step come from the pins in the conda.yml beside it, requirements-dev.lock
+from requirements-dev.in; all share their versions with the root's. A conda.yml has its lock's digest in it: MLflow
+goes by that text alone when it asks whether a conda environment is still the right one.
+"""
+
+import hashlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = "requirements.lock"
+# pip takes a requirement such as pandas[parquet] for pinned only where the lock has it with its extra.
+COMPILE = ("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
+           "--no-header", "--no-annotate", "--no-strip-extras", "--generate-hashes")  # fmt: skip
+
+
+def environments(root: Path) -> list[Path]:
+    """The folders with an environment of their own, the root's first."""
+    return [root, *sorted(path.parent for path in (*root.glob("*/conda.yml"), *root.glob("examples/*/*/conda.yml")))]
+
+
+def declared(conda: str) -> list[str]:
+    """The packages that the text of a conda.yml pins for pip."""
+    return re.findall(r"^ *- ([A-Za-z].*==.*)$", conda, flags=re.MULTILINE)
+
+
+def locked(lock: str) -> set[str]:
+    """The packages of a lock, each as `name==version`."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[\w,-]+\])?(==[^ ;\\\n]+)", lock, flags=re.MULTILINE)
+    return {"".join(pin) for pin in found}
+
+
+def with_digest(conda: str, lock: str) -> str:
+    """The text of a conda.yml with the digest of its lock."""
+    digest = hashlib.sha256(lock.encode()).hexdigest()
+    return re.sub(rf"(?m)^( *- -r {re.escape(LOCK)}).*$", rf"\g<1> # sha256:{digest}", conda)
+
+
+def compile_lock(requirements: Iterable[str], lock: Path, constraints: Path | None = None) -> None:
+    """Write the lock of the requirements; what it has already keeps its version where that still fits."""
+    shared = [] if constraints is None else ["--constraints", str(constraints)]
+    command = [*COMPILE, *shared, "-", "--output-file", str(lock)]
+    subprocess.run(command, input="\n".join(requirements), text=True, check=True, cwd=lock.parent)
+
+
+def main() -> int:
+    try:
+        for folder in environments(ROOT):
+            conda = (folder / "conda.yml").read_text(encoding="utf-8")
+            compile_lock(declared(conda), folder / LOCK, None if folder == ROOT else ROOT / LOCK)
+            lock = (folder / LOCK).read_text(encoding="utf-8")
+            (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
+        development = (ROOT / "requirements-dev.in").read_text(encoding="utf-8").splitlines()
+        compile_lock(development, ROOT / "requirements-dev.lock", ROOT / LOCK)
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)  # uv has said why
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
