@@ -1,7 +1,8 @@
 """What is asked without running anything: where we stand, how two runs differ, the graph, the report of a past run."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,27 +27,27 @@ RUNS_SHOWN = 5
 def status(request: Request, root: Path, operands: list[str]) -> str:
     """The latest pipeline runs, what each step's latest good result says, and which version of a model is live."""
     refuse_more(operands, 0, "status")
-    runs = past_runs()
-    latest = runs.latest(RUNS_SHOWN)
-    if not latest:
-        return "nothing has run in this store yet: python main.py"
-    shown = [("pipeline run", "started", "status", "time", "what")]
-    for run in latest:
-        shown.append((run.run_id[:8], run.started, run.status, format_duration(run.seconds), run.name))
-    parts = [columns(shown)]
-    results, notes = [("step", "run", "ended", "metrics")], []
-    for name, result in latest_results(request, runs, latest).items():
-        results.append((name, result.run_id[:8], result.ended, figures(request, name, result.metrics)))
-        notes += [f"{name}: {result.note}"] if result.note else []
-    if len(results) > 1:
-        parts.append(columns(results))
-    models = [("model", "alias", "version", "since", "made by", "metrics")]
-    for found in runs.aliases(models_of(request)):
-        made = found.made_by
-        by, metrics = (f"run {made.run_id[:8]}", figures(request, made.step, made.metrics)) if made else ("", "")
-        models.append((found.model, found.alias, found.version, found.since, by, metrics))
-    parts.append(columns(models) if len(models) > 1 else "no version of a model carries an alias yet")
-    return "\n\n".join([*parts, *notes])
+    with past_runs() as runs:
+        latest = runs.latest(RUNS_SHOWN)
+        if not latest:
+            return "nothing has run in this store yet: python main.py"
+        shown = [("pipeline run", "started", "status", "time", "what")]
+        for run in latest:
+            shown.append((run.run_id[:8], run.started, run.status, format_duration(run.seconds), run.name))
+        parts = [columns(shown)]
+        results, notes = [("step", "run", "ended", "metrics")], []
+        for name, result in latest_results(request, runs, latest).items():
+            results.append((name, result.run_id[:8], result.ended, figures(request, name, result.metrics)))
+            notes += [f"{name}: {result.note}"] if result.note else []
+        if len(results) > 1:
+            parts.append(columns(results))
+        models = [("model", "alias", "version", "since", "made by", "metrics")]
+        for found in runs.aliases(models_of(request)):
+            made = found.made_by
+            by, metrics = (f"run {made.run_id[:8]}", figures(request, made.step, made.metrics)) if made else ("", "")
+            models.append((found.model, found.alias, found.version, found.since, by, metrics))
+        parts.append(columns(models) if len(models) > 1 else "no version of a model carries an alias yet")
+        return "\n\n".join([*parts, *notes])
 
 
 def latest_results(request: Request, runs: "PastRuns", latest: Iterable["PastRun"]) -> dict[str, "Result"]:
@@ -69,23 +70,25 @@ def diff(request: Request, root: Path, operands: list[str]) -> str:
     With one run ID: that one and the last.
     """
     refuse_more(operands, 2, "diff [RUN [RUN]]")
-    runs = past_runs()
-    chosen = [runs.find(start) for start in operands]
-    if len(chosen) < 2:
-        others = [run for run in runs.latest(2) if run.run_id not in {one.run_id for one in chosen}]
-        chosen = sorted([*chosen, *others[: 2 - len(chosen)]], key=lambda run: run.began)
-    if len(chosen) < 2:
-        raise RequestError("there are no two pipeline runs to be compared yet")
-    before, now = chosen
-    old, new = (runs.manifest(run.run_id) for run in chosen)
-    lines = [f"from  {said(before)}", f"to    {said(now)}"]
-    if old.get("commit") != new.get("commit"):
-        lines.append(f"commit {str(old.get('commit'))[:8]} → {str(new.get('commit'))[:8]}")
-    rows = []
-    for name in [n for n in {**old["steps"], **new["steps"]} if n in request.steps]:
-        rows += [(name, text) for text in step_differences(runs, old["steps"].get(name), new["steps"].get(name))]
-    table = columns([(n if n != rows[i - 1][0] or i == 0 else "", text) for i, (n, text) in enumerate(rows)])
-    return "\n".join([*lines, "", table if rows else "no step differs in parameters, code, inputs, outputs or metrics"])
+    with past_runs() as runs:
+        chosen = [runs.find(start) for start in operands]
+        if len(chosen) < 2:
+            others = [run for run in runs.latest(2) if run.run_id not in {one.run_id for one in chosen}]
+            chosen = sorted([*chosen, *others[: 2 - len(chosen)]], key=lambda run: run.began)
+        if len(chosen) < 2:
+            raise RequestError("there are no two pipeline runs to be compared yet")
+        before, now = chosen
+        old, new = (runs.manifest(run.run_id) for run in chosen)
+        lines = [f"from  {said(before)}", f"to    {said(now)}"]
+        if old.get("commit") != new.get("commit"):
+            lines.append(f"commit {str(old.get('commit'))[:8]} → {str(new.get('commit'))[:8]}")
+        rows = []
+        for name in [n for n in {**old["steps"], **new["steps"]} if n in request.steps]:
+            rows += [(name, text) for text in step_differences(runs, old["steps"].get(name), new["steps"].get(name))]
+        table = columns([(n if n != rows[i - 1][0] or i == 0 else "", text) for i, (n, text) in enumerate(rows)])
+        return "\n".join(
+            [*lines, "", table if rows else "no step differs in parameters, code, inputs, outputs or metrics"]
+        )
 
 
 def step_differences(runs: "PastRuns", old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
@@ -124,16 +127,16 @@ def graph(request: Request, root: Path, operands: list[str]) -> str:
 def report(request: Request, root: Path, operands: list[str]) -> str:
     """The page of a past pipeline run, by default the last one, made again in outputs/report.html."""
     refuse_more(operands, 1, "report [RUN]")
-    runs = past_runs()
-    found = [runs.find(operands[0])] if operands else runs.latest(1)
-    if not found:
-        raise RequestError("nothing has run in this store yet: python main.py")
-    target = root / "outputs" / "report.html"
-    target.parent.mkdir(exist_ok=True)
-    manifest = runs.manifest(found[0].run_id)
-    page = html_page.run_page(request, manifest, None, runs.places(manifest), runs.store.run_address())
-    write_atomically(target, page)
-    return f"report of {said(found[0])}: {target}"
+    with past_runs() as runs:
+        found = [runs.find(operands[0])] if operands else runs.latest(1)
+        if not found:
+            raise RequestError("nothing has run in this store yet: python main.py")
+        target = root / "outputs" / "report.html"
+        target.parent.mkdir(exist_ok=True)
+        manifest = runs.manifest(found[0].run_id)
+        page = html_page.run_page(request, manifest, None, runs.places(manifest), runs.store.run_address())
+        write_atomically(target, page)
+        return f"report of {said(found[0])}: {target}"
 
 
 COMMANDS: dict[str, Callable[[Request, Path, list[str]], str]] = {
@@ -160,14 +163,17 @@ def answer(root: Path, command: str, operands: list[str]) -> int:
     return ExitCode.DONE
 
 
-def past_runs() -> "PastRuns":
-    """Those of the store that the environment names."""
+@contextlib.contextmanager
+def past_runs() -> Iterator["PastRuns"]:
+    """Those of the store that the environment names; what it raises meanwhile is said in a sentence."""
     from pipeline.session import silence_loggers
     from pipeline.tracking.past_runs import PastRuns
     from pipeline.tracking.store import TrackingStore
 
     silence_loggers(verbose=False)
-    return PastRuns(TrackingStore())
+    store = TrackingStore()
+    with store.told():
+        yield PastRuns(store)
 
 
 def refuse_more(operands: list[str], most: int, form: str) -> None:

@@ -1,14 +1,12 @@
 """What the store holds of earlier pipeline runs, and of the models that they registered. Nothing is written here."""
 
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from pipeline.errors import RequestError
 from pipeline.planning.decision import Result
@@ -50,7 +48,7 @@ class PastRuns:
     """The pipeline runs of one experiment."""
 
     def __init__(self, store: TrackingStore):
-        self.store, self.client = store, store.client
+        self.store, self.client, self.artifacts = store, store.client, Artifacts(store)
 
     def latest(self, count: int) -> list[PastRun]:
         """The newest ones first."""
@@ -73,12 +71,12 @@ class PastRuns:
 
         Raises:
             RequestError: it did not come so far.
+            StoreError: its artifacts cannot be read.
         """
-        with tempfile.TemporaryDirectory() as folder:
+        with self.artifacts.outputs(run_id) as files:
             try:
-                path = self.client.download_artifacts(run_id, "manifest.json", folder)
-                found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-            except (MlflowException, OSError, ValueError):
+                found: dict[str, Any] = json.loads(files["manifest.json"].read_text(encoding="utf-8"))
+            except (LookupError, OSError, ValueError):
                 raise RequestError(f"pipeline run {run_id[:8]} left no manifest: it did not come to its end") from None
         return found
 
@@ -89,8 +87,8 @@ class PastRuns:
 
     def places(self, manifest: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
         """Where what a pipeline run's steps made lies on this machine, by step and name."""
-        artifacts = Artifacts(self.store)
-        return {n: artifacts.places(step["run_id"] or "", n, step["outputs"]) for n, step in manifest["steps"].items()}
+        steps = manifest["steps"].items()
+        return {n: self.artifacts.places(step["run_id"] or "", n, step["outputs"]) for n, step in steps}
 
     def aliases(self, models: Iterable[str]) -> list[Alias]:
         """Who carries which alias among these models, by model and alias; those that are not registered left out."""

@@ -1,11 +1,14 @@
 """What is asked without running anything: status, diff, graph, report; which steps from one on, up to another."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from pipeline.cli.commands import answer
 from pipeline.config import parse
 from pipeline.errors import RequestError
 from pipeline.planning.graph import between
@@ -32,6 +35,19 @@ def test_ends_that_leave_no_step_or_are_none_are_refused():
         between(STEPS, "abcd", "c", "d")
     with pytest.raises(RequestError, match="unknown step 'bb' in from: did you mean b"):
         between(STEPS, "abcd", "bb", "")
+
+
+@pytest.mark.parametrize("command", ["status", "diff", "report"])
+def test_a_store_that_fails_once_it_is_open_is_said_in_a_sentence(command, store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    (tmp_path / "config.yaml").write_text("steps: all\npipeline: {a: null}\n")
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("ALTER TABLE runs RENAME COLUMN start_time TO lost")
+    assert answer(tmp_path, command, []) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"error: the tracking store {store} cannot be used ((sqlite3.OperationalError) no such column"
+    )
 
 
 @pytest.mark.integration

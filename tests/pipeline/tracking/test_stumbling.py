@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from pipeline.config import Step
-from pipeline.errors import StoreError
+from pipeline.errors import RequestError, StoreError
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import Reads
@@ -16,6 +16,7 @@ from pipeline.states import Action
 from pipeline.tracking import artifacts as artifacts_module
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.history import History
+from pipeline.tracking.past_runs import PastRuns
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.store import TrackingStore
 from tests.pipeline.conftest import HANG
@@ -93,6 +94,18 @@ def test_nothing_is_concluded_while_reuse_is_looked_for(recorder, ended, server,
     assert "out.txt of run" in history.integrity_error(found), "an empty folder is an answer"
     with pytest.raises(LookupError, match="there is nothing at"):
         history.artifact_digest(f"runs:/{ended}/out.txt")
+
+
+@pytest.mark.parametrize("kind", ["list", "get"])
+def test_a_past_run_that_cannot_be_read_is_not_said_to_have_left_nothing(recorder, server, kind):
+    past_runs = PastRuns(recorder.store)
+    with pytest.raises(RequestError, match="left no manifest"):
+        past_runs.manifest(recorder.run_id)
+    recorder.client.log_text(recorder.run_id, "{}", "manifest.json")
+    assert past_runs.manifest(recorder.run_id) == {}
+    server.faults = {kind: [500, ALWAYS]}
+    with pytest.raises(StoreError, match="cannot be read"):
+        past_runs.manifest(recorder.run_id)
 
 
 @pytest.mark.integration
