@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale clean
+.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -36,6 +36,7 @@ help:
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
+	@echo "make licences   of all packages      make sbom   bill of materials      make audit   known vulnerabilities"
 	@echo "make clean  take away .venv/, outputs/ and build/; what was recorded (mlflow.db, mlruns/) stays"
 
 # The locks have the hash of every file, which pip and uv insist on (a package's entry ends with a line that is not continued).
@@ -152,6 +153,29 @@ lock: .venv/ready
 
 toolchains:
 	examples/languages/install.sh
+
+# What we depend on, looked at from an environment of its own. The steps' packages are among the root's.
+build/audit/ready: requirements-audit.lock | .venv/ready
+	.venv/bin/uv venv --quiet --clear --python .venv/bin/python build/audit
+	.venv/bin/uv pip install --quiet --python build/audit/bin/python -r requirements-audit.lock
+	touch $@
+
+licences: build/audit/ready
+	@build/audit/bin/pip-licenses --python .venv/bin/python --order license
+
+# CycloneDX; the same bytes from the same lock.
+sbom: build/audit/ready
+	build/audit/bin/cyclonedx-py requirements --output-reproducible --output-file build/sbom.cdx.json requirements.lock
+
+# In CI, for the tag that was pushed.
+release: sbom
+	gh release create "$$GITHUB_REF_NAME" --verify-tag --generate-notes build/sbom.cdx.json
+
+# Asks the network for what is known of these versions; a package that nothing can be said of is a failure, too.
+audit: build/audit/ready
+	for lock in requirements*.lock; do \
+	  build/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement $$lock || exit 1; \
+	done
 
 bundle: .venv/ready
 	@.venv/bin/python -m scaffold.bundle make

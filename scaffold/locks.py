@@ -1,7 +1,7 @@
 """Pin every environment anew, with the hashes of its packages' files: `python -m scaffold.locks`, or `make lock`.
 
-The requirements.lock of the root and of each step come from the pins in the conda.yml beside it, requirements-dev.lock
-from requirements-dev.in; all share their versions with the root's. A conda.yml has its lock's digest in it: MLflow
+The requirements.lock of the root and of each step come from the pins in the conda.yml beside it, requirements-X.lock
+from requirements-X.in; all share their versions with the root's. A conda.yml has its lock's digest in it: MLflow
 goes by that text alone when it asks whether a conda environment is still the right one.
 """
 
@@ -55,8 +55,8 @@ def main() -> int:
             compile_lock(declared(conda), folder / LOCK, None if folder == ROOT else ROOT / LOCK)
             lock = (folder / LOCK).read_text(encoding="utf-8")
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
-        development = (ROOT / "requirements-dev.in").read_text(encoding="utf-8").splitlines()
-        compile_lock(development, ROOT / "requirements-dev.lock", ROOT / LOCK)
+        for file in sorted(ROOT.glob("requirements-*.in")):
+            compile_lock(file.read_text(encoding="utf-8").splitlines(), file.with_suffix(".lock"), ROOT / LOCK)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)  # uv has said why
     return 0

@@ -29,17 +29,17 @@ def imported(file: Path) -> set[str]:
     return names
 
 
-def pins(folder: str) -> dict[str, str]:
+def pins(folder: str) -> set[str]:
     environment = yaml.safe_load((ROOT / folder / "conda.yml").read_text())
     assert [d for d in environment["dependencies"] if isinstance(d, str)] == ["python=3.11", "pip"]
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     assert pip[0] == "-r requirements.lock", "where a package is named first is where pip takes its hashes from"
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+==[\w.]+", line) for line in pip[1:]), pip
-    return dict(line.split("==") for line in pip[1:])
+    return set(pip[1:])
 
 
-def lock(folder: str) -> dict[str, str]:
-    return dict(pin.split("==") for pin in locks.locked((ROOT / folder / locks.LOCK).read_text()))
+def lock(folder: str) -> set[str]:
+    return locks.locked((ROOT / folder / locks.LOCK).read_text())
 
 
 def test_the_steps_are_those_of_the_configuration():
@@ -76,15 +76,13 @@ def test_mlflow_is_spoken_to_in_few_places():
 
 @pytest.mark.parametrize("step", STEPS)
 def test_local_mode_has_the_versions_of_every_step(step):
-    root, own = pins("."), pins(step)
-    assert own.items() <= root.items()
-    assert own.items() <= lock(step).items()
-    assert {name: lock(".").get(name) for name in lock(step)} == lock(step)
+    assert pins(step) <= pins(".")
+    assert pins(step) <= lock(step) <= lock(".")
 
 
 @pytest.mark.parametrize("file", LOCKS)
 def test_every_line_of_a_lock_is_a_version_with_hashes_and_no_address(file):
-    entry = r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.!+]+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+    entry = r"[A-Za-z0-9._-]+(\[[\w,-]+\])?==[\w.!+]+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
     assert re.fullmatch(f"({entry})+", (ROOT / file).read_text())
 
 
