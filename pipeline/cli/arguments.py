@@ -28,9 +28,11 @@ def hydra_arguments(arguments: Iterable[str], root: Path) -> list[str]:
     if arguments[:1] == ["--steps"]:
         arguments = overrides_from_mlflow(arguments)
     sweep = bool(MULTIRUN & set(arguments))
-    blocks = raw_config(root).get("pipeline")
+    written = raw_config(root)
+    blocks = written.get("pipeline")
     steps = list(blocks) if isinstance(blocks, dict) else []
-    return [a if a.startswith("-") else hydra_override(a, steps, sweep) for a in arguments]
+    added = [key for key in SETTINGS if key not in written]
+    return [a if a.startswith("-") else hydra_override(a, steps, added, sweep) for a in arguments]
 
 
 def overrides_from_mlflow(arguments: list[str]) -> list[str]:
@@ -102,8 +104,8 @@ def raw_config(root: Path) -> dict[str, Any]:
     return written
 
 
-def hydra_override(override: str, steps: list[str], sweep: bool) -> str:
-    """An override with `STEP.PARAMETER` written out.
+def hydra_override(override: str, steps: list[str], added: list[str], sweep: bool) -> str:
+    """An override with `STEP.PARAMETER` written out, and one of the keys that config.yaml has not as `added` to it.
 
     Raises:
         RequestError: there is no such step.
@@ -116,9 +118,9 @@ def hydra_override(override: str, steps: list[str], sweep: bool) -> str:
     if rest and head != "hydra":
         is_text = head not in SETTINGS or bool(re.match(r"pipeline\.[^.]+\.(parameters|env)\.", key))
         rest = f"={as_typed(rest[1:], is_text, sweep)}"
-    override = f"{match['prefix']}{key}{rest}"
     if key == "steps" and not sweep and "," in rest and not rest.startswith(("=[", "='", '="')):
-        return f"steps={quoted(rest[1:])}"
+        rest = f"={quoted(rest[1:])}"
+    override = f"{match['prefix'] or '++' * (key in added)}{key}{rest}"
     if not parameter or head in ("pipeline", "hydra") or "/" in key or "@" in key:
         return override
     if head not in steps:

@@ -15,7 +15,7 @@ from pipeline.errors import RequestError
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "config.yaml").write_text("pipeline:\n  training: {}\n  data_cleaning: {}\n")
+    (tmp_path / "config.yaml").write_text("steps: all\npipeline:\n  training: {}\n  data_cleaning: {}\n")
     return tmp_path
 
 

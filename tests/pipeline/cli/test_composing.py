@@ -37,6 +37,16 @@ def test_a_reference_may_hold_a_value_of_another_file(root):
     assert composed.simple, "the journal looks at the file that is named"
 
 
+def test_a_setting_that_config_yaml_has_not_can_be_given_on_the_command_line(root):
+    (composed,) = compose(root, ["pass_env=[TOKEN,RAT*]", "max_parallel=3"])
+    assert composed.request().pass_env == ("TOKEN", "RAT*")
+    assert composed.request().max_parallel == 3
+    (composed,) = compose(root, ["--steps", "all", "--data_url", "", "--overrides", "pass_env=[TOKEN]"])
+    assert composed.request().pass_env == ("TOKEN",)
+    with pytest.raises(RequestError, match="unknown key 'pass_evn' in the command line: did you mean pass_env"):
+        compose(root, ["pass_evn=[TOKEN]"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
