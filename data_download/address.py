@@ -1,6 +1,8 @@
 """What an address may hold: it is stored with the run in clear."""
 
 import os
+import re
+import urllib.parse
 
 from download_error import DownloadError
 from secret_address import VARIABLE, secret_in
@@ -28,6 +30,8 @@ def refuse_credentials(data_url: str) -> None:
 def with_variables(data_url: str) -> str:
     """The address with each `${NAME}` replaced by that environment variable, for the server alone.
 
+    What is a key's value is quoted as an address needs it (a token may hold + or &); what is quoted already stays.
+
     Raises:
         DownloadError: a variable is not set.
     """
@@ -36,4 +40,9 @@ def with_variables(data_url: str) -> str:
             f"data_url takes {missing[0]} from the environment, where it is not set; set it, and in the pipeline name "
             f"it in config.yaml: pass_env: [{missing[0]}]"
         )
-    return VARIABLE.sub(lambda match: os.environ[match[1]], data_url)
+
+    def value(match: re.Match[str]) -> str:
+        is_of_a_key = data_url[: match.start()].endswith("=")
+        return urllib.parse.quote(os.environ[match[1]], safe="%/") if is_of_a_key else os.environ[match[1]]
+
+    return VARIABLE.sub(value, data_url)

@@ -4,7 +4,7 @@ import http.server
 import threading
 
 import pytest
-from address import refuse_credentials
+from address import refuse_credentials, with_variables
 from download import download
 from download_error import DownloadError
 
@@ -123,6 +123,19 @@ def test_a_variable_stands_for_a_secret_that_only_the_server_sees(tmp_path, monk
     with pytest.raises(DownloadError) as error:
         download(url, tmp_path / "data.csv", retries=0)
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "asked"),
+    [
+        ("https://a/?key=${S}&b=1", "a+b&c=d#e f", "https://a/?key=a%2Bb%26c%3Dd%23e%20f&b=1"),
+        ("https://a/?sig=${S}", "a%2Bb%3D", "https://a/?sig=a%2Bb%3D"),
+        ("https://a/?${S}", "sv=1&sig=a%2Bb", "https://a/?sv=1&sig=a%2Bb"),
+    ],
+)
+def test_a_value_reaches_the_server_as_it_is(url, secret, asked, monkeypatch):
+    monkeypatch.setenv("S", secret)
+    assert with_variables(url) == asked
 
 
 def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch):
