@@ -1,8 +1,9 @@
 """Pin every environment anew, with the hashes of its packages' files: `python -m scaffold.locks`, or `make lock`.
 
 The requirements.lock of the root and of each step come from the pins in the conda.yml beside it, requirements-X.lock
-from requirements-X.in; all share their versions with the root's. A conda.yml has its lock's digest in it: MLflow
-goes by that text alone when it asks whether a conda environment is still the right one.
+from requirements-X.in; all share their versions with the root's, which is made with requirements-remote.in in mind:
+by itself it would have versions that boto3 cannot live with, and pip would take a boto3 of ten years ago. A conda.yml
+has its lock's digest in it: MLflow goes by that text alone when it asks whether a conda environment is the right one.
 """
 
 import hashlib
@@ -41,22 +42,27 @@ def with_digest(conda: str, lock: str) -> str:
     return re.sub(rf"(?m)^( *- -r {re.escape(LOCK)}).*$", rf"\g<1> # sha256:{digest}", conda)
 
 
-def compile_lock(requirements: Iterable[str], lock: Path, constraints: Path | None = None) -> None:
-    """Write the lock of the requirements; what it has already keeps its version where that still fits."""
-    shared = [] if constraints is None else ["--constraints", str(constraints)]
-    command = [*COMPILE, *shared, "-", "--output-file", str(lock)]
+def compile_lock(requirements: Iterable[str], lock: Path, shared: Path | None = None) -> None:
+    """Write the lock of the requirements, with the versions of the `shared` one.
+
+    What it has already keeps its version where that still fits.
+    """
+    constraints = ["--constraints", str(shared)] if shared else []
+    command = [*COMPILE, *constraints, "-", "--output-file", str(lock)]
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, cwd=lock.parent)
 
 
 def main() -> int:
     try:
+        remote = ROOT / "requirements-remote.lock"
+        compile_lock([*declared((ROOT / "conda.yml").read_text(encoding="utf-8")), "-r requirements-remote.in"], remote)
         for folder in environments(ROOT):
             conda = (folder / "conda.yml").read_text(encoding="utf-8")
-            compile_lock(declared(conda), folder / LOCK, None if folder == ROOT else ROOT / LOCK)
+            compile_lock(declared(conda), folder / LOCK, remote if folder == ROOT else ROOT / LOCK)
             lock = (folder / LOCK).read_text(encoding="utf-8")
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
-        for file in sorted(ROOT.glob("requirements-*.in")):
-            compile_lock(file.read_text(encoding="utf-8").splitlines(), file.with_suffix(".lock"), ROOT / LOCK)
+        for name in ("dev", "audit"):
+            compile_lock([f"-r requirements-{name}.in"], ROOT / f"requirements-{name}.lock", remote)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)  # uv has said why
     return 0

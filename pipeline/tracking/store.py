@@ -36,14 +36,15 @@ OF_A_DISK |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")  # an alias that nobody carries: the 2nd
 GO_ON = "see to that and run again, or set MLFLOW_TRACKING_URI to another"
 DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
+REMOTE = "-r requirements-remote.lock"  # locked together with all else: boto3 lives with few versions of others
 # What an artifact address or a database's driver takes -> module, and what to type to have it.
 ARTIFACT_MODULES = {
-    "s3": ("boto3", "boto3"),
+    "s3": ("boto3", REMOTE),
     "gs": ("google.cloud.storage", "google-cloud-storage"),
     "wasbs": ("azure.storage.blob", "azure-storage-blob azure-identity"),
     "abfss": ("azure.storage.filedatalake", "azure-storage-file-datalake azure-identity"),
 }
-DRIVER_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+DRIVER_PACKAGES = {"psycopg": REMOTE, "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 class TrackingStore:

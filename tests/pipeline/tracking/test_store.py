@@ -63,7 +63,7 @@ def test_only_the_first_call_is_impatient(store, monkeypatch):
 
 def test_a_missing_library_is_named_with_the_command_to_type(monkeypatch):
     monkeypatch.setattr(stores, "is_installed", lambda module: False)
-    with pytest.raises(StoreError, match="needs boto3, and that is not installed here: pip install boto3"):
+    with pytest.raises(StoreError, match="needs boto3, and that is not installed here: pip install -r requirements-remote.lock"):
         check_artifacts("s3://bucket/folder")
     check_artifacts("/a/folder")
 
@@ -72,7 +72,7 @@ def test_a_missing_driver_is_named_with_the_command_to_type(store, monkeypatch):
     monkeypatch.setitem(stores.sys.modules, "psycopg", None)  # as if it were not installed
     with listening() as port:
         said = refusal(monkeypatch, f"postgresql://user:hidden@127.0.0.1:{port}/x")
-    assert said.endswith("needs psycopg, which is not installed here: pip install 'psycopg[binary]'")
+    assert said.endswith("needs psycopg, which is not installed here: pip install -r requirements-remote.lock")
     assert "hidden" not in said
 
 
