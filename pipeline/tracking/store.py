@@ -73,8 +73,15 @@ class TrackingStore:
     def _experiment(self) -> Experiment:
         """The experiment that the environment names, as MLflow reads it; never one of our own choosing."""
         if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
-            found = self.client.get_experiment_by_name(name)
-            return found or self.client.get_experiment(self.client.create_experiment(name))
+            if found := self.client.get_experiment_by_name(name):
+                return found
+            try:
+                return self.client.get_experiment(self.client.create_experiment(name))
+            except MlflowException as error:
+                made = self.client.get_experiment_by_name(name)  # by another pipeline, meanwhile
+                if not made or error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return made
         return self.client.get_experiment(os.environ.get("MLFLOW_EXPERIMENT_ID") or "0")
 
     def database(self) -> Path | None:

@@ -61,6 +61,7 @@ entry_points:
 FIRST = MLPROJECT.replace("      input: {type: path}\n", "").replace("--input {input} ", "")
 
 
+AT_ONCE = int(os.environ.get("PIPELINE_AT_ONCE", "2"))  # pipelines, where several are started
 HANG = 120  # seconds: reached by what hangs only, however busy the machine is
 
 
@@ -116,6 +117,13 @@ class Toy:
         out, err = process.communicate(timeout=3 * HANG)
         print(arguments, out, err, sep="\n")
         return Finished(process.returncode, out, err)
+
+    def all_succeed_at_once(self, count: int) -> None:
+        """Start the pipeline so many times at the same moment."""
+        processes = [self.start() for _ in range(count)]
+        ended = [process.communicate(timeout=count * HANG) for process in processes]
+        for process, (out, err) in zip(processes, ended, strict=True):
+            assert process.returncode == 0, out + err
 
     def manifest(self) -> dict:
         return json.loads((self.folder / "outputs" / "manifest.json").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.pipeline.conftest import HANG, wait_until
+from tests.pipeline.conftest import AT_ONCE, HANG, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -171,14 +171,12 @@ def states_in_order(out: str) -> list[str]:
     return [line.split()[2] for line in out.splitlines() if line[:2].isdigit()]
 
 
-def test_two_pipelines_at_once_on_a_fresh_store_both_succeed(toy, tmp_path, monkeypatch):
+def test_several_pipelines_at_once_on_a_fresh_store_all_succeed(toy, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path / 'fresh' / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     toy.step("a")
     toy.step("b", reads="a")
-    both = [toy.start(), toy.start()]
-    ended = [process.communicate(timeout=120) for process in both]
-    assert [p.returncode for p in both] == [0, 0], ended
+    toy.all_succeed_at_once(AT_ONCE)
     mlflow.set_tracking_uri(uri)
     assert set(toy.statuses()) == {"FINISHED"}
 

@@ -63,7 +63,9 @@ def test_only_the_first_call_is_impatient(store, monkeypatch):
 
 def test_a_missing_library_is_named_with_the_command_to_type(monkeypatch):
     monkeypatch.setattr(stores, "is_installed", lambda module: False)
-    with pytest.raises(StoreError, match="needs boto3, and that is not installed here: pip install -r requirements-remote.lock"):
+    with pytest.raises(
+        StoreError, match=r"needs boto3, and that is not installed here: pip install -r requirements-remote\.lock"
+    ):
         check_artifacts("s3://bucket/folder")
     check_artifacts("/a/folder")
 
