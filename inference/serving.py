@@ -19,7 +19,7 @@ from explanation import without_background
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from request_rows import Cells, RequestError, decimal_chars, media_type, read_rows
 from request_schema import Refusal, answer_model, request_body
 from saved_model import SavedModel, open_model
@@ -63,28 +63,28 @@ def application(model: SavedModel, settings: Settings) -> FastAPI:
         code: {"model": Refusal} for code in (400, 401, 408, 413, 415, 429, 500, 503)
     }
 
-    @app.get("/ping")
-    @app.get("/health")
-    async def ping() -> Response:
+    @app.get("/ping", response_class=PlainTextResponse)
+    @app.get("/health", response_class=PlainTextResponse)
+    async def ping() -> str:
         """Whether the server is alive."""
-        return Response("\n", media_type="application/json")
+        return "\n"
 
-    @app.get("/ready")
+    @app.get("/ready", response_class=PlainTextResponse, responses={503: {"model": Refusal}})
     async def ready() -> Response:
         """Whether there is a model that answers."""
-        return Response("\n", media_type="application/json") if batches.alive() else refusal(503, "nothing answers")
+        return PlainTextResponse("\n") if batches.alive() else refusal(503, "nothing answers")
 
-    @app.get("/version")
-    async def version() -> Response:
+    @app.get("/version", response_class=PlainTextResponse)
+    async def version() -> str:
         """The version of MLflow."""
-        return Response(mlflow.__version__, media_type="application/json")
+        return mlflow.__version__
 
     @app.get("/model")
     async def which() -> dict[str, str]:
         """Which model answers, since when, and what is wrong with the version that should."""
         return described(live)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def counted() -> Response:
         """What was counted, for Prometheus."""
         gauges = {
