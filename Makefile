@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale clean
+.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -84,9 +84,12 @@ coverage: .venv/ready
 	python -m pytest --numprocesses auto --dist worksteal -m "not integration" --cov --cov-report=
 	coverage report --format=total
 
-# Long: the histories and kills of the suite, many times over; each prints a seed with which it can be repeated.
+# Long: the histories, kills, requests and tables of the suite, many times over, and six pipelines at once.
 torture: .venv/ready
 	PIPELINE_TORTURE=10000 PIPELINE_KILLS=50 python -m pytest -s tests/pipeline/execution/test_torture.py tests/pipeline/execution/test_kills.py
+	PIPELINE_REQUESTS=10000 python -m pytest -s tests/inference/test_serving_contract.py
+	PIPELINE_EXAMPLES=20000 python -m pytest -s tests/data_cleaning/test_any_csv.py
+	PIPELINE_AT_ONCE=6 python -m pytest -s tests/pipeline/tracking/test_remote_store.py
 
 lint: .venv/ready types dependencies docs
 	ruff check .
@@ -143,6 +146,10 @@ bench: .venv/ready
 
 bench-scale: .venv/ready
 	python benchmarks/scale.py $(ARGUMENTS)
+
+fuzz: .venv/ready
+	$(INSTALL) --target build/atheris atheris==3.0.0
+	PYTHONPATH=build/atheris python benchmarks/fuzz_csv.py -max_total_time=600 -max_len=300
 
 # What steps share is edited in kit/, and copied to those that use it.
 kit: .venv/ready

@@ -5,6 +5,7 @@ row, a blank line, a space before a quote), the chunk goes through `csv`, which 
 """
 
 import codecs
+import contextlib
 import csv
 import hashlib
 import io
@@ -219,9 +220,9 @@ def first_fault(path: Path, encoding: str) -> tuple[int, bytes]:
             except UnicodeDecodeError as error:
                 sound = max(0, error.start - len(error.object) + len(block))  # bytes of this block
                 decoder.setstate(before)
-                return line + decoder.decode(block[:sound], final=sound > 0).count("\n"), error.object[
-                    error.start : error.end
-                ]
+                with contextlib.suppress(UnicodeError):  # of UTF-16 that begins without a byte-order mark
+                    line += decoder.decode(block[:sound], final=sound > 0).count("\n")
+                return line, error.object[error.start : error.end]
             except UnicodeError as error:  # of codecs that do not say where
                 raise StepError(f"{path.name} is not {encoding} ({error}); say what it is: encoding=…") from None
             if "\0" in text:
@@ -322,9 +323,10 @@ def read_with_arrow(source: Source, lines: list[str], line: int) -> Chunk | None
     """The chunk by Arrow's reader, or None where the lines are not plainly all rows of the right width."""
     text = "".join(lines)
     spaced = text.startswith(' "') or any(f'{before} "' in text for before in ("\n", source.separator))
-    if spaced or text.count('"') % 2 or "\0" in text:
+    alone = len(source.columns) == 1  # a row may look like a blank line
+    if alone or spaced or text.count('"') % 2 or "\0" in text:
         return None
-    data = text.encode()
+    data = (text if text.endswith("\n") else f"{text}\n").encode()
     try:
         table = pyarrow.csv.read_csv(
             io.BytesIO(data),
@@ -344,6 +346,8 @@ def read_with_arrow(source: Source, lines: list[str], line: int) -> Chunk | None
     if table.num_rows != len(lines):
         for column in table.columns:
             line_counts += pc.count_substring(column, "\n").to_numpy()
+    elif any(column[-1].as_py().endswith("\n") for column in table.columns if len(column)):
+        return None  # Arrow ends a quote that is open where the chunk ends, and the row goes on behind it
     if line_counts.sum() != len(lines):
         return None
     cells = pd.DataFrame({name: pd.array(table[name], dtype=TEXT) for name in source.columns})

@@ -58,12 +58,12 @@ LEFT_OUT = (
 OF_OUR_DATA = re.compile(r"TITANIC|make_sample|titanic_sample|passengers_to_score|real_list|passenger_list|Pclass")
 SHARED_BY_TESTS = ("tests/conftest.py", "tests/example_tables.py")
 
-OUR_TARGETS = "new|demo|screenshots|toolchains|bench|bench-scale"
+OUR_TARGETS = "new|demo|screenshots|toolchains|bench|bench-scale|fuzz"
 
 # File -> what is cut out of it, or put in its place.
 CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
     "Makefile": [
-        (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make demo|make new).*\n", ""),
+        (r"(?m)^\t.*(ISSUE_TEMPLATE|CITATION|make bench|make demo|make new|test_serving_contract).*\n", ""),
         (rf"(?m)^(# (Needs nothing but Git|The pictures).*\n)?({OUR_TARGETS}):.*\n(\t.*\n)+\n", ""),
         (rf" ({OUR_TARGETS})(?= [^\n]*\nhelp:)", ""),  # in .PHONY, which stands above help
     ],
