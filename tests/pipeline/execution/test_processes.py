@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -139,6 +140,31 @@ def test_a_signal_ends_the_tree_and_leaves_no_run_running(number, toy):
     assert process.wait(timeout=HANG) == 130
     toy.wait_until_gone()
     assert toy.statuses() == ["KILLED", "KILLED", "KILLED"]
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_steps_that_ignore_every_signal_are_ended_nevertheless(presses, toy):
+    deaf = "import signal\nfor number in (1, 2, 15):\n    signal.signal(number, signal.SIG_IGN)\n"
+    for step in ("a", "b"):
+        toy.step(step, parameters={"do": "sleep:600"})
+        program = toy.folder / step / "run.py"
+        program.write_text(deaf + program.read_text())
+    process = toy.start("max_parallel=2")
+    toy.wait_for("b  started", process)
+    for step in ("a", "b"):
+        toy.wait_until_at_work(step)
+    for _ in range(presses):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert process.wait(timeout=HANG) == 130
+    print(f"ended {time.monotonic() - began:.1f} s after Ctrl-C no. {presses}")
+    toy.wait_until_gone()
+    assert "FINISHED" not in toy.statuses()
+    toy.config["pipeline"] = {}
+    toy.step("a")
+    assert toy.run().code == 0, "and the next run repairs what was left"
+    assert "RUNNING" not in toy.statuses()
 
 
 def test_after_kill_9_the_children_die_and_the_next_run_repairs(toy):
