@@ -108,7 +108,7 @@ def test_a_byte_order_mark_is_no_part_of_the_header_where_utf_8_is_said(tmp_path
         ("cp12520", "encoding='cp12520' is no encoding; give one such as"),
         ("hex", "encoding='hex' is no encoding"),
         ("ascii", r"line \d+: the byte 0xc3 is not ascii; correct that line, or say what it is: encoding="),
-        ("utf-16", "utf-16"),
+        ("utf-16", "(?i)utf-16"),
     ],
 )
 def test_an_encoding_that_cannot_be_is_refused(encoding, message, tmp_path):

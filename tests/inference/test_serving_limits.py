@@ -282,6 +282,10 @@ def certificates(tmp_path_factory) -> Path:
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
             .add_extension(x509.BasicConstraints(ca=own is signer, path_length=None), critical=True)
+            # Without the next three Python 3.13 takes none.
+            .add_extension(x509.KeyUsage(True, *[False] * 4, own is signer, *[False] * 3), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
         )
         (folder / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
