@@ -149,7 +149,7 @@ bench-scale: .venv/ready
 
 fuzz: .venv/ready
 	$(INSTALL) --target build/atheris atheris==3.0.0
-	PYTHONPATH=build/atheris python benchmarks/fuzz_csv.py -max_total_time=600 -max_len=300
+	PYTHONPATH=build/atheris python tests/data_cleaning/fuzz_csv.py -max_total_time=600 -max_len=300
 
 # What steps share is edited in kit/, and copied to those that use it.
 kit: .venv/ready

@@ -42,12 +42,12 @@ def with_digest(conda: str, lock: str) -> str:
     return re.sub(rf"(?m)^( *- -r {re.escape(LOCK)}).*$", rf"\g<1> # sha256:{digest}", conda)
 
 
-def compile_lock(requirements: Iterable[str], lock: Path, shared: Path | None = None) -> None:
-    """Write the lock of the requirements, with the versions of the `shared` one.
+def compile_lock(requirements: Iterable[str], lock: Path, *shared: Path) -> None:
+    """Write the lock of the requirements, with the versions of the `shared` ones.
 
     What it has already keeps its version where that still fits.
     """
-    constraints = ["--constraints", str(shared)] if shared else []
+    constraints = [f"--constraints={one}" for one in shared]
     command = [*COMPILE, *constraints, "-", "--output-file", str(lock)]
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, cwd=lock.parent)
 
@@ -61,8 +61,11 @@ def main() -> int:
             compile_lock(declared(conda), folder / LOCK, remote if folder == ROOT else ROOT / LOCK)
             lock = (folder / LOCK).read_text(encoding="utf-8")
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
-        for name in ("dev", "audit"):
-            compile_lock([f"-r requirements-{name}.in"], ROOT / f"requirements-{name}.lock", remote)
+        shared = [remote]
+        for name in ("dev", "pages", "audit"):
+            lock = ROOT / f"requirements-{name}.lock"
+            compile_lock([f"-r requirements-{name}.in"], lock, *shared)
+            shared.append(lock)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)  # uv has said why
     return 0

@@ -58,7 +58,7 @@ LEFT_OUT = (
 OF_OUR_DATA = re.compile(r"TITANIC|make_sample|titanic_sample|passengers_to_score|real_list|passenger_list|Pclass")
 SHARED_BY_TESTS = ("tests/conftest.py", "tests/example_tables.py")
 
-OUR_TARGETS = "new|demo|screenshots|toolchains|bench|bench-scale|fuzz"
+OUR_TARGETS = "new|demo|screenshots|toolchains|bench|bench-scale"
 
 # File -> what is cut out of it, or put in its place.
 CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {

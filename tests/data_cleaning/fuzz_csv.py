@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "data_cleaning")]
 with atheris.instrument_imports(include=["csv_reading", "csv"]):
     from tests.data_cleaning.test_any_csv import ENCODINGS, rows
