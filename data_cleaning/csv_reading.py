@@ -342,12 +342,12 @@ def read_with_arrow(source: Source, lines: list[str], line: int) -> Chunk | None
         )
     except pa.ArrowInvalid:
         return None
+    if any(column[-1].as_py().endswith("\n") for column in table.columns if len(column)):
+        return None  # Arrow ends a quote that is open where the chunk ends, and the row goes on behind it
     line_counts = np.ones(table.num_rows, np.int64)  # lines of each row: more than one with line ends in quotes
     if table.num_rows != len(lines):
         for column in table.columns:
             line_counts += pc.count_substring(column, "\n").to_numpy()
-    elif any(column[-1].as_py().endswith("\n") for column in table.columns if len(column)):
-        return None  # Arrow ends a quote that is open where the chunk ends, and the row goes on behind it
     if line_counts.sum() != len(lines):
         return None
     cells = pd.DataFrame({name: pd.array(table[name], dtype=TEXT) for name in source.columns})

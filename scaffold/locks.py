@@ -63,9 +63,9 @@ def main() -> int:
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
         shared = [remote]
         for name in ("dev", "pages", "audit"):
-            lock = ROOT / f"requirements-{name}.lock"
-            compile_lock([f"-r requirements-{name}.in"], lock, *shared)
-            shared.append(lock)
+            further = ROOT / f"requirements-{name}.lock"
+            compile_lock([f"-r requirements-{name}.in"], further, *shared)
+            shared.append(further)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)  # uv has said why
     return 0

@@ -51,6 +51,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(content=b"alpha\n1\n\x1f", encoding="")  # a blank line, or a row of one cell
 @example(content=b'alpha,beta\n5" pipe,"a cell\nof two lines"\n6,b\n', encoding="")  # parted inside the quotes
 @example(content=b'alpha,beta\n5" pipe,"never closed', encoding="")
+@example(content=b'alpha,beta\n\n5" pipe,"never closed\n\n', encoding="")  # and a blank line makes up for a line end
 def test_any_bytes_are_rows_or_a_sentence_however_many_are_read_at_a_time(path, content, encoding):
     path.write_bytes(content)
     at_once = rows(path, 1000, encoding)
