@@ -14,9 +14,9 @@ from tests.example_tables import TITANIC, register_model, save_model
 @pytest.fixture(autouse=True)
 def heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server says reaches `caplog`, whatever a store opened in this process before did to loggers."""
-    logger = logging.getLogger("inference")
-    monkeypatch.setattr(logger, "disabled", False)
-    monkeypatch.setattr(logger, "propagate", True)
+    for name in ("inference", "inference.requests", "uvicorn", "uvicorn.error"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
 @pytest.fixture(scope="session")
