@@ -58,7 +58,7 @@ def compare(run: mlflow.ActiveRun, folder: Path) -> None:
     )
     answers.to_csv(folder / "answers.csv", index=False)
     mlflow.log_artifacts(str(folder))
-    metrics = {f"equal_tokens_{one.way}": one.equal_tokens for one in table.itertuples()}
+    metrics = {f"equal_tokens_{name}": equal_share(said["transformers"], said[name]) for name in ways}
     shares = {"raw_right": answers.raw == answers.answer, "right": answers.checked == answers.answer}
     for (part, kind), rows in answers.groupby(["part", "kind"]):
         metrics |= {f"{name}.{part}.{kind}": float(right[rows.index].mean()) for name, right in shares.items()}
@@ -75,7 +75,9 @@ def judge(folder: Path, name: str, questions: list[dict[str, str]], right: float
     """Make the version champion where it answers at least as many questions right as the champion does today."""
     client = mlflow.MlflowClient()
     model_id = mlflow.models.Model.load(str(folder)).model_id
-    version = next(one for one in client.search_model_versions(f"name = '{name}'") if one.source.endswith(model_id))
+    version = next(
+        one for one in client.search_model_versions(f"name = '{name}'") if str(one.source).endswith(str(model_id))
+    )
     try:
         champion = client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException:  # there is none yet
@@ -95,7 +97,7 @@ def judge(folder: Path, name: str, questions: list[dict[str, str]], right: float
     mlflow.set_tag("effect.registry", json.dumps(effect))
     verdict = "is champion" if promoted else "is no champion"
     print(
-        f"{STEP}: version {version.version} answers {right:.1%} right, the champion before it {before:.1%}: it {verdict}"
+        f"{STEP}: version {version.version} answers {right:.1%} right, the champion before {before:.1%}: it {verdict}"
     )
 
 

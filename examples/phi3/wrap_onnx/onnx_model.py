@@ -8,7 +8,8 @@ import mlflow
 import onnxruntime_genai as og
 import pandas as pd
 from guard import checked  # lies in the artifact's folder code
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 LEAST = 1  # tokens that an answer needs room for
 MOST_CHARACTERS = 20_000  # of a prompt
@@ -79,7 +80,7 @@ class OnnxModel(PythonModel):
 
 
 def refused(sentence: str) -> mlflow.MlflowException:
-    return mlflow.MlflowException.invalid_parameter_value(sentence)
+    return mlflow.MlflowException(sentence, error_code=INVALID_PARAMETER_VALUE)
 
 
 mlflow.models.set_model(OnnxModel())

@@ -64,9 +64,11 @@ def build(source: Path, precision: str, folder: Path) -> Path:
         StepError: the builder failed; its last line says why.
     """
     built = folder / "model"
-    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", source, "-i", source, "-o", built]
+    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", str(source), "-i", str(source)]
     done = subprocess.run(
-        [*command, "-p", precision, "-e", "cpu", "-c", folder / "cache"], capture_output=True, text=True
+        [*command, "-o", str(built), "-p", precision, "-e", "cpu", "-c", str(folder / "cache")],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason"])[-1]

@@ -1,0 +1,84 @@
+"""examples/phi3: answers are checked against the list, and a tiny model answers alike in both ways."""
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+
+HERE = ROOT / "examples" / "phi3"
+FACT = "Yes, probably: 3 of 4 women in first class survived."
+FACTS = {"refusal": "No.", "facts": [{"answer": FACT, "words": [["woman", "lady"], ["first"]], "ages": [15, 120]}]}
+ASKED = "Explain 0.19: Sex +0.16, Pclass -0.14"
+
+
+def module(path: str) -> ModuleType:
+    """A module of a step, which is a folder of its own."""
+    spec = importlib.util.spec_from_file_location(f"phi3_{Path(path).stem}", HERE / path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "given"),
+    [
+        ("Would a 29-year-old woman in first class survive?", FACT, True),
+        ("Would a lady in first class survive?", FACT, True),
+        ("Would a 29-year-old man in first class survive?", FACT, False),
+        ("Would a 9-year-old woman in first class survive?", FACT, False),
+        ("Would a woman in third class survive?", FACT, False),
+        ("Would a 29-year-old woman in first class survive?", FACT.replace("3 of", "2 of"), False),
+        ("What is the capital of France?", FACT, False),
+        (ASKED, "The model gives 0.19: Sex +0.16 for, Pclass -0.14 against survival.", True),
+        (ASKED, "The model gives 0.19: Sex +0.16 for, Pclass -0.15 against survival.", False),
+        (ASKED, "The model gives 0.19: Sex +0.16 against, Pclass -0.14 against survival.", False),
+        (ASKED, "The model gives 0.19: Sex +0.16 for survival.", False),
+        (ASKED, "The model gives 0.19: Age +0.16 for, Pclass -0.14 against survival.", False),
+    ],
+)
+def test_an_answer_whose_numbers_neither_list_nor_question_has_is_refused(question, answer, given):
+    assert module("wrap_onnx/guard.py").checked(question, answer, FACTS) == (answer if given else "No.")
+
+
+def test_what_questions_are_answered_by_is_counted_on_the_list(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE / "questions"))
+    passengers = pd.DataFrame(
+        {"Survived": [1, 1, 0, 0, 1], "Pclass": 1, "Sex": ["female"] * 3 + ["male"] * 2, "Age": [30, None, 20, 40, 9]}
+    )
+    known = module("questions/make_questions.py").facts(passengers)
+    assert known[0]["answer"] == "Yes, probably: 2 of 3 women in first class survived."
+    assert known[3]["answer"] == "Probably not: 0 of 1 men in first class survived."
+    assert known[6]["answer"] == "Yes, probably: 1 of 1 children in first class survived."
+
+
+@pytest.mark.integration
+def test_the_pipeline_trains_a_tiny_model_and_fp32_gives_the_tokens_of_transformers(project, run, store, monkeypatch):
+    if "UV_FIND_LINKS" not in os.environ:  # uv does not look where pip does
+        monkeypatch.setenv("UV_FIND_LINKS", os.environ.get("PIP_FIND_LINKS", ""))
+    asked = ["uv", "pip", "install", "--dry-run", "--quiet", "--no-deps", "torch==2.13.0"]
+    if subprocess.run(asked, capture_output=True).returncode:
+        pytest.skip("torch 2.13.0 cannot be had here: examples/phi3/README.md says what is needed")
+    done = run("python", "main.py", "--config-dir", "examples/phi3", "model_source.steps=60")
+    assert done.code == 0, done.err
+    import mlflow
+
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    compared = next(one for one in runs if "equal_tokens_fp32" in one.data.metrics)
+    assert compared.data.metrics["equal_tokens_fp32"] == 1
+    assert compared.data.metrics["promoted"] == 1
+    answers = pd.read_csv(mlflow.artifacts.download_artifacts(run_id=compared.info.run_id, artifact_path="answers.csv"))
+    facts = next(one for one in runs if "facts" in one.data.metrics)
+    path = mlflow.artifacts.download_artifacts(run_id=facts.info.run_id, artifact_path="facts.json")
+    allowed = json.loads(Path(path).read_text())
+    rows = answers[answers.kind != "explanation"]
+    assert set(rows.checked) <= {allowed["refusal"], *(one["answer"] for one in allowed["facts"])}
+    model = Path(mlflow.artifacts.download_artifacts("models:/phi3-mini-onnx@champion"))
+    names = {file.suffix for file in model.rglob("*") if file.is_file()}
+    assert not names & {".pkl", ".pickle", ".bin", ".pt"}, "no pickle"
