@@ -1,6 +1,9 @@
 """compare: both ways and three precisions answer the held-out questions; the version that answers well is champion."""
 
 import json
+import math
+import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -26,17 +29,24 @@ def main() -> int:
 
 
 def compare(run: mlflow.ActiveRun, folder: Path) -> None:
-    """Log comparison.csv and answers.csv, and move the alias.
+    """Log comparison.csv, comparison.png and answers.csv, and move the alias.
 
     Raises:
         StepError: fp32 does not give transformers' tokens.
     """
     given = parse_parameters(STEP, transformers=Path, fp32=Path, int8=Path, int4=Path, held_out=Path, model_name=str)
     questions = [json.loads(line) for line in given.held_out.read_text(encoding="utf-8").splitlines()]
-    models = {name: onnx(getattr(given, name)) for name in PRECISIONS}
+    models, memory = {}, {}
+    for name in PRECISIONS:
+        before = peak()
+        models[name] = onnx(getattr(given, name))
+        memory[name] = peak() - before
     prompts = [models["fp32"].tokens(one["question"]) for one in questions]
     said, speed = {}, {}
-    ways = {"transformers": transformers(given.transformers)} | {name: greedy(models[name]) for name in PRECISIONS}
+    before = peak()
+    reference, wonder = transformers(given.transformers)
+    memory["transformers"] = peak() - before
+    ways = {"transformers": reference} | {name: greedy(models[name]) for name in PRECISIONS}
     for name, generate in ways.items():
         started = time.process_time()
         said[name] = [generate(prompt) for prompt in prompts]
@@ -45,12 +55,15 @@ def compare(run: mlflow.ActiveRun, folder: Path) -> None:
         {
             "way": name,
             "equal_tokens": equal_share(said["transformers"], said[name]),
+            "perplexity": round(wonder(prompts, said[name]), 4),
             "tokens_per_cpu_second": round(speed[name], 1),
             "megabytes": round(size(getattr(given, name)) / 1e6, 2),
+            "megabytes_of_memory": round(memory[name], 1),
         }
         for name in ways
     )
     table.to_csv(folder / "comparison.csv", index=False)
+    draw(table, folder / "comparison.png")
     decode = models["fp32"].tokenizer.decode
     answers = pd.DataFrame(questions).assign(
         raw=[decode(tokens).strip() for tokens in said["fp32"]],
@@ -68,7 +81,30 @@ def compare(run: mlflow.ActiveRun, folder: Path) -> None:
         raise StepError(
             f"fp32 gives {metrics['equal_tokens_fp32']:.1%} of transformers' tokens, not all; see answers.csv"
         )
+    evaluate_with_mlflow(models["fp32"], questions)
     judge(given.fp32, given.model_name, questions, metrics["right"])
+
+
+def evaluate_with_mlflow(model: Any, questions: list[dict[str, str]]) -> None:
+    """MLflow's own evaluation of a few of each kind, with scorers that ask no other model: its traces and metrics."""
+    os.environ.setdefault("MLFLOW_GENAI_EVAL_MAX_WORKERS", "1")  # a SQLite store has one writer
+    os.environ.setdefault("MLFLOW_GENAI_EVAL_SKIP_TRACE_VALIDATION", "true")
+    from mlflow.genai import evaluate, scorer
+
+    @scorer
+    def right(outputs: str, expectations: dict[str, str]) -> bool:
+        return outputs == expectations["expected_response"]
+
+    @scorer
+    def refused(outputs: str) -> bool:
+        return bool(model.facts) and outputs == model.facts["refusal"]
+
+    few = [one for kind in ("survival", "explanation", "other") for one in questions if one["kind"] == kind][::12]
+    evaluate(
+        data=[{"inputs": {"prompt": o["question"]}, "expectations": {"expected_response": o["answer"]}} for o in few],
+        predict_fn=lambda prompt: model.answer(prompt, max_tokens=MOST),
+        scorers=[right, refused],
+    )
 
 
 def judge(folder: Path, name: str, questions: list[dict[str, str]], right: float) -> None:
@@ -110,8 +146,8 @@ def greedy(model: Any) -> Generate:
     return lambda prompt: model.generated(prompt, MOST, 0.0, 1.0, 0)
 
 
-def transformers(folder: Path) -> Generate:
-    """Greedy answers, without the token that ends them."""
+def transformers(folder: Path) -> tuple[Generate, Callable[[list[list[int]], list[list[int]]], float]]:
+    """Greedy answers, without the token that ends them; and the perplexity of answers to the model (1: no wonder)."""
     torch.set_num_threads(1)
     model = mlflow.transformers.load_model(str(folder)).model
     ends = model.generation_config.eos_token_id
@@ -125,7 +161,43 @@ def transformers(folder: Path) -> Generate:
         tokens: list[int] = found[0, len(prompt) :].tolist()
         return tokens[:-1] if tokens and tokens[-1] in ends else tokens
 
-    return generate
+    def wonder(prompts: list[list[int]], answers: list[list[int]]) -> float:
+        total, count = 0.0, 0
+        for prompt, answer in zip(prompts, answers, strict=True):
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+            total -= torch.log_softmax(logits, dim=-1)[range(len(answer)), answer].sum().item()
+            count += len(answer)
+        return math.exp(total / max(1, count))
+
+    return generate, wonder
+
+
+def peak() -> float:
+    """The most memory that this process has had, in MB; what a model adds after a larger one is not seen."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Equal tokens, speed and size of each way, side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    shown = {
+        "equal_tokens": "tokens as transformers has them",
+        "tokens_per_cpu_second": "tokens a CPU-second",
+        "megabytes": "MB on disk",
+    }
+    for axes, (column, title) in zip(figure.subplots(1, 3), shown.items(), strict=True):
+        bars = axes.barh(table["way"], table[column], color="#0a5fb4")
+        axes.bar_label(bars, fmt="%.4g", padding=3)
+        axes.set(title=title)
+        axes.margins(x=0.3)
+        axes.invert_yaxis()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def equal_share(wanted: list[list[int]], found: list[list[int]]) -> float:

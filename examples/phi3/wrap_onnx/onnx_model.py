@@ -1,6 +1,7 @@
 """The model as MLflow loads it, from this code: `{"prompt": …}` in, the answer's text out. No pickle, no torch."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,40 @@ class OnnxModel(PythonModel):
             raise refused(f"the prompt has {len(tokens)} tokens, and the model takes {self.most - LEAST}; shorten it")
         return tokens
 
+    def prompt_of(self, messages: list[dict[str, str]]) -> str:
+        """Messages, each with a role and a content, as the chat template puts them.
+
+        Raises:
+            MlflowException: a content has a mark of the template's own in it.
+        """
+        if any("<|" in one["content"] for one in messages):
+            raise refused("a message has <| in it, which the chat template keeps for itself; leave it out")
+        return str(self.tokenizer.apply_chat_template(json.dumps(messages), add_generation_prompt=True))
+
+    def pieces(self, messages: list[dict[str, str]], **settings: Any) -> Iterator[tuple[int, str]]:
+        """The answer to a conversation as it is made: pieces of text, each with the number of its tokens.
+
+        With facts.json it is one piece: nothing is said before it is checked.
+        """
+        given = {"max_tokens": 128, "temperature": 0.0, "top_p": 1.0, "seed": 0} | settings
+        made = self.following(self.tokens(self.prompt_of(messages)), **given)
+        if self.facts:
+            tokens = list(made)
+            text = self.tokenizer.decode(tokens).strip()
+            yield len(tokens), checked(messages[-1]["content"], text, self.facts)
+            return
+        stream = self.tokenizer.create_stream()
+        for token in made:
+            yield 1, stream.decode(token)
+
     def generated(self, tokens: list[int], max_tokens: int, temperature: float, top_p: float, seed: int) -> list[int]:
-        """The tokens that follow, without the end's; greedy at temperature 0."""
+        """All tokens that follow."""
+        return list(self.following(tokens, max_tokens, temperature, top_p, seed))
+
+    def following(
+        self, tokens: list[int], max_tokens: int, temperature: float, top_p: float, seed: int
+    ) -> Iterator[int]:
+        """The tokens that follow, one by one, without the end's; greedy at temperature 0."""
         if max_tokens < 1 or not 0 <= temperature <= 2 or not 0 < top_p <= 1:
             raise refused(
                 f"max_tokens={max_tokens}, temperature={temperature:g}, top_p={top_p:g} is out of range; "
@@ -72,11 +105,12 @@ class OnnxModel(PythonModel):
         )
         generator = og.Generator(self.model, search)
         generator.append_tokens(tokens)
+        ends = set(self.tokenizer.eos_token_ids)
         while not generator.is_done():
             generator.generate_next_token()
-        found = [int(one) for one in generator.get_sequence(0)[len(tokens) :]]
-        ends = set(self.tokenizer.eos_token_ids)
-        return found[:-1] if found and found[-1] in ends else found
+            if (token := int(generator.get_next_tokens()[0])) in ends:
+                return
+            yield token
 
 
 def refused(sentence: str) -> mlflow.MlflowException:

@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def wrap(run: mlflow.ActiveRun, folder: Path) -> None:
-    """Build, and log the model: `{"prompt": …}` in, text out.
+    """Build, and log the model twice: `{"prompt": …}` in, text out; and messages in, an answer out, streaming too.
 
     Raises:
         StepError: the source is no language model that the builder knows.
@@ -48,6 +48,13 @@ def wrap(run: mlflow.ActiveRun, folder: Path) -> None:
         code_paths=[str(here / "guard.py")],
         signature=SIGNATURE,
         registered_model_name=given.model_name or None,
+        pip_requirements=REQUIREMENTS,
+    )
+    mlflow.pyfunc.log_model(
+        name=f"{NAME}-chat",
+        python_model=str(here / "onnx_chat.py"),
+        artifacts={"model": str(built)},
+        code_paths=[str(here / "guard.py"), str(here / "onnx_model.py")],
         pip_requirements=REQUIREMENTS,
     )
     mlflow.log_metric("bytes", sum(path.stat().st_size for path in built.iterdir()))
