@@ -4,6 +4,9 @@ The requirements.lock of the root and of each step come from the pins in the con
 from requirements-X.in; all share their versions with the root's, which is made with requirements-remote.in in mind:
 by itself it would have versions that boto3 cannot live with, and pip would take a boto3 of ten years ago. A conda.yml
 has its lock's digest in it: MLflow goes by that text alone when it asks whether a conda environment is the right one.
+
+Where a conda.yml says `-c requirements.lock`, the lock holds versions alone: of PyTorch each machine takes the build that
+fits it, and no list of hashes has them all.
 """
 
 import hashlib
@@ -17,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements.lock"
 # pip takes a requirement such as pandas[parquet] for pinned only where the lock has it with its extra.
 COMPILE = ("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
-           "--no-header", "--no-annotate", "--no-strip-extras", "--generate-hashes")  # fmt: skip
+           "--no-header", "--no-annotate", "--no-strip-extras")  # fmt: skip
 
 
 def environments(root: Path) -> list[Path]:
@@ -42,13 +45,13 @@ def with_digest(conda: str, lock: str) -> str:
     return re.sub(rf"(?m)^( *- -r {re.escape(LOCK)}).*$", rf"\g<1> # sha256:{digest}", conda)
 
 
-def compile_lock(requirements: Iterable[str], lock: Path, *shared: Path) -> None:
+def compile_lock(requirements: Iterable[str], lock: Path, *shared: Path, hashes: bool = True) -> None:
     """Write the lock of the requirements, with the versions of the `shared` ones.
 
     What it has already keeps its version where that still fits.
     """
     constraints = [f"--constraints={one}" for one in shared]
-    command = [*COMPILE, *constraints, "-", "--output-file", str(lock)]
+    command = [*COMPILE, *["--generate-hashes"] * hashes, *constraints, "-", "--output-file", str(lock)]
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, cwd=lock.parent)
 
 
@@ -58,7 +61,8 @@ def main() -> int:
         compile_lock([*declared((ROOT / "conda.yml").read_text(encoding="utf-8")), "-r requirements-remote.in"], remote)
         for folder in environments(ROOT):
             conda = (folder / "conda.yml").read_text(encoding="utf-8")
-            compile_lock(declared(conda), folder / LOCK, remote if folder == ROOT else ROOT / LOCK)
+            hashes = f"- -c {LOCK}" not in conda
+            compile_lock(declared(conda), folder / LOCK, remote if folder == ROOT else ROOT / LOCK, hashes=hashes)
             lock = (folder / LOCK).read_text(encoding="utf-8")
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
         shared = [remote]
