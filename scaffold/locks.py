@@ -5,8 +5,8 @@ from requirements-X.in; all share their versions with the root's, which is made 
 by itself it would have versions that boto3 cannot live with, and pip would take a boto3 of ten years ago. A conda.yml
 has its lock's digest in it: MLflow goes by that text alone when it asks whether a conda environment is the right one.
 
-Where a conda.yml says `-c requirements.lock`, the lock holds versions alone: of PyTorch each machine takes the build that
-fits it, and no list of hashes has them all.
+Where a conda.yml says `-c requirements.lock`, the lock holds versions alone: of PyTorch each machine takes the build
+that fits it, and no list of hashes has them all.
 """
 
 import hashlib

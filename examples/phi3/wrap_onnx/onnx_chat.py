@@ -1,11 +1,10 @@
 """The same model with the interface of OpenAI's Responses: messages in, an answer out, whole or as it is made."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import mlflow
-from mlflow.pyfunc import ResponsesAgent
-from mlflow.pyfunc.model import PythonModelContext
+from mlflow.pyfunc.model import PythonModelContext, ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 from onnx_model import OnnxModel  # lies in the artifact's folder code
 
@@ -17,18 +16,20 @@ class OnnxChat(ResponsesAgent):
         self.model = OnnxModel()
         self.model.load_context(context)
 
-    def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
-        done = [event for event in self.predict_stream(request) if event.type == "response.output_item.done"]
-        return ResponsesAgentResponse(output=[event.item for event in done])
+    def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:  # type: ignore[override]  # MLflow's way
+        *_, last = self.predict_stream(request)
+        return ResponsesAgentResponse(output=[last.model_dump()["item"]])
 
-    def predict_stream(self, request: ResponsesAgentRequest) -> Iterator[ResponsesAgentStreamEvent]:
+    def predict_stream(  # type: ignore[override]  # as above
+        self, request: ResponsesAgentRequest
+    ) -> Generator[ResponsesAgentStreamEvent, None, None]:
         messages = [{name: one.model_dump()[name] for name in ("role", "content")} for one in request.input]
         item, told = f"msg_{uuid.uuid4().hex}", []
         for _, text in self.model.pieces(messages):
             told.append(text)
             yield ResponsesAgentStreamEvent(**self.create_text_delta(text, item))
-        whole = self.create_text_output_item(text="".join(told), id=item)
-        yield ResponsesAgentStreamEvent(type="response.output_item.done", item=whole)
+        done = {"type": "response.output_item.done"}
+        yield ResponsesAgentStreamEvent(**done, **{"item": self.create_text_output_item(text="".join(told), id=item)})
 
 
 mlflow.models.set_model(OnnxChat())
