@@ -28,8 +28,8 @@ class OnnxChat(ResponsesAgent):
         for _, text in self.model.pieces(messages):
             told.append(text)
             yield ResponsesAgentStreamEvent(**self.create_text_delta(text, item))
-        done = {"type": "response.output_item.done"}
-        yield ResponsesAgentStreamEvent(**done, **{"item": self.create_text_output_item(text="".join(told), id=item)})
+        whole = self.create_text_output_item(text="".join(told), id=item)
+        yield ResponsesAgentStreamEvent.model_validate({"type": "response.output_item.done", "item": whole})
 
 
 mlflow.models.set_model(OnnxChat())
