@@ -134,7 +134,7 @@ class Session(contextlib.ExitStack):
 
         silence_loggers(request.verbose)
         store = TrackingStore()
-        history = History(store, Artifacts(store), verify_content=request.verify == "full")
+        history = History(store, Artifacts(store, verify_content=request.verify == "full"))
         recorder = Recorder(store, history, self.root)
         gc.freeze()  # what is imported by now is never looked at again
         gc.enable()

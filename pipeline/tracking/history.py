@@ -21,9 +21,8 @@ SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newes
 class History:
     """Finds the good runs of steps in one experiment."""
 
-    def __init__(self, store: TrackingStore, artifacts: Artifacts, verify_content: bool = False):
-        """`verify_content`: read artifacts elsewhere too, where their sizes are known and would do."""
-        self.store, self.artifacts, self.verify_content = store, artifacts, verify_content
+    def __init__(self, store: TrackingStore, artifacts: Artifacts):
+        self.store, self.artifacts = store, artifacts
         self._latest: dict[str, Result | None] = {}
         self._all: list[Result] | None = None  # the experiment's good runs, newest first, where there are so few
         self._aliases: dict[tuple[str, str], str | None] = {}  # (model, alias) -> version
@@ -120,7 +119,7 @@ class History:
         )
 
     def _altered_files(self, run: Run, result: Result) -> str:
-        sizes = None if self.verify_content else run.data.tags.get(SIZES)
+        sizes = None if self.artifacts.verify_content else run.data.tags.get(SIZES)
         now = self.artifacts.sizes(run) if sizes else None
         if sizes and now is not None and None not in now.values():
             then = json.loads(sizes)

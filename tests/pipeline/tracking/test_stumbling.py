@@ -81,7 +81,7 @@ def test_a_step_whose_outputs_cannot_be_read_is_not_recorded_as_good(recorder, e
 @pytest.mark.parametrize("kind", ["list", "get"])
 def test_nothing_is_concluded_while_reuse_is_looked_for(recorder, ended, server, tmp_path, kind):
     result = finish(recorder, ended, tmp_path / "a.log")
-    history = History(recorder.store, Artifacts(recorder.store), verify_content=kind == "get")
+    history = History(recorder.store, Artifacts(recorder.store, verify_content=kind == "get"))
     (found,) = history.matching("a", result.fingerprint)
     server.faults = {kind: [500, ALWAYS]}
     with pytest.raises(StoreError, match="cannot be read"):
