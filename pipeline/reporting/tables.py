@@ -120,7 +120,7 @@ def format_number(value: float) -> str:
 
 def columns(rows: Sequence[Sequence[str]], width: int = 0) -> str:
     """Cells set in columns of equal width; in a `width`, the last column's cells go on in further lines."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else [0]
     left = width - sum(widths[:-1]) - 2 * len(widths[:-1])
     lines = []
     for *first, last in rows:

@@ -78,6 +78,8 @@ def test_where_we_stand_and_how_two_runs_differ(toy, store):
     since_the_first = toy.run("diff", first.info.run_id[:10]).out
     assert f"from  pipeline run {first.info.run_id[:8]}" in since_the_first
     assert "b  was not asked for then" in since_the_first
+    assert toy.run("b.text=third").code == 0
+    assert "no step differs in parameters, code, inputs, outputs or metrics" in toy.run("diff").out
     refused = toy.run("diff", "nothing")
     assert refused.code == 2
     assert "'nothing' is no pipeline run of this experiment" in refused.err
