@@ -169,10 +169,9 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
     problems += [unknown("step", r.step, steps, "outputs") for r in outputs if r.step not in steps]
     one_of("env_manager", config.get("env_manager", "inherit"), ENV_MANAGERS, problems)
     one_of("start_method", config.get("start_method", "forkserver"), ("forkserver", "spawn"), problems)
+    one_of("verify", config.get("verify", "size"), ("size", "full"), problems)
     if config.get("max_parallel", 0) < 0:
         problems.append(f"max_parallel={config['max_parallel']} is negative; 0 means one for each core")
-    if (verify := config.get("verify", "size")) not in ("size", "full"):
-        problems.append(f"verify={verify!r} in config.yaml is neither size nor full")
     if problems:
         raise RequestError(problems)
     plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "journal", "verify", "sweep_metric")

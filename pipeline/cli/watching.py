@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from pipeline import journal
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.prewarming import imported_by, is_installed, script_of
+from pipeline.execution.prewarming import imported_by, lacking, script_of
 from pipeline.files import names_digest, read_yaml
 
 # Folders and files that a round writes itself, or that nothing depends on.
@@ -95,9 +95,8 @@ def import_ahead(root: Path) -> None:
         entry_points = (read_yaml(file.read_bytes()) or {}).get("entry_points") or {}
         for entry_point in entry_points.values():
             if script := script_of(str((entry_point or {}).get("command") or "")):
-                for module in imported_by(file.parent / script):
-                    if module not in sys.modules and is_installed(module):
-                        import_quietly(module)
+                for module in lacking(imported_by(file.parent / script)):
+                    import_quietly(module)
 
 
 def fork(round_: Callable[[], NoReturn]) -> int:

@@ -65,8 +65,7 @@ class ProcessExecutor:
         self.known_modules: dict[str, list[str]] = {}  # step -> what its script imports and this process has not
         self.early: set[str] = set()  # the steps before the one with the most to import
         self.to_build: list[str] = []  # steps of to_prewarm whose environments are not there, one for each
-        self.tell: Callable[[Event], None] = self.keep_news  # of environments that are being built
-        self.news: list[Event] = []  # what nobody listened to yet
+        self.tell: Callable[[Event], None] | None = None  # who listens, if anybody yet
 
     # Starting and ending a step ----------------------------------------------------------------------------------
 
@@ -216,15 +215,17 @@ class ProcessExecutor:
                 found.setdefault(environment, name)
         return found
 
-    def keep_news(self, event: Event) -> None:
-        """Until somebody listens."""
-        self.news.append(event)
-
     def listen(self, tell: Callable[[Event], None]) -> None:
         """Tell of environments that are being built, those of before first."""
-        self.tell, news = tell, self.news
-        for event in news:
-            tell(event)
+        self.tell = tell
+        for name in self.prewarmed:
+            self.tell_of_build(name)
+
+    def tell_of_build(self, name: str) -> None:
+        """Say that the environment of a step is being built, if it is, and anybody listens."""
+        if self.tell and name in self.to_build:
+            number = f"{self.to_build.index(name) + 1} of {len(self.to_build)}"
+            self.tell(Event("builds", name, f"environment {number}"))
 
     def prewarm_next(self, event: Event | None = None) -> None:
         """Have further environments built and interpreters started, as many at a time as there are cores.
@@ -240,9 +241,7 @@ class ProcessExecutor:
     def prewarm(self, step: Step) -> None:
         """Start a process that gets ready for the step and waits for it."""
         self.to_prewarm.remove(step.name)
-        if step.name in self.to_build:
-            number = f"{self.to_build.index(step.name) + 1} of {len(self.to_build)}"
-            self.tell(Event("builds", step.name, f"environment {number}"))
+        self.tell_of_build(step.name)
         task = self.task(step)
         ahead = PrewarmTask(
             task,

@@ -122,7 +122,7 @@ def build_environment(folder: Path, python: _PythonEnv, environment: Path, env_m
     the tools say only where they fail.
     """
     build = partial(_create_virtualenv, folder, python, environment, env_manager=env_manager)  # type: ignore[arg-type] # one of the two
-    if env_manager == "uv" and any(line.startswith("-r ") for line in python.dependencies):
+    if env_manager == "uv" and any(line.startswith(("-r ", "-c ")) for line in python.dependencies):
         logging.disable()  # that something has to be fetched is no news
         with contextlib.suppress(ShellCommandException):
             build(extra_env={"UV_OFFLINE": "1"}, capture_output=True)

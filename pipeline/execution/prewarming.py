@@ -28,8 +28,12 @@ known_imports: dict[Path, list[str]] = {}  # script -> what it imports at its to
 
 def modules_of_scripts(projects: Iterable[Project]) -> list[str]:
     """The modules that the scripts of these steps import at their top, each once, and this process has not."""
-    found = dict.fromkeys(module for project in projects for module in imports_of(project))
-    return [module for module in found if module not in sys.modules and is_installed(module)]
+    return lacking(module for project in projects for module in imports_of(project))
+
+
+def lacking(modules: Iterable[str]) -> list[str]:
+    """Those of these that can be imported here ahead of time and have not been, each once."""
+    return [module for module in dict.fromkeys(modules) if module not in sys.modules and is_installed(module)]
 
 
 def imports_of(project: Project) -> list[str]:

@@ -55,7 +55,7 @@ class Planner:
             for _, reference in step.references():
                 if reference.step in self.request.selected:
                     continue
-                follows_alias = reference.kind == "model" and bool(self.resolver.alias_uri(reference))
+                follows_alias = self.resolver.alias_uri(reference)
                 result = self.reused_upstream.get(reference.step)
                 if result is None:
                     result = self.store.latest(reference.step)
@@ -131,7 +131,7 @@ class Planner:
         Only a dry run has pending ones: steps that would be executed, and whose outputs nobody knows yet.
         """
         upstream = {**self.reused_upstream, **upstream}
-        needed = {r.step for _, r in step.references() if not (r.kind == "model" and self.resolver.alias_uri(r))}
+        needed = {r.step for _, r in step.references() if not self.resolver.alias_uri(r)}
         for name in [n for n, result in upstream.items() if result is None and n in needed]:
             fallback = self.store.latest(name) if step.if_skipped == "latest" else None
             if fallback is None:

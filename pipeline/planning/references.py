@@ -95,7 +95,7 @@ class Resolver:
         for match, reference in zip(list(REFERENCE.finditer(raw)), references(raw), strict=True):
             if reference.kind == "model" and pending:
                 return UNKNOWN, reference  # the alias may move until the step starts
-            if reference.kind == "model" and (version := self.alias_uri(reference)):
+            if version := self.alias_uri(reference):
                 value = value.replace(match[0], version)
                 continue
             if reference.step in pending:
@@ -122,7 +122,9 @@ class Resolver:
         return self.store.artifact_digest(uri)
 
     def alias_uri(self, reference: Reference) -> str:
-        """The `models:/NAME/VERSION` that a model reference's alias means now, or "" where nothing carries it."""
+        """The `models:/NAME/VERSION` that a model reference's alias means now; "" where there is none."""
+        if reference.kind != "model":
+            return ""
         name, _, alias = reference.model.partition("@")
         version = self.store.model_version(name, alias)
         return f"models:/{name}/{version}" if version else ""

@@ -87,17 +87,12 @@ class Artifacts:
                 models.append(model)
         return models
 
-    def digests(self, run_id: str) -> tuple[dict[str, str], dict[str, int]]:
-        """SHA-256, in hex, of each of a run's top-level artifacts; the size of each file, in bytes, by its path."""
+    def digests(self, run_id: str) -> tuple[dict[str, str], dict[str, int] | None]:
+        """SHA-256, in hex, of each of a run's top-level artifacts; the files' sizes, None where they are here."""
         with self.outputs(run_id) as found:
             self.remember(run_id, found)
-            files = {
-                f"{name}/{file.relative_to(path).as_posix()}" if path.is_dir() else name: file.stat().st_size
-                for name, path in found.items()
-                for file in (path.rglob("*") if path.is_dir() else [path])
-                if file.is_file()
-            }
-            return {name: content_digest(path) for name, path in found.items()}, files
+            sizes = None if run_id in self.looks else sizes_of_files(found)
+            return {name: content_digest(path) for name, path in found.items()}, sizes
 
     def remember(self, run_id: str, outputs: Mapping[str, Path]) -> None:
         """How a run's artifacts look, to be called before they are digested."""
@@ -148,8 +143,7 @@ class Artifacts:
     def _recorded_digest(self, name: str, version: str) -> str:
         """The digest of a model version elsewhere, as the run that made it has it, if its sizes are the same."""
         found = if_there(self.client.get_model_version, name, version)
-        run_id = found.run_id if found else ""
-        run = self.known_runs.get(run_id) or if_there(self.client.get_run, run_id) if run_id else None
+        run = self._known_run(found.run_id) if found and found.run_id else None
         if not found or not run or SIZES not in run.data.tags:
             return ""
         sizes = json.loads(run.data.tags[SIZES])
@@ -172,10 +166,16 @@ class Artifacts:
 
     def places(self, run_id: str, step: str, outputs: Iterable[str]) -> dict[str, Path]:
         """Where the outputs of a step's run, and its log, lie on this machine, by name; those that do."""
-        if run_id and run_id not in self.known_runs and (run := if_there(self.client.get_run, run_id)):
-            self.known_runs[run_id] = run
+        if not (run_id and self._known_run(run_id)):
+            return {}
         found = {name: self.local(f"runs:/{run_id}/{name}") for name in (*outputs, f"{RESERVED}/{step}.log")}
         return {name: place for name, place in found.items() if place}
+
+    def _known_run(self, run_id: str) -> Run | None:
+        """A run, asked for once; None where there is none."""
+        if run_id not in self.known_runs and (run := if_there(self.client.get_run, run_id)):
+            self.known_runs[run_id] = run
+        return self.known_runs.get(run_id)
 
     def reads(self, run: Run, sha256: str) -> dict[str, str] | None:
         """What a run read, as its artifact says; None where that is not as it was written."""
@@ -247,6 +247,16 @@ def fetched(uri: str, target: Path) -> Path:
     """
     target.mkdir(parents=True, exist_ok=True)
     return tried_again(lambda: Path(get_artifact_repository(uri).download_artifacts("", str(target))), uri)
+
+
+def sizes_of_files(outputs: Mapping[str, Path]) -> dict[str, int]:
+    """The sizes in bytes of all files of these outputs, by their paths, as `Artifacts.sizes` has them."""
+    return {
+        f"{name}/{file.relative_to(path).as_posix()}" if path.is_dir() else name: file.stat().st_size
+        for name, path in outputs.items()
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.is_file()
+    }
 
 
 def sizes_at(uri: str) -> dict[str, int | None]:

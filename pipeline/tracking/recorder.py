@@ -217,7 +217,7 @@ class Recorder:
             SECONDS: f"{seconds:.3f}",
             STATE: MOVED if moved else State.EXECUTED,
         }
-        if run_id not in self.artifacts.looks and len(told := json.dumps(sizes, sort_keys=True)) <= TAG_LIMIT:
+        if sizes is not None and len(told := json.dumps(sizes, sort_keys=True)) <= TAG_LIMIT:
             tags[SIZES] = told  # they are elsewhere, where looking at a size is quicker than reading
         self.client.set_terminated(run_id, RunStatus.FINISHED)
         self.client.log_batch(run_id, tags=as_tags(tags))

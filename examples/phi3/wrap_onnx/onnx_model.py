@@ -48,8 +48,7 @@ class OnnxModel(PythonModel):
         if len(prompt) > MOST_CHARACTERS:
             raise refused(f"the prompt has {len(prompt)} characters, more than {MOST_CHARACTERS}; shorten it")
         if "<|" not in prompt:
-            messages = json.dumps([{"role": "user", "content": prompt}])
-            prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+            prompt = self.prompt_of([{"role": "user", "content": prompt}])
         tokens = [int(one) for one in self.tokenizer.encode(prompt)]
         if len(tokens) > self.most - LEAST:
             raise refused(f"the prompt has {len(tokens)} tokens, and the model takes {self.most - LEAST}; shorten it")

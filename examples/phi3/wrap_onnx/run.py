@@ -1,5 +1,6 @@
 """wrap_onnx: a language model in, the same for ONNX Runtime GenAI, wrapped as a pyfunc from code, out."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -59,8 +60,8 @@ def wrap(run: mlflow.ActiveRun, folder: Path) -> None:
     )
     mlflow.log_metric("bytes", sum(path.stat().st_size for path in built.iterdir()))
     if given.model_name:
-        effect = f'{{"model": "{given.model_name}", "version": "{info.registered_model_version}"}}'
-        mlflow.set_tag("effect.registry", effect)
+        effect = {"model": given.model_name, "version": str(info.registered_model_version)}
+        mlflow.set_tag("effect.registry", json.dumps(effect))
     print(f"{STEP}: {NAME} in {given.precision}")
 
 

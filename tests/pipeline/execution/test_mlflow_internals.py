@@ -79,6 +79,7 @@ def test_an_environment_is_where_mlflow_looks_for_it(project, tmp_path, monkeypa
     ("dependencies", "cached", "builds"),
     [
         (["-r requirements.lock", "a==1"], True, ["1"]),
+        (["a==1", "-c requirements.lock"], True, ["1"]),
         (["-r requirements.lock", "a==1"], False, ["1", None]),
         (["a"], True, [None]),
     ],
