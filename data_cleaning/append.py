@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 from clean_file import CLEAN_DATA, Writer, rejected_rows, write_package
@@ -16,8 +15,8 @@ from csv_writing import csv_lines, text_of
 from data_profile import Profile
 from declaration import Table, read_declaration
 from duplicates import DuplicateDetector
-from file_dataset import FileDataset, log_source
-from mlflow.exceptions import MlflowException
+from file_dataset import file_dataset, source_dataset
+from recording import Record, record_step
 from step import (
     MODEL_URI,
     boolean,
@@ -26,8 +25,6 @@ from step import (
     file_digest,
     number,
     parse_parameters,
-    requested_uri,
-    run_step,
     whole,
 )
 from step_error import StepError, first_line
@@ -62,11 +59,11 @@ class Appended:
 
 
 def main() -> int:
-    return run_step(STEP, append)
+    return record_step(STEP, append)
 
 
-def append(run: mlflow.ActiveRun, folder: Path) -> None:
-    """Read, check, write and log."""
+def append(record: Record, folder: Path) -> None:
+    """Read, check, write and record."""
     given = parse_parameters(
         STEP,
         current=Path,
@@ -80,20 +77,20 @@ def append(run: mlflow.ActiveRun, folder: Path) -> None:
     table = read_declaration(given.dataset).cleaned
     old = given.old or f"models:/{table.name}@champion"
     old_path, origin = fetch_old_table(old)
-    output = folder / "output"
-    output.mkdir()
     profile = Profile(table) if given.profile else None
     names = list(table.clean_by_name)
     current, old_table = inspect(given.current, names), inspect(old_path, names)
-    found = append_file(current, old_table, output, table, given.missing, given.chunk_rows, profile)
+    found = append_file(current, old_table, folder, table, given.missing, given.chunk_rows, profile)
     labelled = found.new + found.duplicates + found.incomplete + found.rejected
     too_many = found.rejected > given.max_rejected * labelled
     if too_many or not labelled:
-        (output / CLEAN_DATA).unlink()
-    mlflow.log_artifacts(str(output))
-    mlflow.log_metrics(found.metrics())
-    log_source(requested_uri(run, "current", given.current), current, table)
-    log_source(origin, old_table, table)
+        (folder / CLEAN_DATA).unlink()
+    record.take(folder)
+    record.metrics = found.metrics()
+    record.datasets = [
+        source_dataset(current, table, parameter="current"),
+        source_dataset(old_table, table, source=origin),
+    ]
     if not labelled:
         raise StepError(
             f"none of the {found.unlabelled} new {table.rows} has an outcome yet; give labels=FILE, a CSV with "
@@ -106,9 +103,9 @@ def append(run: mlflow.ActiveRun, folder: Path) -> None:
             f"{found.rejected} of {labelled} {table.rows} have the {table.key.name} of another one, more than "
             f"max_rejected={given.max_rejected:g}; correct the input (see rejected.csv), or raise max_rejected"
         )
-    uri, rows = f"runs:/{run.info.run_id}/{CLEAN_DATA}", found.old + found.new
-    mlflow.log_input(FileDataset(uri, CLEAN_DATA, found.sha256, names, table, rows, found.bytes), context="output")
-    mlflow.set_tag("data.sha256", found.sha256)
+    made = names, table, found.old + found.new, found.bytes
+    record.datasets.append(file_dataset(CLEAN_DATA, found.sha256, *made, "output", path=CLEAN_DATA))
+    record.tags["data.sha256"] = found.sha256
     print(
         f"{STEP}: {found.new} labelled {table.rows} added to {found.old} ({found.unlabelled} have no label yet, "
         f"{found.duplicates} were there already, {found.rejected} rejected)"
@@ -193,11 +190,13 @@ def fetch_old_table(old: str) -> tuple[Path, str]:
     match = MODEL_URI.fullmatch(old)
     if not match:
         return fetch(old, "old"), old
+    import mlflow
+
     client, (name, alias, number) = mlflow.MlflowClient(), match.groups()
     try:
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
         uri = shlex.split(client.get_run(str(version.run_id)).data.params["input"])[0]
-    except (MlflowException, KeyError, IndexError) as error:
+    except (mlflow.MlflowException, KeyError, IndexError) as error:
         raise StepError(
             f"what {old} was trained on cannot be found ({first_line(error)}); train a model first, or give "
             "old=runs:/RUN_ID/clean_data.csv"

@@ -12,13 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import mlflow
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
-from mlflow.exceptions import MlflowException
 from step_error import StepError, first_line
+
+if TYPE_CHECKING:
+    import mlflow
 
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 Kind = Callable[[str], Any]  # a parameter's text -> its value; ValueError: its text says what would be one
@@ -93,8 +92,10 @@ def optional(kind: Kind) -> Kind:
     return lambda text: kind(text) if text.strip() else None
 
 
-def run_step(step: str, work: Callable[[mlflow.ActiveRun, Path], None]) -> int:
+def run_step(step: str, work: Callable[["mlflow.ActiveRun", Path], None]) -> int:
     """`work` in the MLflow run that was started for it (or a new one), with a folder of its own; the exit code."""
+    import mlflow
+
     try:
         with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
             work(run, Path(folder))
@@ -112,21 +113,27 @@ def fetch(uri: str, what: str) -> Path:
     """
     if Path(uri).is_file():
         return Path(uri)
+    import mlflow
+
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-    except (MlflowException, OSError) as error:
+    except (mlflow.MlflowException, OSError) as error:
         raise StepError(
             f"{what} {uri!r} could not be downloaded ({first_line(error)}); give a path or an artifact URI"
         ) from None
 
 
-def requested_uri(run: mlflow.ActiveRun, parameter: str, path: Path) -> str:
+def requested_uri(run: "mlflow.ActiveRun", parameter: str, path: Path) -> str:
     """The parameter as requested (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
     return (shlex.split(run.data.params.get(parameter, "")) or [str(path)])[0]
 
 
 def log_dataset(path: Path, uri: str, context: str) -> str:
     """Log a file as a dataset of the run, with where it came from; returns its SHA-256 in hex."""
+    import mlflow
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
+
     digest = file_digest(path)
     # MLflow keeps at most 36 characters of a digest. That its MetaDataset lacks a `profile` is its own omission.
     dataset = MetaDataset(  # type: ignore[abstract]  # see above

@@ -12,11 +12,11 @@ from pathlib import Path
 from pipeline.config import Request, Step
 from pipeline.execution.fork_server import BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
-from pipeline.execution.prewarming import modules_of_scripts
+from pipeline.execution.prewarming import modules_of_scripts, uses_mlflow
 from pipeline.execution.read_tracer import FILE as READS_FILE
 from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
-from pipeline.execution.task import PrewarmTask, Task
+from pipeline.execution.task import TOLD, PrewarmTask, Task
 from pipeline.execution.worker import missing_environment, prewarm, run_step
 from pipeline.files import PROJECT, printable, write_atomically
 from pipeline.planning.decision import Decision, Result
@@ -76,7 +76,9 @@ class ProcessExecutor:
             run_id = self.recorder.begin_step(step, decision, attempt, self.folder(step))
         prewarmed = self.take_prewarmed(step)
         task = prewarmed.ahead.task if prewarmed else self.task(step)
-        task = replace(task, run_id=run_id, parameters=self.parameters(step, decision))
+        uri = self.recorder.artifacts.artifact_uri(run_id) if run_id else ""
+        given, asked = self.parameters(step, decision), decision.parameters
+        task = replace(task, run_id=run_id, artifact_uri=uri, parameters=given, requested=asked)
         if prewarmed:
             process = prewarmed.process
             # The process has its environment variables already, and they may be secret.
@@ -92,8 +94,10 @@ class ProcessExecutor:
         known = [folder / name for name in self.planner.known_code[step.name]]
         known += [i.path for i in decision.inputs.values() if i.path]
         reads = collect(log.with_name(READS_LOG), self.planner.root, folder, known)
+        file = log.with_name(TOLD)
+        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"metrics": {}, "tags": {}}
         with self.recorder.store.told():
-            result = self.recorder.finish_step(run_id, step, decision, log, seconds, reads)
+            result = self.recorder.finish_step(run_id, step, decision, log, seconds, reads, **told)
         appeared = [printable(name_of(path, self.planner.root)) for path in self.planner.appeared(step)]
         return replace(result, appeared=tuple(appeared))
 
@@ -124,7 +128,9 @@ class ProcessExecutor:
             folder=str(self.folder(step)),
             entry_point=step.entry_point,
             parameters={},
+            requested={},
             run_id="",
+            artifact_uri="",
             experiment_id=self.recorder.store.experiment_id,
             tracking_uri=self.recorder.store.uri,
             env_manager=self.planner.env_manager_of(step),
@@ -139,14 +145,14 @@ class ProcessExecutor:
         )
 
     def parameters(self, step: Step, decision: Decision) -> dict[str, str]:
-        """The parameters as the step gets them: a file of a run that lies here is named by its path.
+        """The parameters as the step gets them: a run's file that lies here, or has a copy here, is named by its path.
 
         That is what MLflow makes of a `path` parameter as well, after several looks at the store for each.
         """
         found, project = dict(decision.parameters), self.planner.projects[step.name]
         for name in decision.inputs:
             if step.backend == "local" and project.is_path(name):
-                found[name] = str(self.recorder.artifacts.local(found[name]) or found[name])
+                found[name] = str(self.recorder.artifacts.at_hand(found[name]) or found[name])
         return found
 
     def folder(self, step: Step) -> Path:
@@ -242,10 +248,10 @@ class ProcessExecutor:
         """Start a process that gets ready for the step and waits for it."""
         self.to_prewarm.remove(step.name)
         self.tell_of_build(step.name)
-        task = self.task(step)
+        task, project = self.task(step), self.planner.projects[step.name]
         ahead = PrewarmTask(
             task,
-            modules=tuple(m for m in BASE_MODULES if not m.startswith("pipeline.")),
+            modules=tuple(m for m in BASE_MODULES if not m.startswith("pipeline.")) if uses_mlflow(project) else (),
             task_file=str(Path(task.scratch, "task.json")),
             ready_file=str(Path(task.scratch, "ready")),
         )

@@ -42,6 +42,11 @@ def imports_of(project: Project) -> list[str]:
     return imported_by(project.folder / name) if name else []
 
 
+def uses_mlflow(project: Project) -> bool:
+    """Whether the script of a step imports MLflow at its top: others leave what they made in $STEP_OUTPUTS."""
+    return any(module.partition(".")[0] == "mlflow" for module in imports_of(project))
+
+
 def imported_by(script: Path) -> list[str]:
     """What a script imports at its top, as it was when this was first asked."""
     if script not in known_imports:

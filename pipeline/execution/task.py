@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TOLD = "told.json"  # in a step's scratch folder: the metrics and tags that it left in its $STEP_OUTPUTS
+
 
 @dataclass(frozen=True)
 class Task:
@@ -12,7 +14,9 @@ class Task:
     folder: str
     entry_point: str
     parameters: Mapping[str, str]
+    requested: Mapping[str, str]  # the same before files were named by their paths here
     run_id: str  # "" where the backend makes the run
+    artifact_uri: str  # of that run
     experiment_id: str
     tracking_uri: str
     env_manager: str

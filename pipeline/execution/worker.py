@@ -21,8 +21,8 @@ from mlflow.exceptions import ExecutionException, MlflowException
 
 from pipeline.execution.prewarming import Interpreter, script_of
 from pipeline.execution.processes import stop_tree
-from pipeline.execution.step_outputs import log_outputs
-from pipeline.execution.task import PrewarmTask, Task
+from pipeline.execution.step_outputs import log_files, read_records
+from pipeline.execution.task import TOLD, PrewarmTask, Task
 
 try:
     from pipeline.execution import mlflow_internals
@@ -117,11 +117,18 @@ def run_project(task: Task) -> int:
 
 
 def record_outputs(task: Task) -> int:
-    """Log what the step left in its $STEP_OUTPUTS, if anything; its exit code, for what is there may be wrong."""
+    """Log what the step left in its $STEP_OUTPUTS, if anything; its exit code, for what is there may be wrong.
+
+    Metrics and tags are left to the orchestrator, which has others to log with them.
+    """
     outputs = Path(task.environ["STEP_OUTPUTS"])
     try:
         if any(outputs.iterdir()):
-            log_outputs(outputs, mlflow.MlflowClient(task.tracking_uri), task.run_id)
+            records = read_records(outputs)
+            client = mlflow.MlflowClient(task.tracking_uri)
+            log_files(outputs, records, client, task.run_id, task.requested, task.artifact_uri)
+            told = {"metrics": records.metrics, "tags": records.tags}
+            Path(task.scratch, TOLD).write_text(json.dumps(told), encoding="utf-8")
     except ValueError as error:
         print(f"{Path(task.folder).name}: {error}", file=sys.stderr)
         return 1

@@ -39,6 +39,8 @@ class Artifacts:
         self.known_runs: dict[str, Run] = {}  # as they were found: where a run's artifacts are does not change
         # Run ID or URI -> how its artifacts' files looked before this process digested them; none of what is elsewhere.
         self.looks: dict[str, dict[Path, Look | None]] = {}
+        # Run ID -> what this pipeline has of a run's outputs that are elsewhere, by name, and how each copy looked.
+        self.copies: dict[str, dict[str, tuple[Path, dict[Path, Look | None]]]] = {}
         self.sizes_of: dict[str, dict[str, int | None]] = {}  # of logged models that were looked at, by URI
         self.versions: dict[str, str] = {}  # digests of model versions that are elsewhere, by URI: they do not change
 
@@ -49,7 +51,7 @@ class Artifacts:
             run = self.known_runs.get(run_id) or self.client.get_run(run_id)
             found = {}
             for name, uri in self._places(run):
-                place = local_path(uri) or fetched(uri, Path(folder, name or RUN_ARTIFACTS))
+                place = local_path(uri) or fetch(uri, Path(folder, name or RUN_ARTIFACTS))
                 if name and place.is_dir():
                     found[name] = place
                 elif place.is_dir():
@@ -87,17 +89,39 @@ class Artifacts:
                 models.append(model)
         return models
 
-    def digests(self, run_id: str) -> tuple[dict[str, str], dict[str, int] | None]:
-        """SHA-256, in hex, of each of a run's top-level artifacts; the files' sizes, None where they are here."""
-        with self.outputs(run_id) as found:
-            self.remember(run_id, found)
-            sizes = None if run_id in self.looks else sizes_of_files(found)
-            return {name: content_digest(path) for name, path in found.items()}, sizes
+    def digests(self, run_id: str, made: Path, fetched: Path) -> tuple[dict[str, str], dict[str, int | None] | None]:
+        """SHA-256, in hex, of each of a run's top-level artifacts; the files' sizes, None where they are here.
+
+        Artifacts elsewhere are not read where the same files are in the folder `made`, from which they were written;
+        else they are fetched to the folder `fetched`. Steps to come get these copies.
+        """
+        run = self.known_runs[run_id]
+        sizes = self.sizes(run)
+        if sizes is None:
+            with self.outputs(run_id) as found:
+                self.remember(run_id, found)
+                return {name: content_digest(path) for name, path in found.items()}, None
+        if not is_copy(made, sizes):
+            for name, uri in self._places(run):
+                fetch(uri, fetched / (name or ""))
+            made = fetched
+        copies = {name: made / name for name in dict.fromkeys(path.partition("/")[0] for path in sizes)}
+        self.copies[run_id] = {name: (path, looks([path])) for name, path in copies.items()}
+        return {name: content_digest(path) for name, path in copies.items()}, sizes
 
     def remember(self, run_id: str, outputs: Mapping[str, Path]) -> None:
         """How a run's artifacts look, to be called before they are digested."""
         if local_path(self.known_runs[run_id].info.artifact_uri):
             self.looks[run_id] = looks(outputs.values())
+
+    def at_hand(self, uri: str) -> Path | None:
+        """What there is of `runs:/RUN_ID/PATH` on this machine: where it lies, or an unaltered copy; None: nothing."""
+        match = re.fullmatch(r"runs:/(\w+)/([^/]+)(/.+)?", uri)
+        copy, seen = self.copies.get(match[1], {}).get(match[2], (None, {})) if match else (None, {})
+        if not match or not copy or looks([copy]) != seen:  # a step that was given it wrote to it
+            return self.local(uri)
+        path = Path(f"{copy}{match[3] or ''}")
+        return path if path.exists() else None
 
     def digest_at(self, uri: str) -> str:
         """The digest of what a `runs:/` or `models:/` URI points at.
@@ -181,7 +205,7 @@ class Artifacts:
         """What a run read, as its artifact says; None where that is not as it was written."""
         with tempfile.TemporaryDirectory() as folder:
             uri = f"{run.info.artifact_uri}/{RESERVED}"
-            place = local_path(uri) or fetched(uri, Path(folder))
+            place = local_path(uri) or fetch(uri, Path(folder))
             try:
                 text = Path(place, Path(READS_ARTIFACT).name).read_text(encoding="utf-8")
             except OSError:
@@ -227,7 +251,7 @@ class Artifacts:
             StoreError: it cannot be read.
         """
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=UNFINISHED) as folder, owned(Path(folder)):
-            if path := self.local(uri):
+            if path := self.at_hand(uri):
                 copy = shutil.copyfile(path, Path(folder, target.name))
             else:
                 try:
@@ -237,7 +261,7 @@ class Artifacts:
             copy.replace(target)
 
 
-def fetched(uri: str, target: Path) -> Path:
+def fetch(uri: str, target: Path) -> Path:
     """A local copy of remote artifacts; an empty folder where there are none.
 
     What could not be listed or read is not nothing: it is tried again, after PAUSES.
@@ -249,14 +273,10 @@ def fetched(uri: str, target: Path) -> Path:
     return tried_again(lambda: Path(get_artifact_repository(uri).download_artifacts("", str(target))), uri)
 
 
-def sizes_of_files(outputs: Mapping[str, Path]) -> dict[str, int]:
-    """The sizes in bytes of all files of these outputs, by their paths, as `Artifacts.sizes` has them."""
-    return {
-        f"{name}/{file.relative_to(path).as_posix()}" if path.is_dir() else name: file.stat().st_size
-        for name, path in outputs.items()
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.is_file()
-    }
+def is_copy(folder: Path, sizes: Mapping[str, int | None]) -> bool:
+    """Whether there are files of these sizes in bytes in the folder, by their paths, and no others."""
+    files = {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    return files == sizes
 
 
 def sizes_at(uri: str) -> dict[str, int | None]:

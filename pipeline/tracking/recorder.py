@@ -197,30 +197,46 @@ class Recorder:
         self.client.log_batch(run_id, tags=as_tags(tags | fingerprint_tags(decision.fingerprint)))
 
     def finish_step(
-        self, run_id: str, step: Step, decision: Decision, log: Path, seconds: float, reads: Reads
+        self,
+        run_id: str,
+        step: Step,
+        decision: Decision,
+        log: Path,
+        seconds: float,
+        reads: Reads,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
     ) -> Result:
         """Record a step that ended well: its log, the digest of each output and of what it read.
+
+        `metrics`, `tags`: what it left to be logged, beside what it logged itself.
 
         From here on it can be reused, unless its code, an input or something it read `moved` while it ran.
         """
         self._log(run_id, log)
         run = self.artifacts.known_runs[run_id] = self.client.get_run(run_id)  # as it is now that the step has ended
-        digests, sizes = self.artifacts.digests(run_id)
+        run.data.metrics.update(metrics)
+        scratch = log.parent
+        digests, sizes = self.artifacts.digests(run_id, scratch / "outputs", scratch / "fetched")
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
             self.artifacts.keep_text(run_id, read, READS_ARTIFACT)
         moved = [printable(name_of(path, self.root)) for path in paths_moved(decision.looks)] + list(reads.moved)
-        tags = output_tags(digests) | {
+        tags = {
+            **tags,
+            **output_tags(digests),
             METRICS: metrics_digest(run.data.metrics),
             # Too many for a tag: the artifact is read, and must be as it was written.
             READS: read if len(read) <= TAG_LIMIT else f"@{hashlib.sha256(read.encode()).hexdigest()}",
             SECONDS: f"{seconds:.3f}",
             STATE: MOVED if moved else State.EXECUTED,
         }
-        if sizes is not None and len(told := json.dumps(sizes, sort_keys=True)) <= TAG_LIMIT:
-            tags[SIZES] = told  # they are elsewhere, where looking at a size is quicker than reading
-        self.client.set_terminated(run_id, RunStatus.FINISHED)
-        self.client.log_batch(run_id, tags=as_tags(tags))
+        listed = "" if sizes is None or None in sizes.values() else json.dumps(sizes, sort_keys=True)
+        if listed and len(listed) <= TAG_LIMIT:
+            tags[SIZES] = listed  # they are elsewhere, where looking at a size is quicker than reading
+        if run.info.status != RunStatus.FINISHED:
+            self.client.set_terminated(run_id, RunStatus.FINISHED)
+        self.client.log_batch(run_id, metrics=as_metrics(metrics), tags=as_tags(tags))
         run.data.tags.update(tags)
         self.history.forget_latest(step.name)
         return Result(

@@ -47,7 +47,7 @@ def recorder(server: ArtifactServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def finish(recorder: Recorder, run_id: str, log: Path) -> Result:
     decision = Decision(Action.EXECUTE, "never run", fingerprint=Fingerprint(parameters={"a": "1"}))
-    return recorder.finish_step(run_id, Step("a"), decision, log, 1.0, Reads({}))
+    return recorder.finish_step(run_id, Step("a"), decision, log, 1.0, Reads({}), {}, {})
 
 
 @pytest.fixture
