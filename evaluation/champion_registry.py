@@ -107,8 +107,50 @@ def find_anchor(client: MlflowClient, name: str) -> tuple[ModelVersion | None, l
     return anchor, []
 
 
+def await_approval(client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, anchor: str) -> None:
+    """The version passed, and a person is to say whether it becomes champion; until then it is challenger."""
+    beside = {"champion": str(champion.version) if champion else "", "anchor": anchor}
+    set_tags(client, version, {"verdict": "passed", "verdict.reasons": "", "approval": json.dumps(beside)})
+    client.set_registered_model_alias(version.name, CHALLENGER, version.version)
+
+
+def approve(client: MlflowClient, name: str, number: str, run_id: str) -> ModelVersion:
+    """Make a version that passed champion; who is champion already stays it.
+
+    Raises:
+        StepError: there is no such version, it did not pass, or another is champion now than when it was judged.
+    """
+    champion = find_champion(client, f"models:/{name}@{CHAMPION}")
+    if champion and str(champion.version) == number:
+        return champion
+    try:
+        version = client.get_model_version(name, number)
+    except MlflowException:
+        raise StepError(f"there is no version {number} of {name!r}; give one that passed the gate") from None
+    said = version.tags.get("verdict", "none yet")
+    if said != "passed":
+        raise StepError(
+            f"version {number} of {name!r} is not one that passed and waits (its verdict: {said}); evaluate it with "
+            "promote=false"
+        )
+    beside = json.loads(version.tags["approval"])
+    live = str(champion.version) if champion else ""
+    if beside["champion"] != live:
+        then, now_is = (f"version {one}" if one else "none" for one in (beside["champion"], live))
+        raise StepError(
+            f"version {number} of {name!r} was judged when {then} was champion, and now {now_is} is; evaluate it again"
+        )
+    promote(client, version, champion, beside["anchor"], run_id, "passed the gate, and was approved")
+    return version
+
+
 def promote(
-    client: MlflowClient, version: ModelVersion, champion: ModelVersion | None, anchor: str, run_id: str
+    client: MlflowClient,
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    anchor: str,
+    run_id: str,
+    why: str = "passed the gate",
 ) -> None:
     """Make the version champion, and `anchor` (a version) anchor. Repeating it after an interruption completes it."""
     predecessor = champion.version if champion and champion.name == version.name else ""
@@ -118,7 +160,7 @@ def promote(
         if before and before.version != version.version:
             tags["anchor.before"] = str(before.version)
     set_tags(client, version, tags)
-    add_event(client, version, "promoted", predecessor, run_id, "passed the gate")
+    add_event(client, version, "promoted", predecessor, run_id, why)
     set_anchor(client, version.name, anchor)
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
     take_challenger_away(client, version.name)

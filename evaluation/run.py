@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from saved_model import SavedModel, open_model
 from step import boolean, file_digest, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError, first_line
-from verdict import Judged, make_verdict, refuse_other_table, run_metrics
+from verdict import Judged, make_verdict, refuse_other_table, run_metrics, summary
 
 STEP = "evaluation"
 
@@ -50,6 +50,7 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
         tolerance=share,
         min_compared=whole(1, 10**9),
         accept_change=boolean,
+        promote=boolean,
         report=boolean,
     )
     model = open_model(given.model)
@@ -68,6 +69,9 @@ def evaluate(run: mlflow.ActiveRun, folder: Path) -> None:
     times = registry.times_judged(client, version, file_digest(given.holdout))
     verdict, slices = make_verdict(gate, holdout, challenger, champion, anchor, faulty, rollback_reason, times)
     verdict["notes"] += notes + more
+    if verdict["verdict"] == "promoted" and not given.promote:
+        verdict["verdict"] = "passed"
+        verdict["summary"] = summary(verdict, table)
     pictures = {}
     if given.report:
         from evaluation_report import draw  # matplotlib and MLflow's evaluation take a while to import
@@ -219,6 +223,8 @@ def apply_verdict(
         registry.set_tags(client, version, {"verdict.run_id": run_id})
     if verdict["verdict"] == "promoted":
         registry.promote(client, version, champion, str(verdict["anchor"]["afterwards"]), run_id)
+    elif verdict["verdict"] == "passed":
+        registry.await_approval(client, version, champion, str(verdict["anchor"]["afterwards"]))
     elif verdict["verdict"] in ("rejected", "kept out"):
         registry.stay_out(client, version, verdict["verdict"], verdict["reasons"])
         if champion is None:

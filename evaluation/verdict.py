@@ -263,6 +263,10 @@ def summary(verdict: Mapping[str, Any], table: Table) -> str:
     if verdict["verdict"] == "promoted":
         before = f", after version {champion['version']}" if champion else ""
         return f"{start}passed and is champion now{before}"
+    if verdict["verdict"] == "passed":
+        beside = f" beside version {champion['version']}" if champion else ""
+        number = verdict["challenger"]["version"]
+        return f"{start}passed{beside} and waits for a person: mlflow run evaluation -e promote -P version={number}"
     if verdict["verdict"] == "kept":
         is_same = champion["version"] == verdict["challenger"]["version"]
         end = "is champion already" if is_same else f"is the same model as the champion, version {champion['version']}"

@@ -43,7 +43,7 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
         if "--watch" in arguments:
             watch(main, root, [argument for argument in arguments if argument != "--watch"])
-        if arguments and arguments[0].isidentifier():
+        if arguments and arguments[0].replace("-", "_").isidentifier():
             from pipeline.cli import commands
 
             exit_process(commands.answer(root, arguments[0], arguments[1:]))

@@ -71,24 +71,52 @@ def diff(request: Request, root: Path, operands: list[str]) -> str:
     """
     refuse_more(operands, 2, "diff [RUN [RUN]]")
     with past_runs() as runs:
-        chosen = [runs.find(start) for start in operands]
-        if len(chosen) < 2:
-            others = [run for run in runs.latest(2) if run.run_id not in {one.run_id for one in chosen}]
-            chosen = sorted([*chosen, *others[: 2 - len(chosen)]], key=lambda run: run.began)
-        if len(chosen) < 2:
-            raise RequestError("there are no two pipeline runs to be compared yet")
-        before, now = chosen
+        chosen = two_runs(runs, operands)
         old, new = (runs.manifest(run.run_id) for run in chosen)
-        lines = [f"from  {said(before)}", f"to    {said(now)}"]
+        lines = [f"from  {said(chosen[0])}", f"to    {said(chosen[1])}"]
         if old.get("commit") != new.get("commit"):
             lines.append(f"commit {str(old.get('commit'))[:8]} → {str(new.get('commit'))[:8]}")
-        rows = []
-        for name in [n for n in {**old["steps"], **new["steps"]} if n in request.steps]:
-            rows += [(name, text) for text in step_differences(runs, old["steps"].get(name), new["steps"].get(name))]
+        rows = [(name, text) for name, texts in differences(request, runs, old, new).items() for text in texts]
         table = columns([(n if n != rows[i - 1][0] or i == 0 else "", text) for i, (n, text) in enumerate(rows)])
         return "\n".join(
             [*lines, "", table if rows else "no step differs in parameters, code, inputs, outputs or metrics"]
         )
+
+
+def two_runs(runs: "PastRuns", operands: list[str]) -> list["PastRun"]:
+    """The two pipeline runs that are to be compared, the older one first.
+
+    Raises:
+        RequestError: there are no two.
+    """
+    chosen = [runs.find(start) for start in operands]
+    if len(chosen) < 2:
+        others = [run for run in runs.latest(2) if run.run_id not in {one.run_id for one in chosen}]
+        chosen = sorted([*chosen, *others[: 2 - len(chosen)]], key=lambda run: run.began)
+    if len(chosen) < 2:
+        raise RequestError("there are no two pipeline runs to be compared yet")
+    return chosen
+
+
+def differences(
+    request: Request, runs: "PastRuns", old: Mapping[str, Any], new: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    """How two manifests differ, by step, a line each."""
+    names = [name for name in {**old["steps"], **new["steps"]} if name in request.steps]
+    return {name: step_differences(runs, old["steps"].get(name), new["steps"].get(name)) for name in names}
+
+
+def compare(request: Request, root: Path, operands: list[str]) -> str:
+    """The same as Markdown, with what the steps say of their results: for a comment on a pull request."""
+    from pipeline.reporting.ci_report import ci_report
+
+    refuse_more(operands, 2, "ci-report [RUN [RUN]]")
+    with past_runs() as runs:
+        old, new = (runs.manifest(run.run_id) for run in two_runs(runs, operands))
+        found = {name: runs.result(step["run_id"]) for name, step in new["steps"].items()}
+        notes = {name: result.note for name, result in found.items() if result and result.note}
+        places = runs.places(old), runs.places(new)
+        return ci_report(request, old, new, notes, differences(request, runs, old, new), places)
 
 
 def step_differences(runs: "PastRuns", old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
@@ -144,6 +172,7 @@ COMMANDS: dict[str, Callable[[Request, Path, list[str]], str]] = {
     "diff": diff,
     "graph": graph,
     "report": report,
+    "ci-report": compare,
 }
 
 

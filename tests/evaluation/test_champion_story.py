@@ -412,3 +412,32 @@ def test_mlflows_own_evaluation_is_there_for_every_task(task: str, metric: str) 
 def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert history(model_name=name) == 1
     assert f"model_name={name!r} is not a name" in capsys.readouterr().err
+
+
+def test_what_passes_waits_for_a_person_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    of = table(BINARY)
+
+    def promote(version: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run_program("evaluation", "promote", version=version, model_name=of.name)
+        return code, capsys.readouterr().err
+
+    register_model(of, rows(BINARY, 300, seed=1))
+    assert evaluate(of, 1, promote=False) == 0
+    assert (alias(of), alias(of, "challenger")) == ("", "1")
+    assert tags(of, 1)["verdict"] == "passed" and latest().data.metrics["promoted"] == 0
+    assert "waits for a person: mlflow run evaluation -e promote -P version=1" in verdict()["summary"]
+    assert promote(1) == (0, "") and (alias(of), alias(of, "anchor"), alias(of, "challenger")) == ("1", "1", "")
+    assert promote(1) == (0, ""), "who is champion stays it"
+
+    register_model(of, rows(BINARY, 600, seed=2))
+    register_model(of, rows(BINARY, 900, seed=3))
+    assert evaluate(of, 3, promote=False) == 0
+    code, said = promote(2)
+    assert code == 1 and "is not one that passed and waits (its verdict: none yet)" in said
+    code, said = promote(9)
+    assert code == 1 and "there is no version 9" in said
+    mlflow.MlflowClient().set_registered_model_alias(of.name, "champion", "2")
+    code, said = promote(3)
+    assert code == 1 and "was judged when version 1 was champion, and now version 2 is; evaluate it again" in said
+    assert alias(of) == "2"

@@ -75,6 +75,14 @@ def test_where_we_stand_and_how_two_runs_differ(toy, store):
     assert "parameter text other → third" in differences
     assert "output out.txt changed" in differences
     assert "\na " not in differences, "a was reused: nothing of it differs"
+    comment = toy.run("ci-report").out
+    assert comment.startswith("### Pipeline FINISHED: 1 reused, 1 executed\n\n| step | metric | before | now |")
+    assert "| b | lines | 2 | 2 |" in comment
+    assert "b: parameter text other → third" in comment
+    assert (
+        "<summary>out.txt of b</summary>\n\n```diff\n--- before\n+++ now\n@@ -1,2 +1,2 @@\n a\n-other\n+third\n```"
+        in comment
+    )
     since_the_first = toy.run("diff", first.info.run_id[:10]).out
     assert f"from  pipeline run {first.info.run_id[:8]}" in since_the_first
     assert "b  was not asked for then" in since_the_first
