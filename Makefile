@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
+.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run ci-report ci-comment retrain propose pull-request promote deploy demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -35,6 +35,9 @@ help:
 	@echo "make docs   the pages as a site, in build/site"
 	@echo "make types  static types          make dependencies   what is imported is declared"
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
+	@echo "make retrain   train, without promoting      make propose   what passed, for a person to approve"
+	@echo "make promote   what was approved is champion      make deploy URL=http://…   see it live, or go back"
+	@echo "make ci-report BASE=origin/main   what this commit changes of the pipeline's results, as Markdown"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
 	@echo "make licences   of all packages      make sbom   bill of materials      make audit   known vulnerabilities"
 	@echo "make clean  take away .venv/, outputs/ and build/; what was recorded (mlflow.db, mlruns/) stays"
@@ -98,6 +101,7 @@ lint: .venv/ready types dependencies docs
 	actionlint .github/workflows/*.yml
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
 	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
@@ -160,6 +164,39 @@ lock: .venv/ready
 
 toolchains:
 	examples/languages/install.sh
+
+# On a pull request: the pipeline of the commit that it would go into (BASE), then this one's, in one store of their own;
+# what differs, as Markdown. It fails where this one does.
+ci-report: .venv/ready
+	rm -rf build/ci && git worktree prune && mkdir -p build/ci
+	git worktree add --quiet --detach build/ci/base "$(BASE)"
+	export MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/build/ci/mlflow.db; \
+	  (cd build/ci/base && python main.py $(ARGS)) || echo "the pipeline of $(BASE) failed"; \
+	  python main.py $(ARGS); code=$$?; python main.py ci-report > build/ci/report.md; exit $$code
+
+# The one comment of a pull request (NUMBER), kept up to date.
+ci-comment:
+	gh pr comment "$(NUMBER)" --edit-last --create-if-none --body-file build/ci/report.md
+
+# Train on today's data, in the store that MLFLOW_TRACKING_URI names; what passes the gate waits for a person.
+retrain: .venv/ready
+	python main.py evaluation.promote=false $(ARGS)
+
+propose: .venv/ready
+	python deploy/release.py propose
+
+# In CI: a pull request whose merging is the approval, if there is anything to approve.
+pull-request:
+	git switch --create "release-$$GITHUB_RUN_ID"
+	git add deploy/release.yaml
+	git diff --cached --quiet || { git -c user.name=retrain -c user.email=retrain@users.noreply.github.com commit --message "Release what passed" \
+	  && gh auth setup-git && git push origin HEAD && gh pr create --fill --body-file build/release.md; }
+
+promote: .venv/ready
+	python deploy/release.py promote
+
+deploy: .venv/ready
+	python deploy/release.py deploy "$(URL)"
 
 # What we depend on, looked at from an environment of its own. The steps' packages are among the root's.
 build/audit/ready: requirements-audit.lock | .venv/ready

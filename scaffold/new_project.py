@@ -70,6 +70,7 @@ CHANGES: Mapping[str, Sequence[tuple[str, str]]] = {
     "mkdocs.yml": [(r"(?m)^ +- (docs/architecture|README\.it|CONTRIBUTING|CHANGELOG|SECURITY)\.md\n", "")],
     ".pre-commit-config.yaml": [(r"      - id: (issue-forms|citation)\n(        .*\n)+", "")],
     ".ci/run": [(r"(?m)^examples/.*\n", "")],
+    ".gitlab-ci.yml": [(r"(?m)^    - make toolchains\n", "")],
     ".github/workflows/ci.yml": [(r"(?m)^      - if: .*\n        run: make toolchains\n", "")],
     "docs/production.md": [(r" `make demo` [^\n]*", "")],
     "docs/your-step.md": [(r"(?m)^\n`examples/languages/` .*\n", "")],

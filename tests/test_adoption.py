@@ -11,6 +11,11 @@ from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
+MORE_THAN_READING = {  # workflow -> job -> what it may
+    "release.yml": {"release": {"contents": "write"}},
+    "pull-request.yml": {"report": {"contents": "read", "pull-requests": "write"}},
+    "retrain.yml": {"retrain": {"contents": "write", "pull-requests": "write"}},
+}
 PAGES = [
     ROOT / name for name in ("README.md", "README.it.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 ] + sorted((ROOT / "docs").rglob("*.md"))
@@ -24,13 +29,26 @@ def steps(workflow: Path) -> list[dict]:
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_do_nothing_but_call_targets_of_the_makefile(workflow):
     commands = [step["run"] for step in steps(workflow) if "run" in step]
-    targets = [re.fullmatch(r'(?:\w+="?\$?\w+"? )*make ([\w-]+)(?: \w+=\w+)*', command)[1] for command in commands]
-    assert targets
-    assert set(targets) <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+    assert commands
+    assert targets_of(commands) <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_gitlab_calls_targets_of_the_makefile_and_nothing_else():
+    jobs = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    scripts = [job["script"] for job in jobs.values() if isinstance(job, dict) and "script" in job]
+    commands = [command for script in scripts for command in script]
+    assert targets_of(commands) >= {"lint", "test", "ci-report", "retrain", "deploy"}
+    assert targets_of(commands) <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+
+
+def targets_of(commands: list[str]) -> set[str]:
+    """What `NAME=value make TARGET NAME=value` calls; anything else is a failure."""
+    call = r'(?:\w+="?\$?\w+"? )*make ([\w-]+)(?: \w+="?\$?\w+"?)*'
+    return {re.fullmatch(call, command)[1] for command in commands}
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_actions_are_pinned_by_commit_and_may_only_read_but_where_a_release_is_made(workflow):
+def test_actions_are_pinned_by_commit_and_may_only_read_but_where_more_is_said(workflow):
     text = workflow.read_text()
     used = re.findall(r"\buses:\s*(.*)", text)
     assert used
@@ -40,7 +58,7 @@ def test_actions_are_pinned_by_commit_and_may_only_read_but_where_a_release_is_m
     content = yaml.safe_load(text)
     assert content["permissions"] == {"contents": "read"}
     given = {name: job["permissions"] for name, job in content["jobs"].items() if "permissions" in job}
-    assert given == ({"release": {"contents": "write"}} if workflow.name == "release.yml" else {})
+    assert given == MORE_THAN_READING.get(workflow.name, {})
 
 
 def test_hooks_run_what_make_lint_runs():
@@ -67,6 +85,7 @@ def test_make_help_names_targets_that_there_are_and_all_that_a_user_needs():
     there = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     assert named <= there
     of_maintainers = {"help", "coverage", "torture", "fuzz", "kit", "toolchains", "airgap", "screenshots", "release"}
+    of_maintainers |= {"ci-comment", "pull-request"}  # which CI calls
     assert there - named == of_maintainers
 
 
