@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def test_what_passed_is_proposed_approved_and_live_and_comes_back_where_it_does_
         assert release("propose").out.startswith("version 2 of titanic")
         assert release("promote").code == 0 and champion() == "2"
         assert release("deploy", url).code == 0, "it went live without a restart"
+    assert re.search(r"\ntitanic +\d+ s +2 +0% +(\d+ min )?\d+ s\n", run("python", "main.py", "status").out)
     monkeypatch.setenv("DEPLOY_WAIT", "0")
     gone = release("deploy", url)
     assert gone.code == 1 and champion() == "1"

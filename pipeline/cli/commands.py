@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pipeline.files import write_atomically
 from pipeline.journal import say
 from pipeline.planning.graph import order
 from pipeline.reporting import html_page
-from pipeline.reporting.tables import columns, figures, format_duration
+from pipeline.reporting.tables import age, columns, figures, format_duration
 from pipeline.states import ExitCode
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def status(request: Request, root: Path, operands: list[str]) -> str:
             by, metrics = (f"run {made.run_id[:8]}", figures(request, made.step, made.metrics)) if made else ("", "")
             models.append((found.model, found.alias, found.version, found.since, by, metrics))
         parts.append(columns(models) if len(models) > 1 else "no version of a model carries an alias yet")
+        releases = [("model", "champion for", "promotions", "rolled back", "from data to champion")]
+        for one in runs.releases(models_of(request)):
+            share = f"{one.rollbacks / max(1, one.promotions):.0%}"
+            lead = "" if one.lead_time is None else age(one.lead_time)
+            champion_for = age((datetime.now(UTC) - one.since).total_seconds())
+            releases.append((one.model, champion_for, str(one.promotions), share, lead))
+        parts += [columns(releases)] if len(releases) > 1 else []
         return "\n\n".join([*parts, *notes])
 
 

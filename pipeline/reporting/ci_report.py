@@ -60,8 +60,8 @@ def metrics_table(request: Request, old: Mapping[str, Any], new: Mapping[str, An
 
 def text_differences(before: Path, now: Path) -> list[str]:
     """The lines in which two texts differ, with some around them; the last of too many says how many are left out."""
-    texts = [path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (before, now)]
-    lines = list(difflib.unified_diff(*texts, "before", "now", lineterm="", n=1))
+    old, new = (path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (before, now))
+    lines = list(difflib.unified_diff(old, new, "before", "now", lineterm="", n=1))
     left = len(lines) - MOST_LINES
     return [*lines[:MOST_LINES], f"… and {left} lines more"] if left > 0 else lines
 

@@ -95,6 +95,14 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
+def age(seconds: float) -> str:
+    """A long time as people say it, in its largest unit and the next."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} {int(seconds % size // part)} {smaller}"
+    return f"{max(0, int(seconds))} s"
+
+
 def reason_text(outcome: Outcome) -> str:
     """Why a step came to what it did; with the run that is reused."""
     return f"run {outcome.run_id[:8]} ({outcome.reason})" if outcome.state == State.REUSED else outcome.reason

@@ -1,8 +1,11 @@
 """What the store holds of earlier pipeline runs, and of the models that they registered. Nothing is written here."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import STEPS, as_result, is_good, local_time
 
+EVENT = re.compile(r"history\.\d{6}")  # the tags of a registered model that say when which version became champion
+PROMOTED = "promoted"  # what such an event is, if it is not a rollback
 MOST = 1000  # pipeline runs that are looked through for one whose ID begins as asked
 
 
@@ -42,6 +47,17 @@ class Alias:
     version: str
     since: str  # local time at which the version was made
     made_by: Result | None
+
+
+@dataclass(frozen=True)
+class Releases:
+    """How a registered model's champions came and went, as the steps that moved the alias took it down."""
+
+    model: str
+    since: datetime  # the champion of now is champion
+    promotions: int
+    rollbacks: int
+    lead_time: float | None  # seconds from its data being fetched to that; None: nobody knows
 
 
 class PastRuns:
@@ -102,6 +118,33 @@ class PastRuns:
                 found.append(Alias(name, alias, str(number), since, self.result(version.run_id)))
         return found
 
+    def releases(self, models: Iterable[str]) -> list[Releases]:
+        """How the champions of these models came and went; those that never had one left out."""
+        found = []
+        for name in dict.fromkeys(models):
+            model = if_there(self.client.get_registered_model, name)
+            kept: Mapping[str, str] = model.tags if model else {}
+            events = [json.loads(kept[key]) for key in sorted(kept) if EVENT.fullmatch(key)]
+            if events:
+                since = datetime.fromisoformat(events[-1]["when"])
+                began = self._first_start(events[-1]["model_run_id"])
+                lead = None if began is None else since.timestamp() - began / 1000
+                happened = [event["event"] for event in events]
+                counts = happened.count(PROMOTED), len(happened) - happened.count(PROMOTED)
+                found.append(Releases(name, since, *counts, lead))
+        return found
+
+    def _first_start(self, run_id: str) -> int | None:
+        """When the first of the runs began that a run is made of, in milliseconds; None where it is gone."""
+        starts, left = {}, [run_id]
+        while left:
+            run = if_there(self.client.get_run, left.pop())
+            if run and run.info.run_id not in starts:
+                starts[run.info.run_id] = run.info.start_time
+                texts = [word for text in run.data.params.values() for word in split(text)]
+                left += [match[1] for text in texts if (match := re.match(r"runs:/(\w+)/", text))]
+        return min(starts.values(), default=None)
+
     def _search(self, count: int) -> list[Run]:
         return list(
             self.client.search_runs(
@@ -111,6 +154,14 @@ class PastRuns:
                 order_by=["attributes.start_time DESC"],
             )
         )
+
+
+def split(text: str) -> list[str]:
+    """A parameter's words, which MLflow stores shell-quoted; none where it is not."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
 
 
 def as_past_run(run: Run) -> PastRun:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import parse
-from pipeline.reporting.tables import columns, conclusion, format_number, run_name, summary
+from pipeline.reporting.tables import age, columns, conclusion, format_number, run_name, summary
 from tests.pipeline.memory import Memory, chain
 
 
@@ -77,3 +77,10 @@ def test_a_path_that_is_nearly_right_is_warned_about_before_anything_runs(tmp_pa
 )
 def test_any_metric_can_be_shown(value, shown):
     assert format_number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-1, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3700, "1 h 1 min"), (200_000, "2 d 7 h")]
+)
+def test_a_long_time_is_said_in_two_units(seconds, said):
+    assert age(seconds) == said
