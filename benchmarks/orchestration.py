@@ -16,7 +16,6 @@ import csv
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -243,7 +242,7 @@ class Watch(Ours):
 
     def close(self) -> None:
         if hasattr(self, "process"):
-            self.process.send_signal(signal.SIGINT)
+            self.process.terminate()  # SIGINT may have been ignored when this was started
             self.process.communicate()
 
 
