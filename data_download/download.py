@@ -1,4 +1,4 @@
-"""Fetch a CSV file, checked on the way in. No MLflow here."""
+"""Fetch a table as a CSV file, checked on the way in. No MLflow here."""
 
 import hashlib
 import math
@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from address import refuse_credentials
+from database_source import is_database, open_query
 from download_error import DownloadError, printable, root_cause, too_large
 from http_body import CHUNK_BYTES, BodyError, gunzip
 from http_source import open_http
+from object_source import SCHEMES, open_object
+from secret_address import DATABASES
 from table_check import binary, refuse_cut_record, refuse_other_than_table
+from table_file import csv_of, kind_of
 
 WRITE_BYTES = 1 << 18  # bytes written at a time: Linux takes twice as long to find room for a mebibyte at once
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -43,11 +47,14 @@ def download(
     *,
     sha256: str = "",
     columns: str = "",
+    query: str = "",
+    sheet: str = "",
     max_bytes: int = 2 << 30,
     timeout: float = 300,
     retries: int = 4,
 ) -> Download:
-    """Write what is at `data_url` to `target`, byte for byte (a gzip file is unpacked).
+    """Write what is at `data_url` to `target`: a CSV file byte for byte (gzip is unpacked), Parquet, Excel and the rows
+    that a database gives for `query` as CSV. `sheet` is an Excel file's.
 
     `timeout` is the whole download's, in seconds; `max_bytes` counts after unpacking; `columns` are the names,
     separated by commas, that the header must hold. `target` appears whole or not at all.
@@ -60,7 +67,8 @@ def download(
     name = printable(data_url, 500)
     partial = target.with_name(target.name + ".part")
     try:
-        with open_source(data_url, timeout=timeout, retries=retries, max_bytes=max_bytes) as (stream, announced):
+        source = open_source(data_url, query, timeout=timeout, retries=retries, max_bytes=max_bytes)
+        with source as (stream, announced):
             published = save(stream, partial, max_bytes, name)
         if sha256 and published.sha256 != sha256.lower():
             raise DownloadError(
@@ -70,6 +78,13 @@ def download(
         unpacked = published
         if is_gzip(partial):
             unpacked = unpack(partial, max_bytes, name)
+        if kind := kind_of(partial):
+            unpacked, announced = (
+                replaced(partial, csv_of(partial, kind, name, sheet, max_bytes), max_bytes, name),
+                True,
+            )
+        elif sheet:
+            raise DownloadError(f"{name} is no Excel file, so that there is no sheet {sheet!r}; leave sheet empty")
         if unpacked.binary:
             raise binary(name)
         refuse_other_than_table(partial, name, columns)
@@ -102,13 +117,22 @@ def refuse_parameters(sha256: str, timeout: float, retries: int) -> None:
 
 @contextmanager
 def open_source(
-    data_url: str, *, timeout: float, retries: int, max_bytes: int
+    data_url: str, query: str, *, timeout: float, retries: int, max_bytes: int
 ) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """The content at `data_url` in chunks of at most CHUNK_BYTES bytes, and whether its end is announced."""
+    """The content at `data_url` in chunks, and whether its end is announced."""
     scheme = urllib.parse.urlsplit(data_url).scheme.lower()
+    if is_database(scheme):
+        with open_query(data_url, query, timeout=timeout) as chunks:
+            yield chunks, True
+        return
+    if query:
+        raise DownloadError(f"data_url {data_url!r} is no database that a query could be put to; leave query empty")
     if scheme in ("http", "https"):
         with open_http(data_url, timeout=timeout, retries=retries, max_bytes=max_bytes) as source:
             yield source
+    elif scheme in SCHEMES:
+        with open_object(data_url, timeout=timeout, retries=retries, max_bytes=max_bytes) as chunks:
+            yield chunks, True
     elif scheme in ("", "file") or len(scheme) == 1:  # one letter: a Windows drive
         path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(data_url).path) if scheme == "file" else data_url)
         if not path.is_file():
@@ -116,7 +140,10 @@ def open_source(
             raise DownloadError(f"data_url {data_url!r} names no file{where}")
         yield file_chunks(path), True
     else:
-        raise DownloadError(f"data_url {data_url!r} has scheme {scheme!r}; http, https, file or a path is needed")
+        raise DownloadError(
+            f"data_url {data_url!r} has scheme {scheme!r}; {', '.join(['http', 'https', *SCHEMES])}, a database's "
+            f"({', '.join(DATABASES)}), file or a path is needed"
+        )
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:
@@ -168,12 +195,18 @@ def is_gzip(path: Path) -> bool:
 
 def unpack(partial: Path, max_bytes: int, name: str) -> Saved:
     """Replace a gzip file by its content."""
-    unpacked = partial.with_name(partial.name + ".unpacked")
     try:
-        saved = save(gunzip(file_chunks(partial)), unpacked, max_bytes, name)
-        shutil.move(unpacked, partial)
-        return saved
+        return replaced(partial, gunzip(file_chunks(partial)), max_bytes, name)
     except BodyError as error:
         raise DownloadError(f"{name} is a damaged gzip file ({error}); download it again") from error
+
+
+def replaced(partial: Path, content: Iterator[bytes], max_bytes: int, name: str) -> Saved:
+    """Replace a file by other content, which may be made of it."""
+    other = partial.with_name(partial.name + ".unpacked")
+    try:
+        saved = save(content, other, max_bytes, name)
+        shutil.move(other, partial)
+        return saved
     finally:
-        unpacked.unlink(missing_ok=True)
+        other.unlink(missing_ok=True)

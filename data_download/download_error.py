@@ -22,3 +22,7 @@ def root_cause(error: BaseException) -> str:
 
 def too_large(data_url: str, max_bytes: int) -> str:
     return f"{data_url} is larger than max_bytes={max_bytes}; raise max_bytes if that size is meant"
+
+
+def out_of_time(data_url: str, timeout: float) -> str:
+    return f"{data_url} was not downloaded within timeout={timeout:g} s; try again, or raise timeout"

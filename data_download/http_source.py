@@ -16,7 +16,8 @@ from typing import Any
 
 import requests
 from address import with_variables
-from download_error import DownloadError, printable, root_cause, too_large
+from clock import Clock, TimeIsUp
+from download_error import DownloadError, out_of_time, printable, root_cause, too_large
 from http_body import (
     BodyError,
     announced_length,
@@ -36,32 +37,8 @@ from urllib3.exceptions import HTTPError, LocationParseError
 HEADERS = {"Accept-Encoding": "gzip", "Connection": "close"}
 TRY_AGAIN = (429, 500, 502, 503, 504)
 REDIRECTS = 30
-SILENCE_SECONDS = 30  # waited for a connection, and for the next byte, before a server counts as silent
 CLOSING_SECONDS = 2  # waited after the last byte for the server to close the connection, as it said it would
 LONGEST_PAUSE = 120  # seconds between two tries where the server does not say how long
-
-
-class TimeIsUp(Exception):
-    """The download's total time is over. Not an OSError: no library is to take it for a try that failed."""
-
-
-class Clock:
-    """The time that a download has: `timeout` seconds from now, `silence` of them at most without a byte."""
-
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self.silence = min(max(SILENCE_SECONDS, timeout / 10), 3600)
-        self.end = time.monotonic() + timeout
-
-    def left(self) -> float:
-        """Seconds, more than 0.
-
-        Raises:
-            TimeIsUp: there are none.
-        """
-        if (seconds := self.end - time.monotonic()) <= 0:
-            raise TimeIsUp
-        return seconds
 
 
 class Wire(io.RawIOBase):
@@ -288,9 +265,7 @@ def told_as_sentence(name: str, clock: Clock) -> Iterator[None]:
     try:
         yield
     except TimeIsUp:
-        raise DownloadError(
-            f"{name} was not downloaded within timeout={clock.timeout:g} s; try again, or raise timeout"
-        ) from None
+        raise DownloadError(out_of_time(name, clock.timeout)) from None
     except BodyError as error:
         raise DownloadError(f"{name} sent {printable(str(error))}; try again, or check the address") from error
     except (

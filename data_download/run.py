@@ -1,6 +1,6 @@
 """data_download: a URL or a path in, data.csv out.
 
-The bytes are kept as they came; what they mean is for data_cleaning to judge.
+The bytes of a CSV file are kept as they came; what they mean is for data_cleaning to judge.
 """
 
 import sys
@@ -25,6 +25,8 @@ def fetch_table(record: Record, folder: Path) -> None:
         data_url=str,
         sha256=str,
         columns=str,
+        query=str,
+        sheet=str,
         max_bytes=whole(1, 1 << 62),
         timeout=number(0, 1e9),
         retries=whole(0, 1000),

@@ -8,8 +8,9 @@ import urllib.parse
 
 SECRET_NAME = re.compile(
     r"(?i)token|passw(?:or)?d|passphrase|secret|signature|credential|bearer|authorization"
-    r"|(?<![a-z])(?:sig|key|auth|pwd|jwt|(?:api|access)key)(?![a-z])"
+    r"|(?<![a-z])(?:sig|key|auth|pwd|jwt|(?:api|access)key)(?![a-z])|odbc_connect"
 )
+DATABASES = ("postgresql", "mysql", "mariadb", "mssql", "oracle", "sqlite")  # before a + and the driver's name
 VARIABLE = re.compile(r"\$\{(\w+)\}")  # stands for the value of an environment variable, which is stored nowhere
 
 
@@ -27,7 +28,13 @@ def secret_in(address: str) -> str:
 
 
 def has_user(parts: urllib.parse.SplitResult) -> bool:
-    """Whether a name or token stands before the host. In a path an @ is a letter like any other."""
+    """Whether a name or token stands before the host. In a path an @ is a letter like any other.
+
+    Who asks a database is no secret; the password must be `${NAME}`.
+    """
+    if parts.scheme.partition("+")[0] in DATABASES:
+        password = parts.netloc.rpartition("@")[0].partition(":")[2]
+        return bool(password) and not VARIABLE.fullmatch(password)
     # https:/name@host and https:name@host: meant to be an address with a host, whatever it is read as.
     meant = parts.path.lstrip("/").partition("/")[0] if parts.scheme in ("http", "https") else ""
     return "@" in urllib.parse.unquote(urllib.parse.unquote(parts.netloc or meant))

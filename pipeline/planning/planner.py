@@ -14,7 +14,7 @@ from pipeline.planning.decision import UNKNOWN, Decision, Input, Result
 from pipeline.planning.fingerprint import IGNORED, Fingerprint, environment_of, folder_files
 from pipeline.planning.project import Project
 from pipeline.planning.reads import Look, changed, look, moved
-from pipeline.planning.references import Resolver, Store, web_address
+from pipeline.planning.references import Resolver, Store, remote_address
 from pipeline.states import Action
 
 
@@ -162,7 +162,7 @@ class Planner:
             return execute("forced")
         if not step.cache:
             return execute("cache: false")
-        url, pin = web_address(parameters.values()), parameters.get("sha256", "").strip().lower()
+        url, pin = remote_address(parameters.values()), parameters.get("sha256", "").strip().lower()
         if url and not pin:
             return execute(f"{url} may have changed: give sha256 to reuse what is there")
         if any(value == UNKNOWN for name, value in parameters.items() if name not in inputs):

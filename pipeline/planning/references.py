@@ -16,6 +16,7 @@ from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.project import Project
 from pipeline.planning.reads import looks
 
+REMOTE = re.compile(r"(?!file:)[a-z][a-z\d+.-]+://", re.IGNORECASE)
 
 class Store(Protocol):
     """What planning needs of the tracking store."""
@@ -180,6 +181,6 @@ def number_text(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e16 else repr(value)
 
 
-def web_address(parameters: Iterable[str]) -> str:
-    """The first web address among a step's parameters, or ""."""
-    return next((v.strip() for v in parameters if v.strip().lower().startswith(("http://", "https://"))), "")
+def remote_address(parameters: Iterable[str]) -> str:
+    """The first address among a step's parameters whose content is not ours to look at, or ""."""
+    return next((v.strip() for v in parameters if REMOTE.match(v.strip())), "")

@@ -119,7 +119,7 @@ def test_a_server_that_does_not_accept_is_given_up_after_the_total_time(fetch, t
 
 
 def test_a_silent_server_is_told_from_a_slow_one_where_the_total_time_is_long(fetch, tmp_path, monkeypatch):
-    monkeypatch.setattr("http_source.SILENCE_SECONDS", 1)
+    monkeypatch.setattr("clock.SILENCE_SECONDS", 1)
     for send in (sends_and_keeps(NEVER), sends_and_keeps(ok(f"Content-Length: {len(CSV)}"), HALF)):
         assert "URL did not answer for 1 s; try again" in refused(fetch, tmp_path, send, timeout=10)
 

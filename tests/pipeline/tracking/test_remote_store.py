@@ -1,84 +1,24 @@
 """A pipeline on stores of other kinds, for real: MLflow's server with PostgreSQL, artifacts in S3, several at once."""
 
-import contextlib
-import importlib.util
 import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
-import requests
 
-from tests.pipeline.conftest import AT_ONCE, HANG, wait_until
+from tests import services
+from tests.pipeline.conftest import AT_ONCE
+from tests.services import BUCKET, free_port, process, wait_for_answer
 
 pytestmark = pytest.mark.integration
-BUCKET = "runs"
-
-
-def needs(*modules: str) -> None:
-    """Skip where a package is not installed."""
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed here: pip install -r requirements-dev.lock")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextlib.contextmanager
-def process(command: list[str], **options: object) -> Iterator[None]:
-    """A server in a process group of its own, ended with all that it started."""
-    started = subprocess.Popen(command, start_new_session=True, **options)
-    try:
-        yield
-    finally:
-        os.killpg(started.pid, signal.SIGTERM)
-        started.wait(HANG)
-
-
-def wait_for_answer(url: str, log: Path) -> None:
-    def answers() -> bool:
-        with contextlib.suppress(OSError):
-            return requests.get(url, timeout=5).ok
-        return False
-
-    wait_until(answers, lambda: f"no answer from {url}: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The address of an empty database."""
-    needs("psycopg")
-    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), "")
-    if not found:
-        pytest.skip("PostgreSQL is not on this machine: apt-get install postgresql")
-    programs, root = Path(found).resolve().parent, os.getuid() == 0  # as whom it does not start
-    port = free_port()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if root:
-            owner = pwd.getpwnam("postgres")
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
-        options = {"user": "postgres", "group": "postgres"} if root else {}
-        quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
-        data = str(Path(folder, "data"))
-        subprocess.run([str(programs / "initdb"), "-D", data, "-A", "trust", "-U", "me", "-N"], check=True, **quiet)
-        server = [str(programs / "postgres"), "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1", "-F"]
-        with process(server, **quiet):
-            ask = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-            wait_until(lambda: subprocess.run(ask).returncode == 0, lambda: "PostgreSQL never answered")
-            yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
+    with services.postgresql() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +34,7 @@ def tracking_server(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of something that speaks S3, with one bucket."""
-    needs("boto3", "moto")
-    folder, port = tmp_path_factory.mktemp("s3"), free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with (folder / "log").open("w") as log, process(command, cwd=folder, stdout=log, stderr=log):
-        wait_for_answer(f"{address}/moto-api/", folder / "log")
-        assert requests.put(f"{address}/{BUCKET}", timeout=HANG).ok
+    with services.s3(tmp_path_factory.mktemp("s3")) as address:
         yield address
 
 
