@@ -8,17 +8,13 @@ from typing import Any
 from address import with_variables
 from clock import Clock, TimeIsUp
 from download_error import DownloadError, out_of_time, printable, root_cause
-from secret_address import DATABASES, VARIABLE
+from secret_address import VARIABLE
 from sqlalchemy import URL, CursorResult, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from table_file import ROWS, csv_text
 
 PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # other names
-
-
-def is_database(scheme: str) -> bool:
-    return scheme.partition("+")[0] in DATABASES
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from address import refuse_credentials
-from database_source import is_database, open_query
 from download_error import DownloadError, printable, root_cause, too_large
 from http_body import CHUNK_BYTES, BodyError, gunzip
 from http_source import open_http
@@ -121,7 +120,9 @@ def open_source(
 ) -> Iterator[tuple[Iterator[bytes], bool]]:
     """The content at `data_url` in chunks, and whether its end is announced."""
     scheme = urllib.parse.urlsplit(data_url).scheme.lower()
-    if is_database(scheme):
+    if scheme.partition("+")[0] in DATABASES:
+        from database_source import open_query  # here: SQLAlchemy's import takes longer than a small download
+
         with open_query(data_url, query, timeout=timeout) as chunks:
             yield chunks, True
         return
