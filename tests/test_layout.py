@@ -44,7 +44,12 @@ def lock(folder: str) -> set[str]:
 
 def test_the_steps_are_those_of_the_configuration():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    folders = {name: block.get("uri") or block.get("extends") or name for name, block in config["pipeline"].items()}
+    blocks = config["pipeline"]
+
+    def folder(name: str) -> str:
+        return folder(blocks[name]["extends"]) if "extends" in blocks[name] else blocks[name].get("uri", name)
+
+    folders = {name: folder(name) for name in blocks}
     assert set(folders.values()) == set(STEPS)
     assert set(folders) >= set(STEPS), "each has a block of its own name"
 

