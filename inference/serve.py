@@ -17,12 +17,31 @@ from saved_model import SavedModel, champion_uri, open_model
 from serving_live import OtherModel
 from serving_log import header
 from serving_settings import Settings, prepare_log, refuse_open_door, tls_files
-from step import MODEL_URI, boolean, number, parse_parameters, run_step, whole
+from step import MODEL_URI, Kind, boolean, number, parse_parameters, run_step, whole
 from step_error import StepError
 
 STEP = "inference"
-
-
+PARAMETERS: dict[str, Kind] = {  # those of `fleet`, too
+    "model": str,
+    "host": str,
+    "port": whole(1, 65535),
+    "reload_seconds": number(0, 86400),
+    "max_bytes": whole(1, 1 << 30),
+    "max_rows": whole(1, 10_000_000),
+    "max_waiting": whole(1, 100_000),
+    "max_waiting_per_client": whole(1, 100_000),
+    "read_seconds": number(0.1, 3600),
+    "max_seconds": number(0.1, 3600),
+    "canary": number(0, 1),
+    "challenger": str,
+    "shadow": str,
+    "log": str,
+    "log_share": number(0, 1),
+    "log_rows": whole(1, 1_000_000),
+    "log_seconds": number(0.1, 86400),
+    "tls": str,
+    "insecure": boolean,
+}
 started_by_mlflow = "MLFLOW_RUN_ID" in os.environ  # which is set for what we start, too, once we have a run
 
 
@@ -36,40 +55,29 @@ def main() -> int:
 
 
 def work(run: mlflow.ActiveRun, folder: Path) -> None:
-    arguments = parse_parameters(
-        STEP,
-        model=str,
-        host=str,
-        port=whole(1, 65535),
-        workers=whole(1, 64),
-        reload_seconds=number(0, 86400),
-        max_bytes=whole(1, 1 << 30),
-        max_rows=whole(1, 10_000_000),
-        max_waiting=whole(1, 100_000),
-        max_waiting_per_client=whole(1, 100_000),
-        read_seconds=number(0.1, 3600),
-        max_seconds=number(0.1, 3600),
-        canary=number(0, 1),
-        challenger=str,
-        shadow=str,
-        log=str,
-        log_share=number(0, 1),
-        log_rows=whole(1, 1_000_000),
-        log_seconds=number(0.1, 86400),
-        tls=str,
-        insecure=boolean,
-    )
+    arguments = parse_parameters(STEP, workers=whole(1, 64), **PARAMETERS)
     tls = tls_files(arguments.tls)
+    print(f"{STEP}: {prepare(arguments, tls)}", flush=True)
+    answer_on(arguments.host, arguments.port, arguments.workers, tls)
+
+
+def prepare(arguments: argparse.Namespace, tls: dict[str, Any]) -> str:
+    """Fetch what is to answer, and hand on what its servers are told; which model it is, and where it answers.
+
+    Raises:
+        StepError: it is not there, or must not or cannot answer there.
+    """
     refuse_open_door(arguments.host, arguments.insecure, certified="ssl_ca_certs" in tls)
     refuse_taken_port(arguments.host, arguments.port)
     uri = arguments.model or champion_uri()
     model = open_model(uri)
     prepare_others(arguments, model)
     mlflow.set_tags(model.tags())
+    limits = {one.name: getattr(arguments, one.name) for one in fields(Settings) if hasattr(arguments, one.name)}
+    Settings(folder=str(model.folder.absolute()), uri=uri, **limits).hand_on()
     if started_by_mlflow:
         threading.Thread(target=end_with_parent, daemon=True).start()
-    print(f"{STEP}: {model} at http{'s' * bool(tls)}://{arguments.host}:{arguments.port}/invocations", flush=True)
-    serve(model.folder.absolute(), uri, arguments, tls)
+    return f"{model} at http{'s' * bool(tls)}://{arguments.host}:{arguments.port}/invocations"
 
 
 def prepare_others(arguments: argparse.Namespace, model: SavedModel) -> None:
@@ -108,26 +116,24 @@ def refuse_taken_port(host: str, port: int) -> None:
         raise StepError(f"cannot listen on {where} ({error.strerror}); give another port or host") from None
 
 
-def serve(folder: Path, uri: str, arguments: argparse.Namespace, tls: dict[str, Any]) -> None:
-    """Run until a signal comes; requests under way are finished."""
+def answer_on(host: str, port: int, workers: int = 1, tls: dict[str, Any] | None = None) -> None:
+    """Answer there, as was handed on, until a signal comes; requests under way are finished."""
     import uvicorn
     from serving_protocol import ImpatientProtocol
 
-    limits = {one.name: getattr(arguments, one.name) for one in fields(Settings) if hasattr(arguments, one.name)}
-    Settings(folder=str(folder), uri=uri, **limits).hand_on()
     uvicorn.run(
         "serving:create",
         factory=True,
-        host=arguments.host,
-        port=arguments.port,
-        workers=arguments.workers,
+        host=host,
+        port=port,
+        workers=workers,
         http=ImpatientProtocol,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=10,
         timeout_worker_healthcheck=60,  # on a busy machine a worker that loads its model is slow to say it lives
         app_dir=str(Path(__file__).parent),
-        **tls,
+        **tls or {},
     )
 
 
