@@ -155,10 +155,20 @@ def test_no_request_fails_while_versions_change_and_replicas_come_go_and_die(sta
 
 
 @pytest.mark.integration
-def test_who_is_killed_leaves_nothing_behind(start, register):
+def test_every_replica_chooses_the_same_rows_for_the_canary_and_who_is_killed_leaves_nothing_behind(start, register):
     register("champion")
-    running = start(model="models:/titanic@champion", min=1, max=1)
-    running.wait_for("1 to 1 replicas")
+    register("challenger", seed=1)
+    running = start(model="models:/titanic@champion", min=2, max=2, canary=0.5)
+    running.wait_for("2 to 2 replicas")
+    chosen: dict[int, set[str]] = {}
+    for key in [*range(30)] * 4:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=HANG)) as connection:
+            rows = json.dumps({"dataframe_records": [ROW | {"PassengerId": key}]})
+            connection.request("POST", "/invocations", rows, {"Content-Type": "application/json"})
+            (said,) = json.load(connection.getresponse())["predictions"]
+            chosen.setdefault(key, set()).add(said["model_version"])
+    assert all(len(versions) == 1 for versions in chosen.values())
+    assert set().union(*chosen.values()) == {"1", "2"}
     family = running.family()
     running.process.kill()
     running.process.wait()
