@@ -18,6 +18,7 @@ from pipeline.planning.reads import looks
 
 REMOTE = re.compile(r"(?!file:)[a-z][a-z\d+.-]+://", re.IGNORECASE)
 
+
 class Store(Protocol):
     """What planning needs of the tracking store."""
 
