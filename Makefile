@@ -90,7 +90,7 @@ coverage: .venv/ready
 # Long: the histories, kills, requests and tables of the suite, many times over, and six pipelines at once.
 torture: .venv/ready
 	PIPELINE_TORTURE=10000 PIPELINE_KILLS=50 python -m pytest -s tests/pipeline/execution/test_torture.py tests/pipeline/execution/test_kills.py
-	PIPELINE_REQUESTS=10000 python -m pytest -s tests/inference/test_serving_contract.py
+	PIPELINE_REQUESTS=10000 python -m pytest -s tests/inference/test_serving_contract.py tests/inference/test_fleet.py
 	PIPELINE_EXAMPLES=20000 python -m pytest -s tests/data_cleaning/test_any_csv.py
 	PIPELINE_AT_ONCE=6 python -m pytest -s tests/pipeline/tracking/test_remote_store.py
 

@@ -52,6 +52,8 @@ def test_a_secret_under_any_key_is_refused(key, form):
         "//s3cret@example.com/x.csv",
         "ftp://s3cret@example.com/x.csv",
         "s3://id:s3cret@bucket/x.csv",
+        "postgresql://me:s3cret@example.com/list",
+        "postgresql://me:${PART}s3cret@example.com/list",
         "https://example.com\\s3cret@example.com/x.csv",
         "https://s3cret@[::1]/x.csv",
     ],
@@ -80,6 +82,8 @@ def test_what_is_no_address_is_not_repeated_either(url):
         "me@home.csv",
         "C:\\me@home\\x.csv",
         "http://[::1]:8000/x.csv",
+        "postgresql://me@db.example.com/list",
+        "postgresql+psycopg://me:${DB_PASSWORD}@db.example.com:5433/list?sslmode=require",
     ],
 )
 def test_what_only_looks_like_a_secret_is_taken(url):

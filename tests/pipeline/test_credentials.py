@@ -14,6 +14,7 @@ KEYS = ("token", "sig", "X-Amz-Signature", "key", "auth", "pwd", "jwt", "access_
 ADDRESSES = [
     *(f"https://example.com/x.csv?a=1&{key}=s3cret" for key in KEYS),
     *("https://me:s3cret@example.com/x.csv", "https://s3cret@example.com/x.csv", "s3://me:s3cret@bucket/x.csv"),
+    *("postgresql://me:s3cret@db/list", "mysql+pymysql://db/list?password=s3cret"),
     *("read https://example.com/?sig=s3cret now", "https://example.com/x#token=s3cret", "//s3cret@example.com/x"),
 ]
 CONFIG = """
