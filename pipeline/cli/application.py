@@ -43,7 +43,7 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the runner takes over
         if "--watch" in arguments:
             watch(main, root, [argument for argument in arguments if argument != "--watch"])
-        if arguments and arguments[0].replace("-", "_").isidentifier():
+        if arguments and is_command(arguments[0]):
             from pipeline.cli import commands
 
             exit_process(commands.answer(root, arguments[0], arguments[1:]))
@@ -53,6 +53,11 @@ def run_application(main: Main, root: Path, arguments: list[str]) -> NoReturn:
         print("interrupted before anything was started", file=sys.stderr)
         code = 130
     exit_process(code)
+
+
+def is_command(argument: str) -> bool:
+    """Whether it is a word such as `status` or `ci-report`; no override, and nothing of `mlflow run`'s (--steps)."""
+    return not argument.startswith("-") and argument.replace("-", "_").isidentifier()
 
 
 def root_and_rest(root: Path, arguments: list[str]) -> tuple[Path, list[str]]:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from pipeline.cli.application import is_command
 from pipeline.cli.commands import answer
 from pipeline.config import parse
 from pipeline.errors import RequestError
@@ -35,6 +36,14 @@ def test_ends_that_leave_no_step_or_are_none_are_refused():
         between(STEPS, "abcd", "c", "d")
     with pytest.raises(RequestError, match="unknown step 'bb' in from: did you mean b"):
         between(STEPS, "abcd", "bb", "")
+
+
+@pytest.mark.parametrize(
+    ("argument", "command"),
+    [("status", True), ("ci-report", True), ("--steps", False), ("-m", False), ("steps=all", False), ("a-b=c", False)],
+)
+def test_a_command_is_a_word_that_is_nothing_else(argument, command):
+    assert is_command(argument) is command
 
 
 @pytest.mark.parametrize("command", ["status", "diff", "report"])
