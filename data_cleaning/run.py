@@ -32,6 +32,7 @@ def clean_input(record: Record, folder: Path) -> None:
         chunk_rows=whole(1, 10_000_000),
         profile=boolean,
         encoding=str.strip,
+        workers=whole(0, 1024),
     )
     path, uri, options = given.input, given.labels, vars(given)
     table = read_declaration(options.pop("dataset"))
