@@ -6,7 +6,7 @@ that use it: edit it there.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,20 +33,27 @@ class ByteRange:
     def open(self, path: Path, encoding: str, newline: str | None = None) -> io.TextIOWrapper:
         """The text of the range; `newline` as for the built-in `open`."""
         plain = "utf-8" if encoding == "utf-8-sig" and self.start else encoding  # in the middle it is no mark
-        return io.TextIOWrapper(io.BufferedReader(RangeReader(path, self), 1 << 20), plain, newline=newline)
+        return io.TextIOWrapper(open_ranges(path, self), plain, newline=newline)
 
 
-class RangeReader(io.RawIOBase):
-    """The bytes of a range, as a file."""
+def open_ranges(path: Path, *parts: ByteRange) -> io.BufferedReader:
+    """The bytes of the ranges, one after the other."""
+    return io.BufferedReader(RangesReader(path, parts), 1 << 20)
 
-    def __init__(self, path: Path, part: ByteRange) -> None:
-        self.file, self.left = path.open("rb", buffering=0), part.size
-        self.file.seek(part.start)
+
+class RangesReader(io.RawIOBase):
+    """The bytes of some ranges, as a file."""
+
+    def __init__(self, path: Path, parts: Iterable[ByteRange]) -> None:
+        self.file, self.parts, self.left = path.open("rb", buffering=0), iter(parts), 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a private type here
+        while not self.left and (part := next(self.parts, None)):
+            self.file.seek(part.start)
+            self.left = part.size
         done = self.file.readinto(buffer[: self.left])
         self.left -= done
         return done
@@ -89,7 +96,7 @@ def byte_ranges(
                 begin, line, data = begin + end, line + line_ends(data[:end]), data[end:]
             elif len(data) > MOST_READ * size:
                 break
-    if begin < total:
+    if begin < total or begin == start.end:  # one at least
         yield ByteRange(begin, total, line)
 
 
@@ -97,6 +104,15 @@ def first_lines(path: Path, lines: int) -> ByteRange:
     """The range of the first lines of a file, whichever way they end; its `line` is where the next range begins."""
     with path.open(encoding="latin-1", newline="") as file:  # a character for each byte
         return ByteRange(0, sum(len(file.readline()) for _ in range(lines)), lines)
+
+
+def header_range(path: Path) -> ByteRange:
+    """The range of a clean table's header, with the blank lines above it."""
+    with path.open(encoding="latin-1", newline="") as file:
+        rows = csv.reader(file)
+        next((row for row in rows if any(map(str.strip, row))), None)
+        lines = rows.line_num
+    return first_lines(path, lines)
 
 
 def line_ends(data: bytes) -> int:

@@ -35,6 +35,7 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         reasons=boolean,
         max_errors=number(0, 1),
         chunk_rows=whole(1, 10_000_000),
+        workers=whole(0, 1024),
     )
     source = requested_uri(run, "input", arguments.input)
     model = open_model(arguments.model)
@@ -87,6 +88,7 @@ def score(
             reasons=arguments.reasons,
             chunk_rows=arguments.chunk_rows,
             progress=bar.update,
+            workers=arguments.workers,
         )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -257,12 +257,19 @@ class Table:
         return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
     def read_chunks(
-        self, path: Path, rows: int, *, target: str = "required", columns: Sequence[str] | None = None
+        self,
+        path: Path,
+        rows: int,
+        *,
+        target: str = "required",
+        columns: Sequence[str] | None = None,
+        part: IO[bytes] | None = None,
     ) -> Iterator[pd.DataFrame]:
         """The rows of a clean table, at most `rows` at a time: the declared columns, in the declaration's order.
 
         Integers, numbers and booleans are float64 (NaN: empty; the key: int64 or text), text and dates are object.
         `target` is required, optional (where it is there, with gaps) or none; `columns` are those wanted, else all.
+        `part` has the bytes of the header and of some of the rows, which alone are read then.
 
         Raises:
             StepError: no CSV file, a column missing, or a cell that data_cleaning would not have let through.
@@ -287,7 +294,7 @@ class Table:
         options |= {"float_precision": "round_trip", "skip_blank_lines": True}
         line, whole = 0, False
         try:
-            with pd.read_csv(path, dtype=kinds, chunksize=min(rows, 1 << 31), **options) as reader:
+            with pd.read_csv(part or path, dtype=kinds, chunksize=min(rows, 1 << 31), **options) as reader:
                 for chunk in reader:
                     # pandas takes surplus cells for an index, and fills up short rows
                     if not whole and (not isinstance(chunk.index, pd.RangeIndex) or chunk[header[-1]].isna().any()):
