@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import itertools
 from collections import Counter
@@ -210,10 +211,9 @@ def rows_of(job: Job, part: ByteRange | None = None) -> Iterator[pd.DataFrame]:
     """The rows that are to be scored, of a part or of the whole file, at most `chunk_rows` at a time."""
     columns = [name for one in (job.model, job.challenger, job.shadow) if one for name in one.wanted]
     options: dict[str, Any] = {"target": "none", "columns": columns}
-    with contextlib.ExitStack() as files:
-        if part:
-            options["part"] = files.enter_context(open_ranges(job.source, job.head, part))
-        yield from job.model.table.read_chunks(job.source, job.chunk_rows, **options)
+    if part:
+        options["part"] = functools.partial(open_ranges, job.source, job.head, part)
+    yield from job.model.table.read_chunks(job.source, job.chunk_rows, **options)
 
 
 def score_part(job: Job, part: ByteRange) -> Part:
