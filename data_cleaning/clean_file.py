@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from declaration import Table
 from duplicates import DuplicateDetector
 from labelling import Labels, join_labels
 from row_checks import TEXT
+from spark import PROCESSES, SPARK, Spark
 from step_error import StepError
 from tqdm import tqdm
 from workers import Workers, cores, in_order
@@ -95,12 +97,14 @@ def clean_file(
     profile: bool = True,
     encoding: str = "",
     workers: int = 1,
+    engine: str = PROCESSES,
+    master: str = "local[*]",
 ) -> Result:
     """Write clean_data.csv, datapackage.json, rejected.csv, checks.json, checks.html and profile.html to `folder`.
 
     `labels` are outcomes that are known by now; where there are none, a row keeps its own. `encoding` is the name of
-    a codec; "" to find it out. `workers` processes share the work, 0: as many as there are processors; the files are
-    the same, byte for byte.
+    a codec; "" to find it out. `workers` processes share the work, 0: as many as there are processors; with
+    engine=spark the cluster at `master` does it. The files are the same, byte for byte.
 
     Raises:
         StepError: the file cannot be read as such a table at all, or none of its rows has a label.
@@ -123,7 +127,7 @@ def clean_file(
     rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *joined.columns])
     try:
         with target, rejections, tqdm(unit=" rows", desc="data_cleaning", disable=None) as progress:
-            for part in clean_parts(job, whole.seen, workers):
+            for part in clean_parts(job, whole.seen, workers, master if engine == SPARK else ""):
                 for lines in part.clean:
                     target.write(lines)
                 for numbers, rest in part.rejected:
@@ -165,24 +169,32 @@ def reports(job: Job) -> tuple[Checks, Profile | None]:
     return checks, Profile(job.table) if job.profile else None
 
 
-def clean_parts(job: Job, seen: DuplicateDetector, count: int) -> Iterator[Part]:
-    """The parts of the file in their order, by `count` processes; `seen` comes to know all keys.
+def clean_parts(job: Job, seen: DuplicateDetector, count: int, master: str) -> Iterator[Part]:
+    """The parts of the file in their order, by `count` processes, or by Spark at `master` where there is one.
 
-    The parts are the same for any number of processes, and so are the sums in them, to the last bit.
+    The parts are the same whoever does them, and so are the sums in them, to the last bit. `seen` comes to know all
+    keys.
     """
     parts = ranges(job.source, RANGE_BYTES)
     count = 1 if job.source.bytes <= RANGE_BYTES else count or cores()
-    if count > 1 and not job.source.can_be_cut:
+    if (count > 1 or master) and not job.source.can_be_cut:
         why = f"its line ends cannot be told from its bytes ({job.source.encoding})"
         print(f"data_cleaning: one process reads {job.source.path.name}: {why}")
-        count = 1
-    if count == 1:
+        count, master = 1, ""
+    if master:
+        yield from by_spark(job, seen, list(parts), master)
+    elif count > 1:
+        yield from by_workers(job, seen, parts, count)
+    else:
         rows = 0
         for part in parts:
             done = clean_part(job, part, rows, seen)
             rows += done.rows
             yield done
-        return
+
+
+def by_workers(job: Job, seen: DuplicateDetector, parts: Iterator[ByteRange | None], count: int) -> Iterator[Part]:
+    """The parts by processes of this machine."""
     with Workers(count, job) as workers:
 
         def again(done: Part) -> Future[Part]:
@@ -200,6 +212,21 @@ def clean_parts(job: Job, seen: DuplicateDetector, count: int) -> Iterator[Part]
             starts, parts = itertools.accumulate(rows_of, initial=0), iter(counted)
         cleaned = (workers.submit(clean_part, *task) for task in zip(parts, starts, strict=False))
         yield from in_order(map(again, in_order(cleaned, count + 2)), count)
+
+
+def by_spark(job: Job, seen: DuplicateDetector, parts: list[ByteRange | None], master: str) -> Iterator[Part]:
+    """The parts by a cluster: all of them, then those once more that have keys of earlier parts."""
+    with Spark(master, job) as spark:
+        starts = [0] * len(parts)
+        if job.numbered:
+            rows_of = spark.map(count_rows, [(one,) for one in parts])
+            starts = list(itertools.accumulate(rows_of, initial=0))[:-1]
+        tasks = list(zip(parts, starts, strict=True))
+        first = spark.map(clean_part, tasks)
+        known = [seen.absorb(found) for found in first.each(attrgetter("seen"))]
+        again = iter(spark.map(clean_part, [(*task, ids) for task, ids in zip(tasks, known, strict=True) if ids]))
+        for done, ids in zip(first, known, strict=True):
+            yield next(again) if ids else done
 
 
 def count_rows(job: Job, part: ByteRange | None) -> int:

@@ -8,6 +8,7 @@ from declaration import read_declaration
 from file_dataset import file_dataset, source_dataset
 from labelling import read_labels
 from recording import Record, record_step
+from spark import ENGINES
 from step import boolean, choice, fetch, number, parse_parameters, whole
 from step_error import StepError
 
@@ -33,6 +34,8 @@ def clean_input(record: Record, folder: Path) -> None:
         profile=boolean,
         encoding=str.strip,
         workers=whole(0, 1024),
+        engine=choice(*ENGINES),
+        master=str.strip,
     )
     path, uri, options = given.input, given.labels, vars(given)
     table = read_declaration(options.pop("dataset"))

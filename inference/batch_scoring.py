@@ -18,6 +18,7 @@ from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name, read
 from explanation import strongest
 from predictions import probability_columns
 from saved_model import SavedModel
+from spark import PROCESSES, SPARK, Spark
 from step_error import StepError, first_line
 from workers import Workers, cores, in_order
 
@@ -144,14 +145,17 @@ def score_file(
     chunk_rows: int = 20_000,
     progress: Callable[[int], object] = lambda rows: None,
     workers: int = 1,
+    engine: str = PROCESSES,
+    master: str = "local[*]",
 ) -> Totals:
     """Write key, target, probabilities (model_version, reasons, error) of each row, in the original file's order.
 
     `source` is a clean table, `rejected` data_cleaning's list of the rows that are not in it: these have no prediction,
     and their reason in the column `error`. `differences` lists the rows where `shadow` predicts otherwise. `reasons`
     asks for what contributes most to each prediction (see `explanation`). `progress` is called with the rows of each
-    part. `workers` processes share the work, 0: as many as there are processors; the files are the same, byte for
-    byte. A process holds `chunk_rows` rows in memory, and the lines of some parts of 8 MB, whatever the files' size.
+    part. `workers` processes share the work, 0: as many as there are processors; with engine=spark the cluster at
+    `master` does it. The files are the same, byte for byte. A process holds `chunk_rows` rows in memory, and the lines
+    of some parts of 8 MB, whatever the files' size.
 
     Raises:
         StepError: `source` is not clean, `rejected` does not belong to it, or the models answer different questions.
@@ -175,7 +179,7 @@ def score_file(
             others.writelines(csv_lines([[table.key.name, *job.answer, *(f"shadow_{name}" for name in job.answer)]]))
 
         def scored() -> Iterator[list[str]]:
-            for part in score_parts(job, workers):
+            for part in score_parts(job, workers, master if engine == SPARK else ""):
                 totals.merge(part.totals)
                 if differences:
                     others.writelines(part.differences)
@@ -187,8 +191,8 @@ def score_file(
     return totals
 
 
-def score_parts(job: Job, count: int) -> Iterator[Part]:
-    """The parts of the file in their order, by `count` processes: the same for any number of them.
+def score_parts(job: Job, count: int, master: str) -> Iterator[Part]:
+    """The parts of the file in their order, by `count` processes, or by Spark at `master`: the same whoever does them.
 
     Raises:
         StepError: the file is not clean; which row is not is counted from the file's beginning.
@@ -196,11 +200,14 @@ def score_parts(job: Job, count: int) -> Iterator[Part]:
     parts = byte_ranges(job.source, ",", job.head, RANGE_BYTES)
     count = 1 if job.source.stat().st_size <= RANGE_BYTES else count or cores()
     try:
-        if count == 1:
+        if master:
+            with Spark(master, job) as spark:
+                yield from spark.map(score_part, [(part,) for part in parts])
+        elif count > 1:
+            with Workers(count, job) as workers:
+                yield from in_order((workers.submit(score_part, part) for part in parts), count + 2)
+        else:
             yield from (score_part(job, part) for part in parts)
-            return
-        with Workers(count, job) as workers:
-            yield from in_order((workers.submit(score_part, part) for part in parts), count + 2)
     except StepError:
         for _ in rows_of(job):
             pass

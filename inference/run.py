@@ -12,7 +12,8 @@ import mlflow
 from batch_scoring import Totals, score_file
 from declaration import CLEAN_FIRST, REGRESSION
 from saved_model import SavedModel, open_model
-from step import boolean, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
+from spark import ENGINES
+from step import boolean, choice, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
 
 STEP = "inference"
@@ -36,6 +37,8 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         max_errors=number(0, 1),
         chunk_rows=whole(1, 10_000_000),
         workers=whole(0, 1024),
+        engine=choice(*ENGINES),
+        master=str.strip,
     )
     source = requested_uri(run, "input", arguments.input)
     model = open_model(arguments.model)
@@ -89,6 +92,8 @@ def score(
             chunk_rows=arguments.chunk_rows,
             progress=bar.update,
             workers=arguments.workers,
+            engine=arguments.engine,
+            master=arguments.master,
         )
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import random
+import sys
 from pathlib import Path
 
 import clean_file as cleaning
@@ -14,6 +15,7 @@ from labelling import read_labels
 from step_error import StepError
 
 from tests.example_tables import TITANIC
+from tests.spark_cluster import standalone
 
 NAMES = [
     "Smith, Mr. A",
@@ -141,3 +143,25 @@ def test_an_encoding_without_bytes_of_its_own_for_line_ends_goes_one_way(
     assert digests(wide, tmp_path / "two", workers=2) == alone
     assert alone["clean_data.csv"] == digests(odd, tmp_path / "narrow")["clean_data.csv"]
     assert "one process reads wide.csv: its line ends cannot be told from its bytes (utf-16)" in capsys.readouterr().out
+
+
+@pytest.mark.integration
+def test_a_spark_cluster_gives_the_same_files_and_the_same_refusal(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "RANGE_BYTES", 50_000)
+    alone = digests(odd, tmp_path / "alone")
+    with standalone(tmp_path) as master:
+        assert digests(odd, tmp_path / "cluster", engine="spark", master=master) == alone
+        with odd.open("a") as file:
+            file.write('9000,1,2,"never closed,male,2,0,0,x,1,,S\n')
+        with pytest.raises(StepError, match=r"odd\.csv, line \d+: a quote is opened here that is never closed"):
+            digests(odd, tmp_path / "refused", engine="spark", master=master)
+
+
+def test_without_pyspark_the_message_says_what_to_install(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    with pytest.raises(StepError, match=r"engine=spark needs PySpark, .*: pip install -r requirements-spark\.lock"):
+        digests(odd, tmp_path / "out", engine="spark")

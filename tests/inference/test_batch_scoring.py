@@ -13,6 +13,7 @@ from saved_model import open_model
 from step_error import StepError
 
 from tests.example_tables import TITANIC, rows, save_model, table
+from tests.spark_cluster import standalone
 
 TASKS = (BINARY, MULTICLASS, REGRESSION)
 REJECTED = {4: "Pclass_not_allowed", 6: "PassengerId_missing", 9: "Age_not_a_number; Sex_not_allowed", 10: "duplicate"}
@@ -362,6 +363,13 @@ def test_a_list_that_is_scored_in_parts_is_scored_as_a_whole(in_parts, monkeypat
 @pytest.mark.integration
 def test_any_number_of_workers_scores_alike(in_parts):
     assert in_parts(workers=2) == in_parts() == in_parts(workers=3)
+
+
+@pytest.mark.integration
+def test_a_spark_cluster_scores_alike(in_parts, tmp_path):
+    alone = in_parts()
+    with standalone(tmp_path) as master:
+        assert in_parts(engine="spark", master=master) == alone
 
 
 @pytest.mark.integration
