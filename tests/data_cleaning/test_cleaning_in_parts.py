@@ -1,9 +1,6 @@
 """A file that is cleaned in parts, by any number of processes: the same bytes, or the same refusal."""
 
-import csv
 import hashlib
-import io
-import random
 import sys
 from pathlib import Path
 
@@ -15,46 +12,8 @@ from labelling import read_labels
 from step_error import StepError
 
 from tests.example_tables import TITANIC
+from tests.messy_tables import odd_header, odd_rows
 from tests.spark_cluster import standalone
-
-NAMES = [
-    "Smith, Mr. A",
-    'O"Neil, Mrs. "B"',
-    "Line,\nMr. End",
-    "CR,\r\nMiss. LF",
-    "Zoë, Master. É",
-    " space, Mr. D ",
-    "?",
-]
-
-
-def odd_list(rows: int, seed: int = 0) -> bytes:
-    """Passengers with quotes, line ends of every kind inside and outside them, blank lines, bad and ragged rows, and
-    rows and keys that come again far from where they were first."""
-    draw = random.Random(seed)
-    text = io.StringIO(newline="")
-    text.write("\ufeff" + ",".join(one.name for one in TITANIC.fields) + "\r\n")
-    kept: list[list[object]] = []
-    for number in range(1, rows + 1):
-        row = [number, draw.randint(0, 1), draw.randint(1, 3), draw.choice(NAMES), draw.choice(["male", "FEMALE"])]
-        row += [
-            draw.choice([22, "0.42", "7,5", "", 60, 61, 62, "x"]),
-            draw.choice([0, 1, 2, 3, 4, "1.5"]),
-            0,
-            "A/5 21171",
-        ]
-        row += [draw.choice([7.25, "71.2833", ""]), draw.choice(["", "C85"]), draw.choice("SCQs")]
-        if kept and draw.random() < 0.05:
-            row = draw.choice(kept)  # the same row again
-        elif kept and draw.random() < 0.05:
-            row = [draw.choice(kept)[0], *row[1:]]  # another row of the same key
-        kept.append(row)
-        line = draw.choice(["\n", "\r\n", "\r", "\n\n", "\r\n \n"])
-        style = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-        csv.writer(text, lineterminator=line, quoting=style).writerow(row[: 12 if draw.random() < 0.95 else 5])
-        if draw.random() < 0.01:
-            text.write(f'{rows + number},1,2,a 5" pipe,male,2,0,0, "spaced",1,,S\n')
-    return text.getvalue().encode()
 
 
 def digests(path: Path, folder: Path, table: Table = TITANIC, **options: object) -> dict[str, str]:
@@ -66,7 +25,7 @@ def digests(path: Path, folder: Path, table: Table = TITANIC, **options: object)
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
     path = tmp_path / "odd.csv"
-    path.write_bytes(odd_list(3000))
+    path.write_bytes(odd_header() + odd_rows(3000))
     return path
 
 
