@@ -112,7 +112,7 @@ def work() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it
     sys.path[:] = receive(requests)  # before the job, whose modules lie there
     job = receive(requests)
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, BrokenPipeError):  # nobody asks, or wants to know, any more
         while True:
             function, arguments = receive(requests)
             try:

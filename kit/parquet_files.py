@@ -26,6 +26,8 @@ def as_csv(path: Path, folder: Path) -> Path:
     Raises:
         StepError: it is damaged, or has columns that are no cells of a table, such as lists.
     """
+    if not path.is_file():
+        return path  # whoever reads it says so
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             return path

@@ -39,7 +39,9 @@ class Spark:
         try:
             self.context = builder.config(map=settings).getOrCreate().sparkContext
         except Exception as error:  # Java's, in several forms
-            raise StepError(f"Spark did not start at master={master!r} ({first_line(error)}); is that right?") from None
+            raise StepError(
+                f"Spark did not start at master={master!r} ({first_line(error)}); does one answer there?"
+            ) from None
         self.folder = tempfile.TemporaryDirectory()
         step = Path(str(sys.modules[type(job).__module__].__file__)).parent
         self.context.addPyFile(shutil.make_archive(f"{self.folder.name}/modules", "zip", step))
