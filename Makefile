@@ -60,6 +60,10 @@ INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 	$(INSTALL) -r requirements-pages.lock
 	touch $@
 
+.venv/spark: requirements-spark.lock | .venv/ready
+	$(INSTALL) -r requirements-spark.lock
+	touch $@
+
 # At the same time, the root's own environment: MLflow would build it more slowly, and without byte-code.
 mlflow.db: | .venv/ready
 	@echo "setting up, 2 of 2: the environment of main.py, and a store (mlflow.db)"

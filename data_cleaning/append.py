@@ -11,7 +11,7 @@ import pandas as pd
 from clean_file import CLEAN_DATA, Writer, rejected_rows, write_package
 from cleaning import DUPLICATE, INCOMPLETE, Cleaned, clean
 from csv_reading import Chunk, Source, inspect, read_chunks
-from csv_writing import csv_lines, text_of
+from csv_writing import as_bytes, csv_lines
 from data_profile import Profile
 from declaration import Table, read_declaration
 from duplicates import DuplicateDetector
@@ -129,7 +129,7 @@ def append_file(
     rejections = Writer(folder / "rejected.csv", ["row", "line", "reason", *current.columns])
 
     def write(cleaned: Cleaned) -> int:
-        target.write(text_of(cleaned.lines))
+        target.write(as_bytes(cleaned.lines))
         if profile:
             profile.add(cleaned.rows)
         return len(cleaned.rows)
@@ -152,7 +152,7 @@ def append_file(
             found.duplicates += int((cleaned.reasons == DUPLICATE).sum())
             found.incomplete += int((cleaned.reasons == INCOMPLETE).sum())
             found.rejected += int((cleaned.reasons == taken).sum())
-            rejections.write(text_of(csv_lines(rejected_rows(chunk, cleaned.reasons, current))))
+            rejections.write(as_bytes(csv_lines(rejected_rows(chunk, cleaned.reasons, current))))
     found.bytes, found.sha256 = target.bytes, target.digest.hexdigest()
     write_package(folder, table, found.sha256, found.bytes)
     if profile:

@@ -66,6 +66,18 @@ class Checks:
             self.missing[column] = self.missing.get(column, 0) + gaps
         self.rejected = self.rows_in - self.rows_out - self.duplicates - self.incomplete
 
+    def merge(self, other: "Checks") -> None:
+        """Take in the counts of rows that come later in the file, of the same columns."""
+        self.rows_in += other.rows_in
+        self.parsed += other.parsed
+        self.rows_out += other.rows_out
+        self.rejected += other.rejected
+        self.number_marks.merge(other.number_marks)
+        for name, check in other.checks.items():
+            self.checks[name].add(check.lines, check.values, check.rows)
+        for column, gaps in other.missing.items():
+            self.missing[column] = self.missing.get(column, 0) + gaps
+
     @property
     def duplicates(self) -> int:
         """Rows that repeat an earlier one, cell by cell."""

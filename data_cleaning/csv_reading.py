@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from byte_ranges import ByteRange, byte_ranges, can_be_cut, first_lines
 from declaration import Table
 from row_checks import TEXT
 from step_error import StepError
@@ -38,7 +39,8 @@ HEADER_LINES = 20  # in which the header is looked for below titles
 class Source:
     """A CSV file as found: `columns` are its columns in order, declared ones by the declaration's own names.
 
-    `skip` are the lines above the header; `notes` say in sentences what was assumed.
+    `skip` are the lines above the header, `header_end` the line on which it ends; `notes` say in sentences what was
+    assumed.
     """
 
     path: Path
@@ -49,7 +51,13 @@ class Source:
     header: list[str]
     columns: list[str]
     skip: int = 0
+    header_end: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether parts of the file can be read by themselves."""
+        return can_be_cut(self.encoding, self.separator)
 
 
 @dataclass
@@ -114,7 +122,7 @@ def inspect(path: Path, names: Iterable[str] = (), encoding: str = "") -> Source
         titles = " / ".join(line.strip() for line in lines[first:skip] if line.strip())
         notes.append(f"the header is line {end}; what stands above it was left out: {titles[:80]!r}")
     columns = name_columns(header, names)
-    return Source(path, path.stat().st_size, digest, encoding, separator, header, columns, skip, tuple(notes))
+    return Source(path, path.stat().st_size, digest, encoding, separator, header, columns, skip, end, tuple(notes))
 
 
 def find_header(lines: list[str], first: int, separator: str, names: list[str]) -> int:
@@ -298,15 +306,24 @@ def require_columns(columns: list[str], table: Table, *, require_target: bool) -
     raise StepError(f"missing {noun} {', '.join(missing)}; the input has {found}{hint}")
 
 
-def read_chunks(source: Source, rows: int) -> Iterator[Chunk]:
-    """The rows of the file, about `rows` at a time.
+def ranges(source: Source, size: int) -> Iterator[ByteRange | None]:
+    """The file below its header in parts of about `size` bytes, for `read_chunks`; None, all of it, if it has none."""
+    if source.can_be_cut:
+        yield from byte_ranges(
+            source.path, source.separator, first_lines(source.path, source.header_end), size, skip_spaces=True
+        )
+    else:
+        yield None
+
+
+def read_chunks(source: Source, rows: int, part: ByteRange | None = None, start: int = 0) -> Iterator[Chunk]:
+    """The rows of the file, or of a part of it before which `start` rows come, about `rows` at a time.
 
     Raises:
         StepError: a quote is opened and never closed.
     """
-    with open_text(source.path, source.encoding) as file:
-        _, line = read_header(file, source.separator, source.skip)
-        start = 0
+    with part.open(source.path, source.encoding) if part else open_text(source.path, source.encoding) as file:
+        line = part.line if part else read_header(file, source.separator, source.skip)[1]
         while lines := list(islice(file, rows)):
             chunk = read_with_arrow(source, lines, line)
             if chunk is None:

@@ -84,6 +84,21 @@ class Profile:
         for label, count in zip(labels, np.stack(counts, axis=1), strict=True):
             column[label] = column.get(label, np.zeros(len(counts))) + count
 
+    def merge(self, other: "Profile") -> None:
+        """Take in the counts and sums of rows that come later in the file."""
+        self.rows += other.rows
+        for name, gaps in other.missing.items():
+            self.missing[name] = self.missing.get(name, 0) + gaps
+        for name, sums in other.sums.items():
+            self.sums[name] = self.sums.get(name, np.zeros(len(sums))) + sums
+        for name, (low, high) in other.range.items():
+            least, most = self.range.get(name, (low, high))
+            self.range[name] = min(least, low), max(most, high)
+        for name, buckets in other.buckets.items():
+            column = self.buckets.setdefault(name, {})
+            for label, counts in buckets.items():
+                column[label] = column.get(label, np.zeros(len(counts))) + counts
+
     def correlation(self, name: str) -> float | None:
         """Pearson's r with the target, over the rows that have both; None where it is not defined."""
         if len(self.table.classes) > 2:

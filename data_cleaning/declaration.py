@@ -9,14 +9,15 @@ This file is of kit/, which `make kit` copies to the steps that use it: edit it 
 import csv
 import difflib
 import functools
+import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -257,12 +258,19 @@ class Table:
         return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
     def read_chunks(
-        self, path: Path, rows: int, *, target: str = "required", columns: Sequence[str] | None = None
+        self,
+        path: Path,
+        rows: int,
+        *,
+        target: str = "required",
+        columns: Sequence[str] | None = None,
+        part: Callable[[], IO[bytes]] | None = None,
     ) -> Iterator[pd.DataFrame]:
         """The rows of a clean table, at most `rows` at a time: the declared columns, in the declaration's order.
 
         Integers, numbers and booleans are float64 (NaN: empty; the key: int64 or text), text and dates are object.
         `target` is required, optional (where it is there, with gaps) or none; `columns` are those wanted, else all.
+        `part` opens the bytes of the header and of some of the rows, which alone are read then, and counted.
 
         Raises:
             StepError: no CSV file, a column missing, or a cell that data_cleaning would not have let through.
@@ -286,18 +294,19 @@ class Table:
         options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8"}
         options |= {"float_precision": "round_trip", "skip_blank_lines": True}
         line, whole = 0, False
+        open_rows: Callable[[], IO[bytes]] = part or (lambda: path.open("rb"))
         try:
-            with pd.read_csv(path, dtype=kinds, chunksize=min(rows, 1 << 31), **options) as reader:
+            with open_rows() as file, pd.read_csv(file, dtype=kinds, chunksize=min(rows, 1 << 31), **options) as reader:
                 for chunk in reader:
                     # pandas takes surplus cells for an index, and fills up short rows
                     if not whole and (not isinstance(chunk.index, pd.RangeIndex) or chunk[header[-1]].isna().any()):
-                        refuse_ragged(path)
+                        refuse_ragged(path.name, open_rows)
                         whole = True
                     yield self.checked(chunk[names].reset_index(drop=True), path, line, target)
                     line += len(chunk)
         except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
             if not isinstance(error, UnicodeDecodeError):
-                refuse_ragged(path)
+                refuse_ragged(path.name, open_rows)
             reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else first_line(error)
             raise StepError(f"{path.name} is not clean ({reason}); {CLEAN_FIRST}") from None
         if not line:
@@ -367,18 +376,18 @@ def broken_values(one: Field, values: pd.Series) -> np.ndarray:
     return broken
 
 
-def refuse_ragged(path: Path) -> None:
+def refuse_ragged(name: str, open_rows: Callable[[], IO[bytes]]) -> None:
     """Raises StepError that names the first row with more or fewer cells than the header."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with io.TextIOWrapper(open_rows(), encoding="utf-8", newline="") as file:
         rows = csv.reader(file, strict=True)
         number, width = 0, len(next(rows))
         try:
             for number, row in enumerate(rows, 1):
                 if row and len(row) != width:
                     what = f"row {number} has {len(row)} cells, the header {width}"
-                    raise StepError(f"{path.name} is not clean: {what}; {CLEAN_FIRST}")
+                    raise StepError(f"{name} is not clean: {what}; {CLEAN_FIRST}")
         except (csv.Error, UnicodeDecodeError) as error:
-            raise StepError(f"{path.name} is not clean: after row {number}: {error}; {CLEAN_FIRST}") from None
+            raise StepError(f"{name} is not clean: after row {number}: {error}; {CLEAN_FIRST}") from None
 
 
 def read_header(path: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """Rows whose key was seen before, over any number of chunks, in 16 bytes a row."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 
@@ -26,16 +28,37 @@ class DuplicateDetector:
         sorted_ids, sorted_hashes = ids[order], hashes[order]
         first = np.r_[True, sorted_ids[1:] != sorted_ids[:-1]]
         original = sorted_hashes[first][np.cumsum(first) - 1]  # the hash of the first row of the same ID
-        if sorted_ids[0] <= self.highest:
-            for run_ids, run_hashes in self.runs:
-                place = np.minimum(np.searchsorted(run_ids, sorted_ids), len(run_ids) - 1)
-                found = run_ids[place] == sorted_ids
-                original[found] = run_hashes[place[found]]
-                first &= ~found
+        for found, run_hashes in self.look_up(sorted_ids):
+            original[found] = run_hashes
+            first &= ~found
         self.remember(sorted_ids[first], sorted_hashes[first])
         new, same = np.empty(len(ids), bool), np.empty(len(ids), bool)
         new[order], same[order] = first, ~first & (original == sorted_hashes)
         return new, same
+
+    def look_up(self, sorted_ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Which of the IDs are remembered, and the hash of each of these, run by run."""
+        if len(sorted_ids) == 0 or sorted_ids[0] > self.highest:
+            return
+        for run_ids, run_hashes in self.runs:
+            place = np.minimum(np.searchsorted(run_ids, sorted_ids), len(run_ids) - 1)
+            found = run_ids[place] == sorted_ids
+            yield found, run_hashes[place[found]]
+
+    def __bool__(self) -> bool:
+        """Whether any row is remembered."""
+        return bool(self.runs)
+
+    def absorb(self, later: "DuplicateDetector") -> "DuplicateDetector":
+        """Remember what was new in rows that come later; the one returned has what of it was known."""
+        known = DuplicateDetector()
+        for ids, hashes in later.runs:
+            new = np.ones(len(ids), bool)
+            for found, run_hashes in self.look_up(ids):
+                known.remember(ids[found], run_hashes)
+                new &= ~found
+            self.remember(ids[new], hashes[new])
+        return known
 
     def remember(self, ids: np.ndarray, hashes: np.ndarray) -> None:
         if len(ids) == 0:

@@ -74,8 +74,8 @@ def target_text(column: pd.DataFrame) -> pd.Series:
     return written.where(column.iloc[:, 0].notna())
 
 
-def join_labels(chunk: Chunk, labels: Labels, table: Table) -> Chunk:
-    """The chunk with the outcomes that are known; its own stay where none is."""
+def join_labels(chunk: Chunk, labels: Labels, table: Table) -> tuple[Chunk, int]:
+    """The chunk with the outcomes that are known, and how many these are; its own stay where none is."""
     key, target = table.key.name, table.target.name
     if key in chunk.cells:
         keys = judge({key: chunk.cells[key]}, table).frame[key]
@@ -84,7 +84,6 @@ def join_labels(chunk: Chunk, labels: Labels, table: Table) -> Chunk:
     outcome = keys.astype(object).map(labels.outcomes)
     if char := table.target.decimal_char:  # they are read once more, as the raw cells that they stand among
         outcome = outcome.str.replace(".", char)
-    labels.joined += int(outcome.notna().sum())
     own = chunk.cells[target] if target in chunk.cells else pd.Series("", index=chunk.cells.index)
     joined = outcome.set_axis(chunk.cells.index).fillna(own).astype(TEXT)
-    return replace(chunk, cells=chunk.cells.assign(**{target: joined}))
+    return replace(chunk, cells=chunk.cells.assign(**{target: joined})), int(outcome.notna().sum())

@@ -36,6 +36,11 @@ class NumberMarks:
                 decimal = matches(texts, NUMBER) & matches(texts, ",") & ~matches(texts, OPEN_NUMBER)
                 note_first(self.commas, name, decimal, texts, lines)
 
+    def merge(self, other: "NumberMarks") -> None:
+        """Take in what was seen in rows that come later in the file."""
+        self.commas = other.commas | self.commas
+        self.points = other.points | self.points
+
     def failures(self) -> list[str]:
         """A sentence for each column that has both."""
         texts = []

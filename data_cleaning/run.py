@@ -1,14 +1,17 @@
 """data_cleaning: a table as it came in, clean_data.csv out, with what was wrong and what the data look like."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from clean_file import CLEAN_DATA, clean_file
 from declaration import read_declaration
 from file_dataset import file_dataset, source_dataset
 from labelling import read_labels
+from parquet_files import as_csv, declared_types, write_parquet
 from recording import Record, record_step
-from step import boolean, choice, fetch, number, parse_parameters, whole
+from spark import ENGINES
+from step import boolean, choice, fetch, file_digest, number, parse_parameters, whole
 from step_error import StepError
 
 STEP = "data_cleaning"
@@ -32,20 +35,31 @@ def clean_input(record: Record, folder: Path) -> None:
         chunk_rows=whole(1, 10_000_000),
         profile=boolean,
         encoding=str.strip,
+        workers=whole(0, 1024),
+        engine=choice(*ENGINES),
+        master=str.strip,
+        parquet=boolean,
     )
-    path, uri, options = given.input, given.labels, vars(given)
+    original, uri, parquet, options = given.input, given.labels, given.parquet, vars(given)
     table = read_declaration(options.pop("dataset"))
-    del options["input"], options["labels"]
+    del options["input"], options["labels"], options["parquet"]
+    (output := folder / "output").mkdir()
     labels = read_labels(fetch(uri, "labels"), table) if uri else None
-    result = clean_file(path, folder, table, labels=labels, **options)
-    record.take(folder)
-    checks = result.checks
+    path = as_csv(original, folder)
+    result = clean_file(path, output, table, labels=labels, **options)
+    checks, source = result.checks, result.source
+    if path != original:
+        print(f"{STEP}: {original.name} is a Parquet file: its first row is line 2")
+        source = replace(source, path=original, bytes=original.stat().st_size, sha256=file_digest(original))
+    if parquet and not checks.failures:
+        write_parquet(output / CLEAN_DATA, output / "clean_data.parquet", declared_types(table))
+    record.take(output)
     print(checks.as_text())
     known = {"rows_labelled": labels.joined} if labels else {}
     record.metrics = checks.metrics() | known | {"bytes": result.bytes}
     if labels:
         record.datasets.append(source_dataset(labels.source, table, source=uri))
-    record.datasets.append(source_dataset(result.source, table, checks.rows_in, parameter="input"))
+    record.datasets.append(source_dataset(source, table, checks.rows_in, parameter="input"))
     if checks.failures:
         raise StepError("; and ".join(checks.failures))
     made = result.columns, table, checks.rows_out, result.bytes

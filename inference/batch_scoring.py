@@ -1,19 +1,26 @@
 """Score a clean table in chunks, and write a line for each row of the file that it was made from. No MLflow here."""
 
+import contextlib
 import csv
+import functools
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name
+from byte_ranges import RANGE_BYTES, ByteRange, byte_ranges, header_range, open_ranges
+from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name, read_header
 from explanation import strongest
 from predictions import probability_columns
 from saved_model import SavedModel
+from spark import PROCESSES, SPARK, Spark
 from step_error import StepError, first_line
+from workers import Workers, cores, in_order
 
 HASH_RANGE = 2.0**64
 DUPLICATE = "duplicate"  # the reason of a row that an earlier one repeats: nothing is wrong with it
@@ -54,6 +61,17 @@ class Totals:
         self.duplicates += reason == DUPLICATE
         self.errors.update(reason.split("; "))
 
+    def merge(self, other: "Totals") -> None:
+        """Take in the counts and sums of further rows of the same table."""
+        self.rows += other.rows
+        self.scored += other.scored
+        self.predicted += other.predicted
+        self.total += other.total
+        self.canary_rows += other.canary_rows
+        self.shadow_differ += other.shadow_differ
+        self.shadow_distance += other.shadow_distance
+        self.shadow_largest = max(self.shadow_largest, other.shadow_largest)
+
     @property
     def error_share(self) -> float:
         """Of all rows, those that have no prediction because something is wrong with them."""
@@ -82,6 +100,36 @@ class Totals:
         return {metric_name(name): value for name, value in found.items()}
 
 
+@dataclass(frozen=True)
+class Job:
+    """What scoring any part of a clean table takes. `header` are the columns of the predictions but `error`."""
+
+    source: Path
+    head: ByteRange
+    model: SavedModel
+    challenger: SavedModel | None
+    canary: float
+    shadow: SavedModel | None
+    header: list[str]
+    error: bool  # whether there is a column error, which is empty in what is scored
+    reasons: bool
+    chunk_rows: int
+
+    @property
+    def answer(self) -> list[str]:
+        """The columns of a prediction."""
+        return [self.model.table.target.name, *probability_columns(self.model.table)]
+
+
+@dataclass
+class Part:
+    """What came of the rows of a part: a line of predictions for each, and lines where the shadow differs."""
+
+    totals: Totals
+    lines: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+
 def score_file(
     source: Path,
     target: Path,
@@ -96,47 +144,104 @@ def score_file(
     reasons: bool = False,
     chunk_rows: int = 20_000,
     progress: Callable[[int], object] = lambda rows: None,
+    workers: int = 1,
+    engine: str = PROCESSES,
+    master: str = "local[*]",
 ) -> Totals:
     """Write key, target, probabilities (model_version, reasons, error) of each row, in the original file's order.
 
     `source` is a clean table, `rejected` data_cleaning's list of the rows that are not in it: these have no prediction,
     and their reason in the column `error`. `differences` lists the rows where `shadow` predicts otherwise. `reasons`
     asks for what contributes most to each prediction (see `explanation`). `progress` is called with the rows of each
-    chunk. Memory holds `chunk_rows` rows, whatever the files' size.
+    part. `workers` processes share the work, 0: as many as there are processors; with engine=spark the cluster at
+    `master` does it. The files are the same, byte for byte. A process holds `chunk_rows` rows in memory, and the lines
+    of some parts of 8 MB, whatever the files' size.
 
     Raises:
         StepError: `source` is not clean, `rejected` does not belong to it, or the models answer different questions.
     """
-    table, totals = model.table, Totals(model.table)
+    table = model.table
     for role, other in (("challenger", challenger), ("shadow", shadow)):
         if other:
             refuse_other_question(role, other, model)
-    columns = [name for one in (model, challenger, shadow) if one for name in one.wanted]
-    answer = [table.target.name, *probability_columns(table)]
-    header = [table.key.name, *answer] + ["model_version"] * (model_version_column or canary > 0)
-    header += ["reasons"] * reasons
-    if differences:
-        write_lines(differences, [[table.key.name, *answer, *(f"shadow_{name}" for name in answer)]], "w")
-
-    def scored() -> Iterator[tuple[object, ...]]:
-        for rows in table.read_chunks(source, chunk_rows, target="none", columns=columns):
-            if rows.empty:
-                continue
-            keys = rows[table.key.name]
-            routed = in_canary(keys, canary) if challenger else np.zeros(len(rows), bool)
-            said = in_words(table, predict_rows(rows, routed, model, challenger, reasons))
-            totals.add(said)
-            totals.canary_rows += int(routed.sum())
-            if shadow:
-                compare(totals, keys, said[answer], in_words(table, shadow.predict(rows)), differences)
-            progress(len(rows))
-            yield from zip(keys.tolist(), *(said[name].tolist() for name in header[1:]), strict=True)
-
     waiting = read_rejected(rejected, table, chunk_rows) if rejected else iter(())
     first = next(waiting, None)
-    write_lines(target, [header + ["error"] * (first is not None)], "w")
-    write_lines(target, in_their_places(scored(), first, waiting, len(header), totals), "a")
+    read_header(source)  # which tells of a file that is none
+    header = [table.key.name, table.target.name, *probability_columns(table)]
+    header += ["model_version"] * (model_version_column or canary > 0) + ["reasons"] * reasons
+    options = (challenger, canary, shadow, header, first is not None, reasons, chunk_rows)
+    job, totals = Job(source, header_range(source), model, *options), Totals(table)
+    with contextlib.ExitStack() as files:
+        predictions = files.enter_context(target.open("w", encoding="utf-8", newline=""))
+        predictions.writelines(csv_lines([header + ["error"] * job.error]))
+        if differences:
+            others = files.enter_context(differences.open("w", encoding="utf-8", newline=""))
+            others.writelines(csv_lines([[table.key.name, *job.answer, *(f"shadow_{name}" for name in job.answer)]]))
+
+        def scored() -> Iterator[list[str]]:
+            for part in score_parts(job, workers, master if engine == SPARK else ""):
+                totals.merge(part.totals)
+                if differences:
+                    others.writelines(part.differences)
+                progress(len(part.lines))
+                yield part.lines
+
+        for lines in in_their_places(scored(), first, waiting, len(header), totals):
+            predictions.writelines(lines)
     return totals
+
+
+def score_parts(job: Job, count: int, master: str) -> Iterator[Part]:
+    """The parts of the file in their order, by `count` processes, or by Spark at `master`: the same whoever does them.
+
+    Raises:
+        StepError: the file is not clean; which row is not is counted from the file's beginning.
+    """
+    parts = byte_ranges(job.source, ",", job.head, RANGE_BYTES)
+    count = 1 if job.source.stat().st_size <= RANGE_BYTES else count or cores()
+    try:
+        if master:
+            with Spark(master, job) as spark:
+                yield from spark.map(score_part, [(part,) for part in parts])
+        elif count > 1:
+            with Workers(count, job) as workers:
+                yield from in_order((workers.submit(score_part, part) for part in parts), count + 2)
+        else:
+            yield from (score_part(job, part) for part in parts)
+    except StepError:
+        for _ in rows_of(job):
+            pass
+        raise
+
+
+def rows_of(job: Job, part: ByteRange | None = None) -> Iterator[pd.DataFrame]:
+    """The rows that are to be scored, of a part or of the whole file, at most `chunk_rows` at a time."""
+    columns = [name for one in (job.model, job.challenger, job.shadow) if one for name in one.wanted]
+    options: dict[str, Any] = {"target": "none", "columns": columns}
+    if part:
+        options["part"] = functools.partial(open_ranges, job.source, job.head, part)
+    yield from job.model.table.read_chunks(job.source, job.chunk_rows, **options)
+
+
+def score_part(job: Job, part: ByteRange) -> Part:
+    """Predict for the rows of a part of the file."""
+    table, done = job.model.table, Part(Totals(job.model.table))
+    for rows in rows_of(job, part):
+        if rows.empty:
+            continue
+        keys = rows[table.key.name]
+        routed = in_canary(keys, job.canary) if job.challenger else np.zeros(len(rows), bool)
+        said = in_words(table, predict_rows(rows, routed, job.model, job.challenger, job.reasons))
+        done.totals.add(said)
+        done.totals.canary_rows += int(routed.sum())
+        if job.shadow:
+            shadow = in_words(table, job.shadow.predict(rows))
+            done.differences += compare(done.totals, keys, said[job.answer], shadow)
+        empty = [itertools.repeat("", len(rows))] * job.error
+        done.lines += csv_lines(
+            zip(keys.tolist(), *(said[name].tolist() for name in job.header[1:]), *empty, strict=True)
+        )
+    return done
 
 
 def refuse_other_question(role: str, other: SavedModel, model: SavedModel) -> None:
@@ -191,10 +296,8 @@ def in_canary(keys: pd.Series, share: float, purpose: str = "canary") -> np.ndar
     return np.fromiter((int.from_bytes(digest, "big") / HASH_RANGE < share for digest in digests), bool)
 
 
-def compare(
-    totals: Totals, keys: pd.Series, said: pd.DataFrame, shadow: pd.DataFrame, differences: Path | None
-) -> None:
-    """Count where the shadow predicts otherwise than what was answered, and list it; both as `in_words` gives them.
+def compare(totals: Totals, keys: pd.Series, said: pd.DataFrame, shadow: pd.DataFrame) -> list[str]:
+    """Count where the shadow predicts otherwise than what was answered; these rows as lines. Both as in `in_words`.
 
     The distance is that of the probabilities (of several the largest), or of the predicted numbers.
     """
@@ -205,10 +308,8 @@ def compare(
     totals.shadow_differ += int(differ.sum())
     totals.shadow_distance += float(distance.sum())
     totals.shadow_largest = max(totals.shadow_largest, float(distance.max()))
-    if differences and differ.any():
-        listed = pd.concat([keys, said, shadow], axis=1)[differ]
-        cells = (listed.iloc[:, place].tolist() for place in range(listed.shape[1]))
-        write_lines(differences, zip(*cells, strict=True), "a")
+    listed = pd.concat([keys, said, shadow], axis=1)[differ]
+    return csv_lines(zip(*(listed.iloc[:, place].tolist() for place in range(listed.shape[1])), strict=True))
 
 
 def read_rejected(path: Path, table: Table, rows: int) -> Iterator[Rejected]:
@@ -242,13 +343,13 @@ def read_rejected(path: Path, table: Table, rows: int) -> Iterator[Rejected]:
 
 
 def in_their_places(
-    scored: Iterable[tuple[object, ...]],
+    scored: Iterable[list[str]],
     first: Rejected | None,
     others: Iterator[Rejected],
     width: int,
     totals: Totals,
-) -> Iterator[tuple[object, ...]]:
-    """The lines of scored rows, each of `width` cells, with those of the rejected ones where they were.
+) -> Iterator[list[str]]:
+    """The lines of scored rows, with those of the rejected ones, of `width` cells and the reason, where they were.
 
     Raises:
         StepError: a row is neither scored nor rejected, or rejected twice.
@@ -266,14 +367,16 @@ def in_their_places(
             yield (key, *empty, reason)
             row, waiting = row + 1, next(others, None)
 
-    if waiting is None:
-        yield from scored
-        return
-    for line in scored:
-        yield from rejected_here()
-        yield (*line, "")
-        row += 1
-    yield from rejected_here()
+    for lines in scored:
+        done = 0
+        while waiting and waiting[0] < row + len(lines) - done:  # up to the next rejected row
+            before = waiting[0] - row
+            yield lines[done : done + before]
+            done, row = done + before, row + before
+            yield csv_lines(rejected_here())
+        yield lines[done:]
+        row += len(lines) - done
+    yield csv_lines(rejected_here())
     if waiting:
         raise StepError(
             f"the rejected rows are not those of the input: row {row} is neither in it nor rejected; give the "
@@ -281,6 +384,14 @@ def in_their_places(
         )
 
 
-def write_lines(path: Path, rows: Iterable[Iterable[object]], mode: str) -> None:
-    with path.open(mode, encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+def csv_lines(rows: Iterable[Iterable[object]]) -> list[str]:
+    """Each row as CSV, with its line end."""
+    lines = Lines()
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    return lines
+
+
+class Lines(list[str]):
+    """Takes what `csv` writes: a text for each row."""
+
+    write = list.append

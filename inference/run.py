@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 import mlflow
+import pyarrow as pa
 from batch_scoring import Totals, score_file
 from declaration import CLEAN_FIRST, REGRESSION
+from parquet_files import as_csv, declared_types, write_parquet
+from predictions import probability_columns
 from saved_model import SavedModel, open_model
-from step import boolean, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
+from spark import ENGINES
+from step import boolean, choice, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
 
 STEP = "inference"
@@ -35,8 +39,13 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         reasons=boolean,
         max_errors=number(0, 1),
         chunk_rows=whole(1, 10_000_000),
+        workers=whole(0, 1024),
+        engine=choice(*ENGINES),
+        master=str.strip,
+        parquet=boolean,
     )
-    source = requested_uri(run, "input", arguments.input)
+    original, source = arguments.input, requested_uri(run, "input", arguments.input)
+    arguments.input = as_csv(original, folder)
     model = open_model(arguments.model)
     challenger_uri = arguments.challenger or f"models:/{model.table.name}@challenger"
     challenger = open_model(challenger_uri) if arguments.canary > 0 else None
@@ -50,13 +59,17 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         raise StepError(f"{error}: mlflow run data_cleaning -P input={source} -P require_target=false") from None
     metrics = totals.metrics(shadow is not None, arguments.canary > 0)
     mlflow.log_artifact(str(predictions))
+    if arguments.parquet:
+        types = declared_types(model.table) | dict.fromkeys(probability_columns(model.table), pa.float64())
+        write_parquet(predictions, folder / "predictions.parquet", types)
+        mlflow.log_artifact(str(folder / "predictions.parquet"))
     if shadow:
         mlflow.log_artifact(str(differences))
     mlflow.log_metrics(metrics)
     for role, one in (("model", model), ("challenger", challenger), ("shadow", shadow)):
         if one:
             mlflow.set_tags(one.tags(role))
-    log_dataset(arguments.input, source, "scoring")
+    log_dataset(original, source, "scoring")
     log_dataset(predictions, "", "output")
     refuse_many_errors(totals, arguments.max_errors)
     print_summary(totals, metrics, model)
@@ -87,6 +100,9 @@ def score(
             reasons=arguments.reasons,
             chunk_rows=arguments.chunk_rows,
             progress=bar.update,
+            workers=arguments.workers,
+            engine=arguments.engine,
+            master=arguments.master,
         )
 
 

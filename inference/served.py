@@ -113,7 +113,7 @@ def compare_versions(rows: pd.DataFrame, table: Table, labels: pd.Series | None)
             figures = {"rows": float(len(own))} | averages(said, table)
             if by == SHADOW:
                 totals = Totals(table, scored=len(own))
-                compare(totals, own.index.to_series(), predictions(own, table, SERVED), said, None)
+                compare(totals, own.index.to_series(), predictions(own, table, SERVED), said)
                 differs = totals.metrics(shadow=True, canary=False)
                 figures |= {name: value for name, value in differs.items() if name.startswith(SHADOW)}
             if labels is not None:

@@ -66,7 +66,7 @@ def main() -> int:
             lock = (folder / LOCK).read_text(encoding="utf-8")
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
         shared = [remote]
-        for name in ("dev", "pages", "audit"):
+        for name in ("dev", "pages", "audit", "spark"):
             further = ROOT / f"requirements-{name}.lock"
             compile_lock([f"-r requirements-{name}.in"], further, *shared)
             shared.append(further)

@@ -20,7 +20,7 @@ It reads {columns}, as they are in the clean table; imputation, encoding and sca
 Hyperparameters: {values}; seed {recipe.seed}.{companions}
 
 ## Data
-Trained on {trained}, judged on {judged} that it has never seen: those whose hash of {key} and split_seed
+Trained on {trained}, judged on {judged} that it has never seen{sample}: those whose hash of {key} and split_seed
 {asked.split_seed} falls below test_size {asked.test_size:g}. SHA-256 of the table: `{digest}`.
 {missing}
 
@@ -86,6 +86,7 @@ def write_card(
         companions=companions_text(table, judged),
         trained=described(table, parts.train),
         judged=described(table, parts.holdout),
+        sample=f", of a sample of the table (max_rows {asked.max_rows})" if asked.max_rows else "",
         key=hashed(table, parts),
         digest=digest,
         interval=interval(table, parts.holdout, said),

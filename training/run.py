@@ -60,7 +60,10 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     table = read_declaration(asked.dataset)
     recipe = Recipe(table, asked.model, hyperparameters(table.task, asked.model, asked.given), asked.seed)
     columns = recipe.columns
-    rows = read_rows(table, asked.input)
+    rows, given = read_rows(table, asked.input, asked.max_rows)
+    sampled = {"rows_given": given} if len(rows) < given else {}
+    if sampled:
+        print(f"{STEP}: a sample of {len(rows)} of {given} {table.rows} (max_rows={asked.max_rows})")
     parts = split(table, rows, asked.test_size, asked.split_seed, asked.cv_folds if asked.cv_repeats else 2)
     if asked.group_correction:
         refuse_without_groups(table, rows, asked.cv_repeats)
@@ -89,7 +92,7 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     info = log_model(model, recipe, parts, asked, digest, judged.companions)
     registered = int(info.registered_model_version or 0)
     # After the model: MLflow would copy those of before to it one by one.
-    rows_of = {"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)}
+    rows_of = sampled | {"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)}
     mlflow.log_metrics(rows_of | results | judged.metrics, model_id=info.model_id)
     made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
     mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
@@ -119,6 +122,7 @@ def parse_parameters() -> argparse.Namespace:
         search_trials=step.whole(0, 10_000),
         group_correction=step.boolean,
         plots=step.boolean,
+        max_rows=step.whole(0, 1_000_000_000),
     )
     given = {name: getattr(asked, name) for name in HYPERPARAMETERS}
     asked.given = {name: None if value == "none" else value for name, value in given.items() if value is not None}

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from declaration import Table
-from holdout import in_holdout_rows
+from holdout import in_holdout_rows, places
 from step_error import StepError
 
 MIN_ROWS = 20
+CHUNK_ROWS = 50_000
+SAMPLE_SEED = 2**31  # no split_seed: who is in a sample has nothing to do with who is held out
 MIN_TRAINED = 10  # rows to train on, of each class: enough for folds within folds
 
 
@@ -20,13 +23,13 @@ class Split:
     holdout: pd.DataFrame
 
 
-def read_rows(table: Table, path: Path) -> pd.DataFrame:
-    """The clean table's rows, as `Table.read` gives them.
+def read_rows(table: Table, path: Path, max_rows: int = 0) -> tuple[pd.DataFrame, int]:
+    """The clean table's rows, as `Table.read` gives them, and how many there are; of more than `max_rows` a sample.
 
     Raises:
         StepError: not clean, too few rows, a key twice, or the same target in all.
     """
-    frame = table.read(path)
+    frame, count = draw_sample(table, path, max_rows) if max_rows else whole(table.read(path))
     target = frame[table.target.name]
     if len(frame) < MIN_ROWS:
         raise StepError(f"{path.name} has {len(frame)} rows; at least {MIN_ROWS} are needed to train and judge a model")
@@ -40,7 +43,38 @@ def read_rows(table: Table, path: Path) -> pd.DataFrame:
         raise StepError(
             f"{path.name} has only {table.rows} with {table.target.name} {value}; others are needed to tell them apart"
         )
-    return frame
+    return frame, count
+
+
+def whole(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    return rows, len(rows)
+
+
+def draw_sample(table: Table, path: Path, most: int) -> tuple[pd.DataFrame, int]:
+    """At most so many rows, in the file's order, and how many the file has; memory holds twice as many and a chunk.
+
+    Those with the lowest places: the same ones in any order of the file, groups whole, and a larger sample has all
+    rows of a smaller one. Raises StepError where the file is not clean.
+    """
+    kept: list[pd.DataFrame] = []
+    count, limit = 0, 1.0
+    for chunk in table.read_chunks(path, CHUNK_ROWS):
+        count += len(chunk)
+        kept.append(chunk[places(table, chunk, SAMPLE_SEED) < limit])
+        if sum(map(len, kept)) > 2 * most:
+            kept, limit = lowest(table, kept, most, limit)
+    kept, _ = lowest(table, kept, most, limit)
+    return kept[0], count
+
+
+def lowest(table: Table, parts: list[pd.DataFrame], most: int, limit: float) -> tuple[list[pd.DataFrame], float]:
+    """The rows with the lowest places, at most so many; and the place below which they are."""
+    rows = pd.concat(parts, ignore_index=True)
+    if len(rows) <= most:
+        return [rows], limit
+    found = places(table, rows, SAMPLE_SEED)
+    limit = float(np.partition(found, most)[most])
+    return [rows[found < limit].reset_index(drop=True)], limit
 
 
 def split(table: Table, rows: pd.DataFrame, test_size: float, split_seed: int, folds: int) -> Split:

@@ -1,6 +1,7 @@
 import csv
 from dataclasses import replace
 
+import batch_scoring
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from saved_model import open_model
 from step_error import StepError
 
 from tests.example_tables import TITANIC, rows, save_model, table
+from tests.spark_cluster import standalone
 
 TASKS = (BINARY, MULTICLASS, REGRESSION)
 REJECTED = {4: "Pclass_not_allowed", 6: "PassengerId_missing", 9: "Age_not_a_number; Sex_not_allowed", 10: "duplicate"}
@@ -329,3 +331,62 @@ def test_a_columns_name_may_be_anything_and_its_metric_is_one_that_mlflow_takes(
     for name in names:
         _validate_metric_name(name)
     assert "errors_Größe__in_m²_Person___ganz_out_of_range" in names
+
+
+@pytest.fixture
+def in_parts(model, other, passengers, tmp_path, monkeypatch):
+    """Score a list of 1,000 in parts of 4,000 bytes, with a canary, a shadow and rejected rows; all outputs."""
+    monkeypatch.setattr(batch_scoring, "RANGE_BYTES", 4_000)
+    frame = pd.concat([passengers] * 5, ignore_index=True)
+    frame["PassengerId"] = np.arange(1, len(frame) + 1)
+    model.table.write(frame, tmp_path / "in.csv")
+    write_rejected(tmp_path / "rejected.csv", model.table, REJECTED | {500: "ragged", 1005: "Age_out_of_range"})
+
+    def run(**options):
+        out, differences = tmp_path / "out.csv", tmp_path / "differences.csv"
+        options |= {"rejected": tmp_path / "rejected.csv", "challenger": other, "canary": 0.3, "shadow": other}
+        totals = score_file(tmp_path / "in.csv", out, model, differences=differences, **options)
+        return out.read_bytes(), differences.read_bytes(), totals.metrics(shadow=True, canary=True)
+
+    return run
+
+
+def test_a_list_that_is_scored_in_parts_is_scored_as_a_whole(in_parts, monkeypatch):
+    parts = in_parts()
+    monkeypatch.setattr(batch_scoring, "RANGE_BYTES", 1 << 20)
+    whole = in_parts()
+    assert parts[:2] == whole[:2]
+    assert parts[2] == pytest.approx(whole[2])
+    assert whole[0].count(b"\n") == 1007
+
+
+@pytest.mark.integration
+def test_any_number_of_workers_scores_alike(in_parts):
+    assert in_parts(workers=2) == in_parts() == in_parts(workers=3)
+
+
+@pytest.mark.integration
+def test_a_spark_cluster_scores_alike(in_parts, tmp_path):
+    alone = in_parts()
+    with standalone(tmp_path) as master:
+        assert in_parts(engine="spark", master=master) == alone
+
+
+@pytest.mark.integration
+def test_workers_count_rows_from_the_beginning_of_the_file(in_parts, tmp_path):
+    header, *lines = (tmp_path / "in.csv").read_text().splitlines(keepends=True)
+    lines[700] = lines[700].replace("female", "male").replace("male", "neither")
+    (tmp_path / "in.csv").write_text("".join([header, *lines]))
+    said = []
+    for workers in (1, 2):
+        with pytest.raises(StepError, match="'neither' in row 701") as raised:
+            in_parts(workers=workers)
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+
+
+def test_a_list_without_rows_has_none_and_one_without_a_column_is_refused(score, passengers, tmp_path, model):
+    assert score(passengers.head(0)) == [["PassengerId", "Survived", "probability"]]
+    (tmp_path / "in.csv").write_text("PassengerId,Age\n")
+    with pytest.raises(StepError, match="has no column"):
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv", model)

@@ -12,7 +12,7 @@ import pytest
 from declaration import BINARY, MULTICLASS, REGRESSION
 from predictions import probability_columns
 
-from tests.example_tables import register_model, rows, table
+from tests.example_tables import ROOT, register_model, rows, table
 from tests.step_programs import run_program
 
 
@@ -224,3 +224,26 @@ def test_a_fresh_environment_of_the_models_own_requirements_predicts_the_same(st
     lines = list(csv.DictReader(artifact("predictions.csv").read_text().splitlines()))
     assert [line["Survived"] for line in lines] == survived
     assert [line["probability"] for line in lines] == probability
+
+
+def test_parquet_goes_through_both_steps_as_csv_does(store, model_folder, tmp_path, capsys):
+    frame = pd.read_csv(ROOT / "data" / "titanic_sample.csv").head(60)
+    for name, write in (("in.csv", frame.to_csv), ("in.parquet", frame.to_parquet)):
+        write(tmp_path / name, index=False)
+        given = {"input": tmp_path / name, "dataset": ROOT / "dataset.yaml", "parquet": "true", "workers": 2}
+        assert run_program("data_cleaning", **given, profile="false") == 0
+    said = capsys.readouterr().out
+    assert "data_cleaning: in.parquet is a Parquet file: its first row is line 2" in said
+    assert artifact("clean_data.csv").read_bytes() == artifact("clean_data.csv", run=1).read_bytes()
+    assert artifact("clean_data.parquet").read_bytes() == artifact("clean_data.parquet", run=1).read_bytes()
+    cleaned = artifact("clean_data.csv"), artifact("clean_data.parquet")
+    for source in cleaned:
+        assert run_program("inference", model=model_folder, input=source, parquet="true") == 0
+    assert artifact("predictions.csv").read_bytes() == artifact("predictions.csv", run=1).read_bytes()
+    predicted = pd.read_parquet(artifact("predictions.parquet"))
+    assert predicted.dtypes.astype(str).to_dict() == {
+        "PassengerId": "int64",
+        "Survived": "int64",
+        "probability": "float64",
+    }
+    assert len(predicted) == len(artifact("predictions.csv").read_text().splitlines()) - 1

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import training_data
 from declaration import BINARY, MULTICLASS, REGRESSION, TASKS, Table, parse_declaration
 from holdout import in_holdout, in_holdout_rows
 from make_sample import passengers
 from step_error import StepError
 from training_data import read_rows, split
 
-from tests.example_tables import FIELDS, TARGETS, TITANIC, rows, table
+from tests.example_tables import FIELDS, ROOT, TARGETS, TITANIC, rows, table
 
 
 def write(of: Table, frame: pd.DataFrame, folder: Path) -> Path:
@@ -94,7 +95,7 @@ def test_no_row_is_lost_or_in_both_parts(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_targets_and_gaps_are_read_as_they_were_written(task: str, tmp_path: Path) -> None:
     of, frame = table(task), rows(task)
-    read = read_rows(of, write(of, frame, tmp_path))
+    read, _ = read_rows(of, write(of, frame, tmp_path))
     assert read[of.target.name].tolist() == frame[of.target.name].tolist()
     assert read["size"].isna().equals(frame["size"].isna())
     assert read["size"].isna().any()
@@ -105,7 +106,7 @@ def test_the_rows_of_a_table_without_a_key_are_held_out_by_their_number(tmp_path
     of = parse_declaration({"name": "orders", "fields": [*fields, TARGETS[BINARY]]}, "orders.yaml")
     frame = rows(BINARY).assign(row=range(1, 301))
     numbered = frame[["row", *(one.name for one in of.fields)]]
-    parts = split(of, read_rows(of, write(of, numbered, tmp_path)), 0.2, 0, 10)
+    parts = split(of, read_rows(of, write(of, numbered, tmp_path))[0], 0.2, 0, 10)
     assert parts.holdout["row"].tolist()[:5] == [1, 4, 18, 25, 27]
 
 
@@ -181,3 +182,43 @@ def test_a_holdout_needs_two_classes() -> None:
     held = in_holdout(frame["order"], 0.2, 0)
     with pytest.raises(StepError, match="the holdout two different ones"):
         split(of, frame[~held | (frame["paid"] == 1)], 0.2, 0, 2)
+
+
+def sample_list() -> pd.DataFrame:
+    return TITANIC.read(ROOT / "data" / "titanic_sample.csv")
+
+
+def test_a_sample_is_the_same_in_any_order_keeps_groups_whole_and_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_data, "CHUNK_ROWS", 300)
+    frame = pd.concat([sample_list()] * 4, ignore_index=True)
+    frame["PassengerId"] = np.arange(1, len(frame) + 1)
+    drawn = {}
+    for name, ordered in (("file", frame), ("shuffled", frame.sample(frac=1, random_state=1))):
+        path = write(TITANIC, ordered, tmp_path)
+        for most in (200, 1000):
+            sample, count = read_rows(TITANIC, path, most)
+            assert count == 3600 and most * 0.8 < len(sample) <= most
+            drawn[name, most] = set(sample["PassengerId"])
+            ids = ordered["PassengerId"]
+            assert sample["PassengerId"].tolist() == ids[ids.isin(drawn[name, most])].tolist()
+    assert drawn["file", 200] == drawn["shuffled", 200] < drawn["file", 1000] == drawn["shuffled", 1000]
+    inside = frame["PassengerId"].isin(drawn["file", 1000])
+    assert (inside.groupby(frame["Ticket"]).nunique() == 1).all()
+
+
+def test_who_is_drawn_has_nothing_to_do_with_who_is_held_out(tmp_path: Path) -> None:
+    frame = pd.concat([sample_list()] * 10, ignore_index=True)
+    frame["PassengerId"] = np.arange(1, len(frame) + 1)
+    frame["Ticket"] = frame["PassengerId"].astype(str)
+    sample, _ = read_rows(TITANIC, write(TITANIC, frame, tmp_path), 3000)
+    assert in_holdout_rows(TITANIC, sample, 0.2, 0).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_fewer_rows_than_the_most_are_all_there(tmp_path: Path) -> None:
+    of, frame = table(BINARY), rows(BINARY)
+    path = write(of, frame, tmp_path)
+    sample, count = read_rows(of, path, 300)
+    assert count == 300
+    pd.testing.assert_frame_equal(sample, read_rows(of, path)[0])

@@ -1,0 +1,84 @@
+"""Parquet files in and out: tables whose cells are checked as those of a CSV file are.
+
+This file is of kit/, which `make kit` copies to the steps that use it: edit it there.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from declaration import Table, read_header
+from step_error import StepError, first_line
+
+MAGIC = b"PAR1"
+BATCH_ROWS = 50_000
+BLOCK_BYTES = 8 << 20  # of a CSV that becomes a row group
+TYPES = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "date": pa.date32()}
+DATETIME = "%Y-%m-%dT%H:%M:%S"
+
+
+def as_csv(path: Path, folder: Path) -> Path:
+    """The rows of a Parquet file as CSV, in a file of `folder`; the path itself where it is not Parquet.
+
+    Raises:
+        StepError: it is damaged, or has columns that are no cells of a table, such as lists.
+    """
+    if not path.is_file():
+        return path  # whoever reads it says so
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return path
+    target = folder / f"{path.stem}.csv"
+    try:
+        with pyarrow.parquet.ParquetFile(path) as source, target.open("wb") as file:
+            for number, batch in enumerate(source.iter_batches(BATCH_ROWS)):
+                cells = pa.table({name: as_text(batch.column(place)) for place, name in enumerate(batch.schema.names)})
+                pyarrow.csv.write_csv(cells, file, pyarrow.csv.WriteOptions(include_header=not number))
+            if not source.metadata.num_rows:
+                pyarrow.csv.write_csv(source.schema_arrow.empty_table(), file)
+    except (pa.ArrowException, OSError) as error:
+        raise StepError(f"{path.name} is no Parquet file of plain columns ({first_line(error)}); correct it") from None
+    return target
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """A column as the text that a CSV file has; null for gaps.
+
+    Raises:
+        pyarrow.ArrowException: its values are no text, such as lists.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        return pc.strftime(pc.cast(column, pa.timestamp("s", column.type.tz), safe=False), DATETIME)
+    return pc.cast(column, pa.large_string())
+
+
+def write_parquet(source: Path, target: Path, types: Mapping[str, pa.DataType]) -> None:
+    """A CSV file as this project writes it as Parquet, in row groups of some MB; a column without a type is text."""
+    columns = read_header(source)
+    read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    convert = pyarrow.csv.ConvertOptions(
+        column_types={name: types.get(name, pa.string()) for name in columns},
+        null_values=[""],
+        strings_can_be_null=True,
+        timestamp_parsers=[DATETIME],
+    )
+    with (
+        pyarrow.csv.open_csv(source, read, parse, convert) as rows,
+        pyarrow.parquet.ParquetWriter(target, rows.schema) as file,
+    ):
+        for batch in rows:
+            file.write_batch(batch)
+
+
+def declared_types(table: Table) -> dict[str, pa.DataType]:
+    """The types of a clean table's columns."""
+    return {
+        one.name: pa.timestamp("ms") if one.type == "datetime" else TYPES.get(one.type, pa.string())
+        for one in table.clean_fields
+    }
