@@ -16,6 +16,7 @@ from pipeline.execution.prewarming import modules_of_scripts, uses_mlflow
 from pipeline.execution.read_tracer import FILE as READS_FILE
 from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
 from pipeline.execution.runner import Event
+from pipeline.execution.snapshot import pack
 from pipeline.execution.task import TOLD, PrewarmTask, Task
 from pipeline.execution.worker import missing_environment, prewarm, run_step
 from pipeline.files import PROJECT, printable, write_atomically
@@ -37,6 +38,7 @@ PASSED_ON = (
     "JAVA_HOME", "MLFLOW_*", "GIT_*", "SSH_AUTH_SOCK", "CUDA_*", "NVIDIA_*", "ROCR_*", "HIP_*", "*_NUM_THREADS",
     "OPENBLAS_*", "MKL_*", "KMP_*",
 )  # fmt: skip
+CODE_LIMIT = 20 * 2**20  # bytes of a step's files, over which they are not kept with each of its runs
 MAX_PREWARMED = 4  # interpreters of steps' environments that wait for their step at a time
 
 
@@ -85,7 +87,27 @@ class ProcessExecutor:
             write_atomically(Path(prewarmed.ahead.task_file), json.dumps(asdict(replace(task, environ={}))))
         else:
             process = self.launcher.start(run_step, task, self.modules([step.name]), early=step.name in self.early)
+        if run_id:
+            try:
+                self.keep_code(step, run_id)  # while it runs
+            except BaseException:
+                process.stop(force=True)
+                raise
         return run_id, Path(task.log), process
+
+    def keep_code(self, step: Step, run_id: str) -> str:
+        """Keep the code that the step runs with its run; the artifact's path.
+
+        "" where it is larger than CODE_LIMIT, or went meanwhile, which is noticed when the step has ended.
+        """
+        folder, names = self.folder(step), self.planner.known_code[step.name]
+        try:
+            if sum((folder / name).stat().st_size for name in names) > CODE_LIMIT:
+                return ""
+            snapshot = pack(folder, names)
+        except FileNotFoundError:
+            return ""
+        return self.recorder.keep_code(run_id, snapshot.name, snapshot.content)
 
     def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
         """Record a step that ended well."""

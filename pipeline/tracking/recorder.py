@@ -186,6 +186,12 @@ class Recorder:
         self.client.log_batch(run.info.run_id, params=as_params(decision.parameters))
         return str(run.info.run_id)
 
+    def keep_code(self, run_id: str, name: str, content: bytes) -> str:
+        """Log the archive of a step's code with its run; the artifact's path."""
+        path = f"{RESERVED}/{name}"
+        self.artifacts.keep_bytes(run_id, content, path)
+        return path
+
     def adopt_step(self, run_id: str, step: Step, decision: Decision) -> None:
         """Make a run that another backend created a child of this pipeline run, named after its step."""
         tags = {
