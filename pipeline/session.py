@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Request
 from pipeline.errors import RequestError
+from pipeline.execution import slurm
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
 from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused 
     from pipeline.tracking.recorder import Recorder
 
 
+JOBS = Path(".pipeline", "jobs")  # what jobs on other machines leave of themselves
 SCRATCH = "pipeline-"  # what the name of a command's own temporary folder begins with
 # From the environment manager and the steps that are left to the command that goes on with them.
 RerunCommand = Callable[[str, Iterable[str]], list[str]]
@@ -130,7 +132,7 @@ class Session(contextlib.ExitStack):
         from pipeline.tracking.artifacts import Artifacts
         from pipeline.tracking.history import History
         from pipeline.tracking.recorder import Recorder
-        from pipeline.tracking.store import TrackingStore
+        from pipeline.tracking.store import TrackingStore, local_path
 
         silence_loggers(request.verbose)
         store = TrackingStore()
@@ -146,7 +148,9 @@ class Session(contextlib.ExitStack):
                 store.open_registry()
             projects |= self.other_projects(request, names)
             planner = Planner(request, projects, history, self.root, env_manager)
-            return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
+            here = local_path(store.experiment.artifact_location) is not None
+            elsewhere = slurm.check([request.steps[name] for name in names], store.database(), here)
+            return Plan(request, names, planner, recorder, launcher, warnings=[*planner.check(), *elsewhere])
 
     def launcher(self, request: Request) -> Launcher:
         """What starts processes; its fork server serves all pipeline runs of the command."""
@@ -189,9 +193,10 @@ class Session(contextlib.ExitStack):
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
         clear_abandoned(self.scratch.parent, SCRATCH)
-        for folder in (self.root / "outputs", self.root / FOLDER):
+        for folder in (self.root / "outputs", self.root / FOLDER, self.root / JOBS):
             clear_abandoned(folder, UNFINISHED)
-        executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch)
+        shared = self.shared_folder() if any(request.steps[name].backend == "slurm" for name in plan.order) else None
+        executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch, shared)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
         if recorder.store.database():
@@ -222,6 +227,14 @@ class Session(contextlib.ExitStack):
                         runner.tell(Event("reads", name, source))
                 outcomes = runner.run(plan.order)
         return PipelineRun(plan, outcomes, runner.interrupted)
+
+    def shared_folder(self) -> Path:
+        """A folder of this command's in the project, where other machines see it too."""
+        (parent := self.root / JOBS).mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+        self.callback(shutil.rmtree, folder, ignore_errors=True)
+        self.enter_context(owned(folder))
+        return folder
 
     @contextlib.contextmanager
     def listeners(self, runner: Runner, request: Request) -> Iterator[None]:

@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,11 +19,14 @@ from typing import NoReturn, TextIO, cast
 
 import mlflow
 from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.utils.process import ShellCommandException
 
 from pipeline.execution.prewarming import Interpreter, script_of
 from pipeline.execution.processes import stop_tree
+from pipeline.execution.slurm import refusal
 from pipeline.execution.step_outputs import log_files, read_records
-from pipeline.execution.task import TOLD, PrewarmTask, Task
+from pipeline.execution.task import TOLD, PrewarmTask, Submission, Task
+from pipeline.files import write_atomically
 
 try:
     from pipeline.execution import mlflow_internals
@@ -67,6 +71,32 @@ def prewarmed_interpreter(ahead: PrewarmTask) -> Interpreter | None:
     path = os.pathsep.join([str(environment / "bin"), task.environ.get("PATH", os.defpath)])
     environ = {**task.environ, "PATH": path, "VIRTUAL_ENV": str(environment)}  # as activating it does
     return Interpreter(environment / "bin" / "python", task.folder, script, ahead.modules, ahead.ready_file, environ)
+
+
+def submit(ask: Submission) -> NoReturn:
+    """Hand a step to a cluster: its environment built, its inputs uploaded. Exit code 1, and a sentence: it failed."""
+    detach(ask.log)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    name = Path(ask.folder).name
+    try:
+        if mlflow_internals:
+            mlflow_internals.ensure_environment(ask.folder, ask.env_manager)
+        client = mlflow.MlflowClient(ask.tracking_uri)
+        for folder, place in ask.uploads.items():
+            log = client.log_artifacts if Path(place).is_dir() else client.log_artifact
+            log(ask.run_id, place, folder)
+        done = subprocess.run(
+            ask.command, input=ask.script, env=dict(ask.environ), capture_output=True, text=True, check=False
+        )
+    except (ExecutionException, MlflowException, OSError, ShellCommandException) as error:
+        print(f"{name}: {str(error).strip() or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+    job_id = done.stdout.strip().partition(";")[0]  # behind it, the cluster's name
+    if done.returncode or not job_id:
+        print(f"{name}: {refusal(done.stderr)}", file=sys.stderr)
+        sys.exit(1)
+    write_atomically(Path(ask.job_file), job_id)
+    sys.exit(0)
 
 
 def missing_environment(folder: str) -> Path | None:

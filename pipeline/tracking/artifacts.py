@@ -28,6 +28,7 @@ RUN_ARTIFACTS = "artifacts"  # the folder that a run's own go into, for a while
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
 T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
+TASK_ARTIFACT = f"{RESERVED}/task.json"  # what another machine has to know of a step
 
 
 class Artifacts:
