@@ -99,9 +99,11 @@ def do(asked: Arguments, launcher: Launcher, scratch: Path) -> int:
     code = 128 - exit.code if exit.code < 0 else exit.code
     if unwanted:
         run.end(RunStatus.KILLED, unwanted)
-    for file in (scratch / name for name in (READS_LOG, TOLD) if asked.shared and (scratch / name).is_file()):
-        shutil.copyfile(file, asked.shared / file.name)
-    if not asked.shared:
+    if asked.shared:
+        for name in (READS_LOG, TOLD):
+            if (file := scratch / name).is_file():
+                shutil.copyfile(file, asked.shared / name)
+    else:
         figures = json.loads(file.read_text(encoding="utf-8")) if (file := scratch / TOLD).is_file() else {}
         run.leave(Path(task.log), code, **figures)
     return code

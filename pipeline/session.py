@@ -132,7 +132,7 @@ class Session(contextlib.ExitStack):
         from pipeline.tracking.artifacts import Artifacts
         from pipeline.tracking.history import History
         from pipeline.tracking.recorder import Recorder
-        from pipeline.tracking.store import TrackingStore, local_path
+        from pipeline.tracking.store import TrackingStore
 
         silence_loggers(request.verbose)
         store = TrackingStore()
@@ -148,8 +148,8 @@ class Session(contextlib.ExitStack):
                 store.open_registry()
             projects |= self.other_projects(request, names)
             planner = Planner(request, projects, history, self.root, env_manager)
-            here = local_path(store.experiment.artifact_location) is not None
-            elsewhere = slurm.check([request.steps[name] for name in names], store.database(), here)
+            steps = [request.steps[name] for name in names]
+            elsewhere = slurm.check(steps, store.database(), store.keeps_artifacts_here())
             return Plan(request, names, planner, recorder, launcher, warnings=[*planner.check(), *elsewhere])
 
     def launcher(self, request: Request) -> Launcher:

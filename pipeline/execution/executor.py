@@ -87,7 +87,7 @@ class ProcessExecutor:
             write_atomically(Path(prewarmed.ahead.task_file), json.dumps(asdict(replace(task, environ={}))))
         else:
             process = self.launcher.start(run_step, task, self.modules([step.name]), early=step.name in self.early)
-        if run_id:
+        if run_id and self.recorder.store.keeps_artifacts_here():  # a server would be asked once more for each step
             try:
                 self.keep_code(step, run_id)  # while it runs
             except BaseException:
