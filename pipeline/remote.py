@@ -34,7 +34,7 @@ from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.runner import POLL, Exit
 from pipeline.execution.snapshot import unpack
 from pipeline.execution.task import TOLD, RemoteTask, Task
-from pipeline.files import PROJECT
+from pipeline.files import PROJECT, copy_from
 from pipeline.planning.fingerprint import compact, environment_changes, environment_of
 from pipeline.states import ExitCode, RunStatus
 
@@ -173,7 +173,7 @@ def attend(process: Process, log: Path, is_wanted: Callable[[], bool]) -> tuple[
     position, kill_at = 0, float("inf")
     while True:
         exit = process.ended()
-        position = relay(log, position)
+        position = copy_from(log, position, sys.stdout.buffer)
         if exit:
             process.stop(force=True)  # what the step may have left running
             return exit, "".join(unwanted)
@@ -194,18 +194,6 @@ def look(is_wanted: Callable[[], bool], unwanted: list[str]) -> None:
         with contextlib.suppress(Exception):
             if not is_wanted():
                 unwanted.append("nobody waits for it any more")
-
-
-def relay(log: Path, position: int) -> int:
-    """Write to standard output what the log has from there on; where it ends now."""
-    if not log.is_file():
-        return position
-    with log.open("rb") as file:
-        file.seek(position)
-        new = file.read()
-    sys.stdout.buffer.write(new)
-    sys.stdout.buffer.flush()
-    return position + len(new)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused 
     from pipeline.tracking.recorder import Recorder
 
 
-JOBS = Path(".pipeline", "jobs")  # what jobs on other machines leave of themselves
 SCRATCH = "pipeline-"  # what the name of a command's own temporary folder begins with
 # From the environment manager and the steps that are left to the command that goes on with them.
 RerunCommand = Callable[[str, Iterable[str]], list[str]]
@@ -193,9 +192,10 @@ class Session(contextlib.ExitStack):
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
         clear_abandoned(self.scratch.parent, SCRATCH)
-        for folder in (self.root / "outputs", self.root / FOLDER, self.root / JOBS):
+        for folder in (self.root / "outputs", self.root / FOLDER, self.root / slurm.JOBS):
             clear_abandoned(folder, UNFINISHED)
-        shared = self.shared_folder() if any(request.steps[name].backend == "slurm" for name in plan.order) else None
+        jobs = any(request.steps[name].backend == "slurm" for name in plan.order)
+        shared = self.enter_context(slurm.jobs_folder(self.root)) if jobs else None
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch, shared)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
@@ -227,14 +227,6 @@ class Session(contextlib.ExitStack):
                         runner.tell(Event("reads", name, source))
                 outcomes = runner.run(plan.order)
         return PipelineRun(plan, outcomes, runner.interrupted)
-
-    def shared_folder(self) -> Path:
-        """A folder of this command's in the project, where other machines see it too."""
-        (parent := self.root / JOBS).mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
-        self.callback(shutil.rmtree, folder, ignore_errors=True)
-        self.enter_context(owned(folder))
-        return folder
 
     @contextlib.contextmanager
     def listeners(self, runner: Runner, request: Request) -> Iterator[None]:

@@ -9,30 +9,25 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.config import OWN_BACKENDS, Request, Step
-from pipeline.execution import slurm
-from pipeline.execution.environ import READS_LOG, TEMPORARY, handed_on, step_environ
+from pipeline.execution import jobs, slurm
+from pipeline.execution.environ import READS_LOG, handed_on, step_environ
 from pipeline.execution.fork_server import BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.prewarming import modules_of_scripts, uses_mlflow
 from pipeline.execution.runner import Event, Job
 from pipeline.execution.snapshot import pack
-from pipeline.execution.task import TOLD, PrewarmTask, RemoteTask, Submission, Task
+from pipeline.execution.task import TOLD, PrewarmTask, RemoteTask, Task
 from pipeline.execution.worker import missing_environment, prewarm, run_step, submit
 from pipeline.files import PROJECT, printable, write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
 from pipeline.planning.reads import collect, name_of
 from pipeline.states import RunStatus
-from pipeline.tracking.artifacts import RESERVED
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.remote_run import outcome
 
 CODE_LIMIT = 20 * 2**20  # bytes of a step's files, over which they are not kept with each of its runs
 MAX_PREWARMED = 4  # interpreters of steps' environments that wait for their step at a time
-
-
-def input_folder(parameter: str) -> str:
-    """Where among a run's artifacts another machine finds a file or folder of this one that the step reads."""
-    return f"{RESERVED}/inputs/{parameter}"
 
 
 @dataclass(frozen=True)
@@ -97,47 +92,31 @@ class ProcessExecutor:
 
     def start_job(self, step: Step, decision: Decision, run_id: str) -> tuple[str, Path, Job]:
         """Have a step submitted to Slurm; as `start`."""
-        config, folder = step.backend_config, self.folder(step)
+        config, folder, store = step.backend_config, self.folder(step), self.recorder.store
         shared = slurm.is_shared(config)
         log = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.shared), f"{step.name}.log")
-        inputs = {} if shared else {name: i.path for name, i in decision.inputs.items() if i.path}
-        store = self.recorder.store
-        environment = decision.fingerprint.environment if decision.fingerprint else {}
-        task = RemoteTask(
+        files = {} if shared else {name: i.path for name, i in decision.inputs.items() if i.path}
+        told = RemoteTask(
             step=step.name,
             entry_point=step.entry_point,
             parameters=self.parameters(step, decision),
             requested=decision.parameters,
-            inputs={
-                name: input_folder(name) + (f"/{path.name}" if path.is_file() else "") for name, path in inputs.items()
-            },
+            inputs=jobs.artifacts_of(files),
             code=self.keep_code(step, run_id, whole=not shared),
             env_manager=self.planner.env_manager_of(step),
             env=step.env,
             pass_env=(*self.request.pass_env, *step.pass_env),
             toolchain=step.toolchain,
-            environment=environment,
+            environment=decision.fingerprint.environment if decision.fingerprint else {},
             ignored=tuple(store.local_places()),
             verbose=self.request.verbose,
         )
-        self.recorder.keep_task(run_id, json.dumps(asdict(task), indent=1, sort_keys=True))
-        name = f"{step.name}-{run_id}"
-        environ = self.handed_on(step, slurm.VARIABLES) | {"MLFLOW_TRACKING_URI": store.uri}
-        submission = Submission(
-            folder=str(folder),
-            env_manager=task.env_manager,
-            run_id=run_id,
-            tracking_uri=store.uri,
-            uploads={input_folder(name): str(path) for name, path in inputs.items()},
-            command=slurm.sbatch(name, log, config, self.cluster.bad_nodes),
-            script=slurm.script(run_id, log, config, folder),
-            environ={name: value for name, value in environ.items() if name not in TEMPORARY},
-            log=str(log),
-            job_file=str(slurm.job_file(log)),
-        )
-        outcome = None if shared else partial(self.recorder.outcome, run_id, log)
-        process = self.launcher.start(submit, submission)
-        return run_id, log, slurm.SlurmJob(self.cluster, process, name, log, config, outcome)
+        self.recorder.keep_task(run_id, jobs.as_text(told))
+        environ = self.handed_on(step, slurm.VARIABLES)
+        ask = jobs.submission(told, run_id, store.uri, config, folder, log, files, environ, self.cluster.bad_nodes)
+        process = self.launcher.start(submit, ask)
+        fetch_outcome = None if shared else partial(outcome, self.recorder.client, run_id, log)
+        return run_id, log, slurm.SlurmJob(self.cluster, process, jobs.name(told, run_id), log, config, fetch_outcome)
 
     def keep_code(self, step: Step, run_id: str, whole: bool = False) -> str:
         """Keep the code that the step runs with its run; the artifact's path.

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline.config import Step
 from pipeline.errors import RequestError, unknown
 from pipeline.execution.launcher import Process
 from pipeline.execution.runner import Exit, tail
-from pipeline.files import PROJECT
+from pipeline.files import PROJECT, UNFINISHED, owned
 
 # What backend_config may ask of sbatch, as its long options are called, with _ for -.
 OPTIONS = (
@@ -33,6 +33,7 @@ OPTIONS = (
     "exclusive", "gpus", "gres", "licenses", "mem", "mem_per_cpu", "mem_per_gpu", "nice", "nodelist", "partition",
     "prefer", "priority", "qos", "reservation", "time", "tmp",
 )  # fmt: skip
+JOBS = Path(".pipeline", "jobs")
 OWN = ("shared", "command")  # whether the nodes see the project's folder; what does the step there
 VARIABLES = ("SLURM_CONF", "SBATCH_*")  # for Slurm's own programs
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two looks at the queue
@@ -124,13 +125,16 @@ class SlurmJob:
     def __init__(
         self,
         cluster: Cluster,
-        submitting: Process,
+        submitting: Process | None,
         name: str,
         log: Path,
         config: Mapping[str, Any],
         outcome: Callable[[], int | None] | None = None,
     ):
-        """`log` lies in the job's folder; `outcome`, where the nodes do not see that, fetches log and exit code."""
+        """`submitting` is what submits it; None: somebody does, and says so (`watch`).
+
+        `log` lies in the job's folder; `outcome`, where the nodes do not see that, fetches log and exit code.
+        """
         self.cluster, self.submitting, self.name, self.log, self.config = cluster, submitting, name, log, config
         self.outcome = outcome
         self.job_id = ""
@@ -140,7 +144,7 @@ class SlurmJob:
 
     @property
     def sentinel(self) -> Any:
-        return self.silent if self.job_id else self.submitting.sentinel
+        return self.silent if self.job_id or not self.submitting else self.submitting.sentinel
 
     def ended(self) -> Exit | None:
         """How it ended; None as long as it is submitted, waits, or runs."""
@@ -152,14 +156,18 @@ class SlurmJob:
 
     def exit_of_submission(self) -> Exit | None:
         """Watch the job once it is submitted; how that ended, where it went wrong."""
-        exit, file = self.submitting.ended(), job_file(self.log)
+        exit, file = self.submitting.ended() if self.submitting else None, job_file(self.log)
         if exit is None or not (exit.ok and file.is_file()):
             return exit
-        self.job_id = file.read_text()
-        self.cluster.watch(self.job_id)
+        self.watch(file.read_text())
         if self.stopped < float("inf"):
             cancel(self.name)
         return None
+
+    def watch(self, job_id: str) -> None:
+        """It has been submitted."""
+        self.job_id = job_id
+        self.cluster.watch(job_id)
 
     def exit_of_job(self) -> Exit | None:
         """How the job ended; None as long as it does not."""
@@ -221,7 +229,7 @@ class SlurmJob:
             self.stopped = time.monotonic()
             cancel(self.name)  # also where it has been submitted, and nobody has said so yet
             self.cluster.hurry()
-        if not self.job_id:
+        if self.submitting and not self.job_id:
             self.submitting.stop(force)
 
 
@@ -242,6 +250,18 @@ def exit_code(log: Path) -> int | None:
     with contextlib.suppress(OSError):
         return int(log.with_name("exit_code").read_text())
     return None
+
+
+@contextlib.contextmanager
+def jobs_folder(root: Path) -> Iterator[Path]:
+    """A folder in the project, where the nodes see it too, for what jobs leave of themselves meanwhile."""
+    (parent := root / JOBS).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+    try:
+        with owned(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # What is submitted ---------------------------------------------------------------------------------------------------
@@ -271,8 +291,8 @@ def as_words(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
 
 
-def script(run_id: str, log: Path, config: Mapping[str, Any], folder: Path) -> str:
-    """What the job does: the step, and then its exit code into the job's folder."""
+def script(run_id: str, log: Path, config: Mapping[str, Any], folder: Path | None) -> str:
+    """What the job does: the step, then its exit code into a file. The project is in `folder` (None: with its run)."""
     command = (
         config.get("command") or f"cd {shlex.quote(str(PROJECT))} && {shlex.quote(sys.executable)} -m pipeline.remote"
     )
@@ -280,7 +300,7 @@ def script(run_id: str, log: Path, config: Mapping[str, Any], folder: Path) -> s
     if not is_shared(config):
         return f"#!/bin/sh\n{told}\n"
     file = shlex.quote(str(log.with_name("exit_code")))
-    told += f" --code {shlex.quote(str(folder))} --shared {shlex.quote(str(log.parent))}"
+    told += f" --shared {shlex.quote(str(log.parent))}" + (f" --code {shlex.quote(str(folder))}" if folder else "")
     # The shell outlives a SIGTERM for all of the job, so that the step has the time to end that Slurm leaves it.
     return f"#!/bin/sh\ntrap : TERM\n{told}\ncode=$?\necho $code >{file}.part && mv {file}.part {file}\nexit $code\n"
 

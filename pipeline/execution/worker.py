@@ -74,29 +74,35 @@ def prewarmed_interpreter(ahead: PrewarmTask) -> Interpreter | None:
 
 
 def submit(ask: Submission) -> NoReturn:
-    """Hand a step to a cluster: its environment built, its inputs uploaded. Exit code 1, and a sentence: it failed."""
+    """Hand a step to a cluster. Exit code 1, and a sentence: it failed."""
     detach(ask.log)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    name = Path(ask.folder).name
     try:
-        if mlflow_internals:
-            mlflow_internals.ensure_environment(ask.folder, ask.env_manager)
-        client = mlflow.MlflowClient(ask.tracking_uri)
-        for folder, place in ask.uploads.items():
-            log = client.log_artifacts if Path(place).is_dir() else client.log_artifact
-            log(ask.run_id, place, folder)
-        done = subprocess.run(
-            ask.command, input=ask.script, env=dict(ask.environ), capture_output=True, text=True, check=False
-        )
-    except (ExecutionException, MlflowException, OSError, ShellCommandException) as error:
-        print(f"{name}: {str(error).strip() or type(error).__name__}", file=sys.stderr)
+        write_atomically(Path(ask.job_file), hand_over(ask))
+    except (ExecutionException, MlflowException, ShellCommandException, OSError, ValueError) as error:
+        print(f"{Path(ask.folder).name}: {str(error).strip() or type(error).__name__}", file=sys.stderr)
         sys.exit(1)
+    sys.exit(0)
+
+
+def hand_over(ask: Submission) -> str:
+    """Build the environment of a step, upload what it reads, and submit it; the job's ID.
+
+    Raises:
+        ValueError: the cluster refuses it; the text is a sentence.
+        ExecutionException, MlflowException, ShellCommandException, OSError: it did not come so far.
+    """
+    if mlflow_internals:
+        mlflow_internals.ensure_environment(ask.folder, ask.env_manager)
+    client = mlflow.MlflowClient(ask.tracking_uri)
+    for folder, place in ask.uploads.items():
+        log = client.log_artifacts if Path(place).is_dir() else client.log_artifact
+        log(ask.run_id, place, folder)
+    done = subprocess.run(ask.command, input=ask.script, env=dict(ask.environ), capture_output=True, text=True)
     job_id = done.stdout.strip().partition(";")[0]  # behind it, the cluster's name
     if done.returncode or not job_id:
-        print(f"{name}: {refusal(done.stderr)}", file=sys.stderr)
-        sys.exit(1)
-    write_atomically(Path(ask.job_file), job_id)
-    sys.exit(0)
+        raise ValueError(refusal(done.stderr))
+    return job_id
 
 
 def missing_environment(folder: str) -> Path | None:
@@ -136,7 +142,7 @@ def run_project(task: Task) -> int:
             parameters=dict(task.parameters),
             experiment_id=task.experiment_id,
             run_id=task.run_id,
-            env_manager=task.env_manager,
+            env_manager=task.env_manager or None,
             storage_dir=task.scratch,
             synchronous=True,
         )

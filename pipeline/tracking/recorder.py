@@ -34,7 +34,6 @@ from pipeline.tracking.provenance import git_state, source_tags, user
 from pipeline.tracking.store import TrackingStore, if_there
 from pipeline.tracking.tags import (
     ATTEMPT,
-    EXIT_CODE,
     GIT_DIRTY,
     LEASE,
     METRICS,
@@ -196,13 +195,6 @@ class Recorder:
     def keep_task(self, run_id: str, task: str) -> None:
         """Leave with a step's run what another machine has to know of it, as JSON."""
         self.artifacts.keep_text(run_id, task, TASK_ARTIFACT)
-
-    def outcome(self, run_id: str, log: Path) -> int | None:
-        """The exit code that another machine has left with a step's run, and its log; None: it has left nothing."""
-        code = self.client.get_run(run_id).data.tags.get(EXIT_CODE)
-        if code is not None:
-            self.artifacts.save(f"runs:/{run_id}/{RESERVED}/{log.name}", log)
-        return None if code is None else int(code)
 
     def adopt_step(self, run_id: str, step: Step, decision: Decision) -> None:
         """Make a run that another backend created a child of this pipeline run, named after its step."""

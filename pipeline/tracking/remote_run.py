@@ -1,5 +1,6 @@
-"""The run of a step that this machine does for another one: what it was told there, and what becomes of it."""
+"""The run of a step that one machine does for another: what it is told there, and what becomes of it."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,13 @@ class RemoteRun:
                 self.client.log_artifact(self.run_id, str(log), RESERVED)
             told = {**tags, EXIT_CODE: str(code)}
             self.client.log_batch(self.run_id, metrics=as_metrics(metrics), tags=as_tags(told))
+
+
+def outcome(client: mlflow.MlflowClient, run_id: str, log: Path) -> int | None:
+    """The exit code that the other machine has left with a step's run, and its log; None: it has left nothing."""
+    code = client.get_run(run_id).data.tags.get(EXIT_CODE)
+    if code is None:
+        return None
+    with tempfile.TemporaryDirectory(dir=log.parent) as folder:
+        Path(client.download_artifacts(run_id, f"{RESERVED}/{log.name}", folder)).replace(log)
+    return int(code)
