@@ -41,7 +41,7 @@ from pipeline.states import ExitCode, RunStatus
 if TYPE_CHECKING:
     from pipeline.tracking.remote_run import RemoteRun
 
-SCHEDULER = ("SLURM_*",)  # variables that tell programs such as MPI what they were given
+SCHEDULER = ("SLURM*",)  # variables that tell programs such as MPI what they were given
 GRACE = 5.0  # seconds that the step has between the request to stop and its end
 FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two looks whether anybody waits for the step
 

@@ -235,9 +235,8 @@ class SlurmJob:
 
 def cancel(name: str) -> None:
     """Cancel the job of this name, without waiting for Slurm, and whatever happens to this process."""
-    command, nowhere = ["scancel", "--me", f"--name={name}"], subprocess.DEVNULL
-    with contextlib.suppress(OSError):
-        subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+    command = ["sh", "-c", 'scancel --me "--name=$0" >/dev/null 2>&1 &', name]
+    subprocess.run(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def job_file(log: Path) -> Path:

@@ -14,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 NODES = ("n1", "n2", "n3")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
@@ -77,18 +79,18 @@ class Cluster:
             )
 
     def stop_node(self, name: str) -> None:
-        """The node is gone: its daemon and all that it started, at once."""
-        import psutil
-
-        daemon = psutil.Process(self.processes[name].pid)
-        spool = str(self.folder / f"spool.{name}")
-        for process in [daemon, *daemon.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        for process in psutil.process_iter():  # slurmstepd is no child of the daemon's
+        """The node is gone: its daemon and all that it started, at once, so that nothing can tell of its end."""
+        of_node = {"SLURMD_NODENAME": name, "SLURM_CONF": str(self.conf)}.items()
+        found = {psutil.Process(self.processes[name].pid)}
+        for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if any(spool in word for word in process.cmdline()) or f"SLURMD_NODENAME={name}" in environ_of(process):
-                    process.kill()
+                if of_node <= process.environ().items():
+                    found |= {process, *(one for one in process.parents() if one.name() == "slurmstepd")}
+        for stop in (psutil.Process.suspend, psutil.Process.kill):
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    stop(process)
+        self.processes[name].wait()
 
     def ask(self, *command: str) -> str:
         """What one of Slurm's own programs answers."""
@@ -106,11 +108,6 @@ class Cluster:
                 process.wait(10)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def environ_of(process: "object") -> str:
-    """A process's environment variables as one text."""
-    return " ".join(f"{name}={value}" for name, value in process.environ().items())  # type: ignore[attr-defined]
 
 
 def free_ports(count: int) -> list[int]:
@@ -163,10 +160,10 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         made.stop()
 
 
-def wait_for(holds: "object", log: Path, seconds: float = 60.0) -> None:
+def wait_for(holds: Callable[[], bool], log: Path, seconds: float = 60.0) -> None:
     """Until it holds; what never does is told with what was written."""
     end = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
+    while not holds():
         assert time.monotonic() < end, log.read_text(errors="replace") if log.exists() else log
         time.sleep(0.1)
 
