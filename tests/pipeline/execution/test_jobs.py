@@ -17,7 +17,7 @@ import pytest
 from pipeline.execution.snapshot import unpack
 from tests.conftest import ROOT
 from tests.pipeline.conftest import HANG, MLPROJECT, wait_until
-from tests.pipeline.slurm_cluster import Cluster, cluster, missing
+from tests.pipeline.slurm_cluster import Cluster
 
 pytestmark = pytest.mark.integration
 PLUGIN = ROOT / "deploy" / "mlflow_slurm"
@@ -41,16 +41,6 @@ text = Path(sys.argv[sys.argv.index("--text") + 1]).read_text()
 Path(os.environ["STEP_OUTPUTS"], "out.txt").write_text(text + os.environ["SECRET"][:1])
 Path(os.environ["STEP_OUTPUTS"], "metrics.json").write_text(json.dumps({"lines": len(text.splitlines())}))
 """
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if programs := missing():
-        pytest.skip(f"{', '.join(programs)} not on this machine: apt-get install slurm-wlm munge")
-    if os.getuid():
-        pytest.skip("a cluster for tests is started by root alone")
-    with cluster(tmp_path_factory.mktemp("slurm")) as started:
-        yield started
 
 
 @pytest.fixture
