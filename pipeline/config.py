@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import RequestError, unknown
 
 ENV_MANAGERS = ("inherit", "local", "uv", "virtualenv", "conda")
+OWN_BACKENDS = ("local", "slurm")  # where a step runs is all that they decide, so that it does not count for reuse
 KINDS = ("artifact", "metric", "model")  # of references
 REFERENCE = re.compile(rf"\$\{{({'|'.join(KINDS)}):([^}}]*)\}}")
 
@@ -55,6 +56,11 @@ class Step:
     summary_metrics: tuple[str, ...] = ()  # the metrics that the summary shows
     manual: bool = False  # `all` leaves it out: it runs when it, or a group with it, is named
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it runs on another machine."""
+        return self.backend != "local"
+
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Each reference of this step with the parameter (or `when`) that holds it."""
         for key, text in [*self.parameters.items(), ("when", self.when)]:
@@ -74,6 +80,7 @@ class Request:
     selected: tuple[str, ...]
     env_manager: str = "inherit"
     max_parallel: int = 0  # 0: one for each core
+    max_parallel_remote: int = 100  # 0: as many as are ready
     force: tuple[str, ...] = ()
     dry_run: bool = False
     verbose: bool = False
@@ -97,6 +104,9 @@ SETTINGS = {
     "to": str,  # and up to that one
     "env_manager": str,
     "max_parallel": int,
+    "max_parallel_remote": int,
+    "backend": str,
+    "backend_config": dict,
     "force": (bool, str, list),
     "dry_run": bool,
     "verbose": bool,
@@ -147,7 +157,7 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
     blocks = config.get("pipeline")
     if not blocks or not isinstance(blocks, Mapping):
         raise RequestError([*problems, "config.yaml names no steps: give it a block `pipeline:` with at least one"])
-    blocks = extended(blocks, problems)
+    blocks = with_backend(extended(blocks, problems), config)
     problems += [
         f"the step's name {name!r} in config.yaml is not made of letters, digits, spaces, `.`, `-` and `_` alone"
         for name in blocks
@@ -170,11 +180,15 @@ def parse(config: Mapping[str, Any], used: Iterable[str] = ()) -> Request:
     one_of("env_manager", config.get("env_manager", "inherit"), ENV_MANAGERS, problems)
     one_of("start_method", config.get("start_method", "forkserver"), ("forkserver", "spawn"), problems)
     one_of("verify", config.get("verify", "size"), ("size", "full"), problems)
-    if config.get("max_parallel", 0) < 0:
-        problems.append(f"max_parallel={config['max_parallel']} is negative; 0 means one for each core")
+    for key, zero in (("max_parallel", "one for each core"), ("max_parallel_remote", "as many as are ready")):
+        if config.get(key, 0) < 0:
+            problems.append(f"{key}={config[key]} is negative; 0 means {zero}")
     if problems:
         raise RequestError(problems)
-    plain = ("env_manager", "max_parallel", "dry_run", "verbose", "start_method", "journal", "verify", "sweep_metric")
+    plain = (
+        "env_manager", "max_parallel", "max_parallel_remote", "dry_run", "verbose", "start_method", "journal", "verify",
+        "sweep_metric",
+    )  # fmt: skip
     return Request(
         steps=steps,
         selected=selected,
@@ -210,6 +224,24 @@ def extended(blocks: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
         return complete.setdefault(name, {key: value for key, value in block.items() if key != "extends"})
 
     return {name: complete_block(name, ()) for name in blocks}
+
+
+def with_backend(blocks: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks with the backend that all steps have, as far as theirs say nothing else.
+
+    The common backend_config is that of all steps that do not run on this machine.
+    """
+    backend, common = config.get("backend") or "local", config.get("backend_config")
+    complete = {}
+    for name, block in blocks.items():
+        complete[name] = block
+        if isinstance(block, Mapping | None):
+            complete[name] = block = {**(block or {})}
+            block["backend"] = block.get("backend") or backend
+            own = block.get("backend_config") or {}
+            if block["backend"] != "local" and isinstance(common, Mapping) and isinstance(own, Mapping):
+                block["backend_config"] = {**common, **own}
+    return complete
 
 
 def parse_step(name: str, block: Any, problems: list[str]) -> Step:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PROJECT = Path(__file__).resolve().parent.parent  # the folder with main.py
 UNFINISHED = ".pipeline-"  # what a file's or folder's name begins with that is not whole yet
@@ -46,6 +46,18 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
         except OSError:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def copy_from(file: Path, position: int, out: BinaryIO) -> int:
+    """Write to `out` what a file, which may not be there yet, has from there on; where it ends now."""
+    if not file.is_file():
+        return position
+    with file.open("rb") as source:
+        source.seek(position)
+        new = source.read()
+    out.write(new)
+    out.flush()
+    return position + len(new)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Request
 from pipeline.errors import RequestError
+from pipeline.execution import slurm
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
 from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
@@ -146,7 +147,9 @@ class Session(contextlib.ExitStack):
                 store.open_registry()
             projects |= self.other_projects(request, names)
             planner = Planner(request, projects, history, self.root, env_manager)
-            return Plan(request, names, planner, recorder, launcher, warnings=planner.check())
+            steps = [request.steps[name] for name in names]
+            elsewhere = slurm.check(steps, store.database(), store.keeps_artifacts_here())
+            return Plan(request, names, planner, recorder, launcher, warnings=[*planner.check(), *elsewhere])
 
     def launcher(self, request: Request) -> Launcher:
         """What starts processes; its fork server serves all pipeline runs of the command."""
@@ -189,9 +192,11 @@ class Session(contextlib.ExitStack):
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
         clear_abandoned(self.scratch.parent, SCRATCH)
-        for folder in (self.root / "outputs", self.root / FOLDER):
+        for folder in (self.root / "outputs", self.root / FOLDER, self.root / slurm.JOBS):
             clear_abandoned(folder, UNFINISHED)
-        executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch)
+        jobs = any(request.steps[name].backend == "slurm" for name in plan.order)
+        shared = self.enter_context(slurm.jobs_folder(self.root)) if jobs else None
+        executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch, shared)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))
         if recorder.store.database():

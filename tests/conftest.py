@@ -14,8 +14,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.pipeline.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 # Whoever started the tests may have had these ignored (`nohup`, a shell's `&`), and what they start inherits that.
@@ -67,6 +71,19 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "test")
     yield uri
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cluster"]:
+    """A Slurm cluster of three nodes."""
+    from tests.pipeline.slurm_cluster import cluster, missing
+
+    if programs := missing():
+        pytest.skip(f"{', '.join(programs)} not on this machine: apt-get install slurm-wlm munge")
+    if os.getuid():
+        pytest.skip("a cluster for tests is started by root alone")
+    with cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started
 
 
 @dataclass

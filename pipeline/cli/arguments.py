@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import yaml_reading
-from pipeline.config import SETTINGS
+from pipeline.config import SETTINGS, STEP_KEYS
 from pipeline.errors import RequestError, unknown
 
 MULTIRUN = {"--multirun", "-m"}
+# What a step's block need not have yet to be given on the command line.
+STEP_SETTING = re.compile(rf"pipeline\.([^.]+)\.({'|'.join(STEP_KEYS)})(\.|$)")
 OVERRIDE = re.compile(r"(?P<prefix>[+~]*)(?P<key>[\w.@/-]+)(?P<rest>=.*)?", re.DOTALL)
 
 
@@ -120,8 +122,10 @@ def hydra_override(override: str, steps: list[str], added: list[str], sweep: boo
         rest = f"={as_typed(rest[1:], is_text, sweep)}"
     if key == "steps" and not sweep and "," in rest and not rest.startswith(("=[", "='", '="')):
         rest = f"={quoted(rest[1:])}"
-    override = f"{match['prefix'] or '++' * (key in added)}{key}{rest}"
-    if not parameter or head in ("pipeline", "hydra") or "/" in key or "@" in key:
+    setting = STEP_SETTING.match(key)
+    is_added = key in added or head == "backend_config" or (setting is not None and setting[1] in steps)
+    override = f"{match['prefix'] or '++' * is_added}{key}{rest}"
+    if not parameter or head in ("pipeline", "hydra", "backend_config") or "/" in key or "@" in key:
         return override
     if head not in steps:
         raise RequestError(unknown("step", head, steps, override))

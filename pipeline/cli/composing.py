@@ -114,8 +114,12 @@ def with_numbers_as_typed(values: Any, unresolved: Any, root: Path, overrides: t
         if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
             return [typed(one, None, text, path, source) for one, text in zip(value, written, strict=True)]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        is_given = re.match(r"pipeline\.[^.]+\.(parameters|env)\.", path) and source not in overridden
-        return written if is_number and is_given and isinstance(written, str) and reads_as(written, value) else value
+        is_given = re.match(r"pipeline\.[^.]+\.(parameters|env)\.", path)
+        # YAML reads a time, 1:30:00, as so many seconds.
+        is_time = "backend_config." in path and isinstance(written, str) and ":" in written
+        if is_number and (is_given or is_time) and source not in overridden and isinstance(written, str):
+            return written if reads_as(written, value) else value
+        return value
 
     return {key: typed(one, entry(unresolved, key), entry(file, key), key, key) for key, one in values.items()}
 

@@ -1,48 +1,33 @@
 """Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
 
-import fnmatch
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from pipeline.config import Request, Step
+from pipeline.config import OWN_BACKENDS, Request, Step
+from pipeline.execution import jobs, slurm
+from pipeline.execution.environ import READS_LOG, handed_on, step_environ
 from pipeline.execution.fork_server import BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.prewarming import modules_of_scripts, uses_mlflow
-from pipeline.execution.read_tracer import FILE as READS_FILE
-from pipeline.execution.read_tracer import IGNORED as READS_IGNORED
-from pipeline.execution.runner import Event
-from pipeline.execution.task import TOLD, PrewarmTask, Task
-from pipeline.execution.worker import missing_environment, prewarm, run_step
+from pipeline.execution.runner import Event, Job
+from pipeline.execution.snapshot import pack
+from pipeline.execution.task import TOLD, PrewarmTask, RemoteTask, Task
+from pipeline.execution.worker import missing_environment, prewarm, run_step, submit
 from pipeline.files import PROJECT, printable, write_atomically
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.planner import Planner
 from pipeline.planning.reads import collect, name_of
 from pipeline.states import RunStatus
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.remote_run import outcome
 
-HERE = Path(__file__).resolve().parent
-SITE = HERE / "site"  # its sitecustomize.py starts the tracer in every Python that a step starts
-READS_LOG = "reads.jsonl"  # in the step's scratch folder
-# The environment variables that every step gets, as far as they are set: what programs need to run at all, to reach the
-# network, and to find the tracking store and the hardware. None of them counts for reuse; docs/running.md lists them.
-PASSED_ON = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "TMPDIR", "TEMP", "TMP",
-    "XDG_*", "*_PROXY", "*_proxy", "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-    "PYTHON*", "PIP_*", "UV_*", "CONDA_*", "MAMBA_*", "PYENV_*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_*",
-    "JAVA_HOME", "MLFLOW_*", "GIT_*", "SSH_AUTH_SOCK", "CUDA_*", "NVIDIA_*", "ROCR_*", "HIP_*", "*_NUM_THREADS",
-    "OPENBLAS_*", "MKL_*", "KMP_*",
-)  # fmt: skip
+CODE_LIMIT = 20 * 2**20  # bytes of a step's files, over which they are not kept with each of its runs
 MAX_PREWARMED = 4  # interpreters of steps' environments that wait for their step at a time
-
-
-def is_named(name: str, patterns: Iterable[str]) -> bool:
-    """Whether an environment variable is one of these, which may hold `*`."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -56,9 +41,19 @@ class Prewarmed:
 class ProcessExecutor:
     """The runner's `Executor`: each step in a process of its own, each recorded in the tracking store."""
 
-    def __init__(self, request: Request, planner: Planner, recorder: Recorder, launcher: Launcher, scratch: Path):
+    def __init__(
+        self,
+        request: Request,
+        planner: Planner,
+        recorder: Recorder,
+        launcher: Launcher,
+        scratch: Path,
+        shared: Path | None = None,
+    ):
         self.request, self.planner, self.recorder, self.launcher = request, planner, recorder, launcher
         self.scratch = scratch
+        self.shared = shared  # a folder that other machines see too; None where no step runs there
+        self.cluster = slurm.Cluster()
         self.cores = os.cpu_count() or 1
         self.to_prewarm: list[str] = []  # steps that will probably be started, in this order
         self.prewarmed: dict[str, Prewarmed] = {}
@@ -69,11 +64,13 @@ class ProcessExecutor:
 
     # Starting and ending a step ----------------------------------------------------------------------------------
 
-    def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Process]:
+    def start(self, step: Step, decision: Decision, attempt: int) -> tuple[str, Path, Job]:
         """Start a step's process; its run's ID ("" where the backend makes the run), its log, and the process."""
         run_id = ""
-        if step.backend == "local":
+        if step.backend in OWN_BACKENDS:
             run_id = self.recorder.begin_step(step, decision, attempt, self.folder(step))
+        if step.backend == "slurm":
+            return self.start_job(step, decision, run_id)
         prewarmed = self.take_prewarmed(step)
         task = prewarmed.ahead.task if prewarmed else self.task(step)
         uri = self.recorder.artifacts.artifact_uri(run_id) if run_id else ""
@@ -85,7 +82,56 @@ class ProcessExecutor:
             write_atomically(Path(prewarmed.ahead.task_file), json.dumps(asdict(replace(task, environ={}))))
         else:
             process = self.launcher.start(run_step, task, self.modules([step.name]), early=step.name in self.early)
+        if run_id and self.recorder.store.keeps_artifacts_here():  # a server would be asked once more for each step
+            try:
+                self.keep_code(step, run_id)  # while it runs
+            except BaseException:
+                process.stop(force=True)
+                raise
         return run_id, Path(task.log), process
+
+    def start_job(self, step: Step, decision: Decision, run_id: str) -> tuple[str, Path, Job]:
+        """Have a step submitted to Slurm; as `start`."""
+        config, folder, store = step.backend_config, self.folder(step), self.recorder.store
+        shared = slurm.is_shared(config)
+        log = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.shared), f"{step.name}.log")
+        files = {} if shared else {name: i.path for name, i in decision.inputs.items() if i.path}
+        told = RemoteTask(
+            step=step.name,
+            entry_point=step.entry_point,
+            parameters=self.parameters(step, decision),
+            requested=decision.parameters,
+            inputs=jobs.artifacts_of(files),
+            code=self.keep_code(step, run_id, whole=not shared),
+            env_manager=self.planner.env_manager_of(step),
+            env=step.env,
+            pass_env=(*self.request.pass_env, *step.pass_env),
+            toolchain=step.toolchain,
+            environment=decision.fingerprint.environment if decision.fingerprint else {},
+            ignored=tuple(store.local_places()),
+            verbose=self.request.verbose,
+        )
+        self.recorder.keep_task(run_id, jobs.as_text(told))
+        environ = self.handed_on(step, slurm.VARIABLES)
+        ask = jobs.submission(told, run_id, store.uri, config, folder, log, files, environ, self.cluster.bad_nodes)
+        process = self.launcher.start(submit, ask)
+        fetch_outcome = None if shared else partial(outcome, self.recorder.client, run_id, log)
+        return run_id, log, slurm.SlurmJob(self.cluster, process, jobs.name(told, run_id), log, config, fetch_outcome)
+
+    def keep_code(self, step: Step, run_id: str, whole: bool = False) -> str:
+        """Keep the code that the step runs with its run; the artifact's path.
+
+        "" where it is larger than CODE_LIMIT, and need not be kept `whole`, or where it went meanwhile: that is noticed
+        when the step has ended.
+        """
+        folder, names = self.folder(step), self.planner.known_code[step.name]
+        try:
+            if not whole and sum((folder / name).stat().st_size for name in names) > CODE_LIMIT:
+                return ""
+            snapshot = pack(folder, names)
+        except FileNotFoundError:
+            return ""
+        return self.recorder.keep_code(run_id, snapshot.name, snapshot.content)
 
     def finish(self, step: Step, decision: Decision, run_id: str, log: Path, seconds: float) -> Result:
         """Record a step that ended well."""
@@ -151,8 +197,12 @@ class ProcessExecutor:
         """
         found, project = dict(decision.parameters), self.planner.projects[step.name]
         for name in decision.inputs:
-            if step.backend == "local" and project.is_path(name):
+            if not project.is_path(name):
+                continue
+            if step.backend == "local":
                 found[name] = str(self.recorder.artifacts.at_hand(found[name]) or found[name])
+            elif step.backend == "slurm" and slurm.is_shared(step.backend_config):  # a copy of ours is not there
+                found[name] = str(self.recorder.artifacts.local(found[name]) or found[name])
         return found
 
     def folder(self, step: Step) -> Path:
@@ -160,27 +210,16 @@ class ProcessExecutor:
         return self.planner.projects[step.name].folder
 
     def environ(self, step: Step, scratch: Path) -> dict[str, str]:
-        """The step's environment variables: those of ours that are handed on, and its own.
-
-        `python` means this interpreter, output is unbuffered, and what Python reads is taken down.
-        """
-        wanted = [*PASSED_ON, *self.request.pass_env, *step.pass_env]
-        environ = {name: value for name, value in os.environ.items() if is_named(name, wanted)} | dict(step.env)
-        here = str(Path(sys.executable).parent)
-        (outputs := scratch / "outputs").mkdir()
-        environ |= {
-            "PATH": os.pathsep.join([here, environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(SITE), environ.get("PYTHONPATH")])),
-            "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(self.scratch),
-            "STEP_OUTPUTS": str(outputs),
-            READS_FILE: str(scratch / READS_LOG),
-            READS_IGNORED: os.pathsep.join([str(self.scratch), str(HERE.parent), *self.recorder.store.local_places()]),
-        }
+        """The step's environment variables: those of ours that are handed on, and its own."""
+        environ = step_environ(self.handed_on(step), scratch, self.scratch, self.recorder.store.local_places())
         if self.is_managed(step):
             # uv leaves byte-code to the first import: where it is not kept, every import compiles again, for ever.
             environ.pop("PYTHONDONTWRITEBYTECODE", None)
         return environ
+
+    def handed_on(self, step: Step, further: Iterable[str] = ()) -> dict[str, str]:
+        """The variables that a step gets wherever it runs, and those of the names (with *) `further`."""
+        return handed_on(os.environ, [*self.request.pass_env, *step.pass_env, *further]) | dict(step.env)
 
     def is_managed(self, step: Step) -> bool:
         """Whether the step runs in an environment that is built for it here."""

@@ -2,7 +2,7 @@
 
     while steps are left:
         settle those that need no run        reused, skipped, failed before they start
-        start those that are ready           as many at a time as max_parallel allows
+        start those that are ready           as many at a time as max_parallel (elsewhere: max_parallel_remote) allows
         wait                                 for an end, a timeout, a signal
         settle those that ended              executed; failed, or tried again
 
@@ -24,14 +24,17 @@ from pipeline.planning.planner import Planner
 from pipeline.states import Action, RunStatus, State
 
 POLL = 0.2  # seconds between two looks at signals and timeouts
+ELSEWHERE = 2  # further attempts of a step whose machine failed under it
 GRACE = 1.0  # seconds that a step has between the request to stop and its end
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a step's process ended: its exit code, negative for a signal."""
+    """How a step's process ended: its exit code, negative for a signal, and why, where somebody knows better."""
 
     code: int
+    why: str = ""
+    elsewhere: bool = False  # through no fault of the step's: on another machine it may do better
 
     @property
     def ok(self) -> bool:
@@ -39,6 +42,8 @@ class Exit:
         return self.code == 0
 
     def __str__(self) -> str:
+        if self.why:
+            return self.why
         if self.code == -9:
             return "killed by the system (signal 9), most often because memory ran out"
         return f"killed by signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
@@ -47,7 +52,9 @@ class Exit:
 class Job(Protocol):
     """A step's process."""
 
-    sentinel: Any  # something `multiprocessing.connection.wait` can wait for
+    @property
+    def sentinel(self) -> Any:
+        """Something that `multiprocessing.connection.wait` can wait for."""
 
     def ended(self) -> Exit | None:
         """How it ended; None as long as it runs."""
@@ -158,11 +165,16 @@ class Runner:
                 continue
             elif bad := next((u for u in upstream if self.blocks(u)), None):
                 self.settle(Outcome(name, State.SKIPPED, f"{bad} {self.outcomes[bad].state}"))
-            elif len(self.running) >= self.max_parallel or self.retrying.get(name, (0, 0))[0] > time.monotonic():
+            elif self.is_full(step) or self.retrying.get(name, (0, 0))[0] > time.monotonic():
                 continue
             else:
                 self.settle_or_start(step, upstream)
             self.left.remove(name)
+
+    def is_full(self, step: Step) -> bool:
+        """Whether as many steps are under way as may be, on this machine or on others, where the step would be one."""
+        most = self.request.max_parallel_remote or len(self.request.steps) if step.is_remote else self.max_parallel
+        return sum(running.step.is_remote == step.is_remote for running in self.running.values()) >= most
 
     def blocks(self, name: str) -> bool:
         """Whether a step failed, or was skipped because of a failure further up."""
@@ -238,11 +250,12 @@ class Runner:
             or "".join(tail(running.log, 1)).removeprefix(f"{step.name}: ")
             or str(exit)
         )
-        if exit.code < 0 and not running.stop_reason:
+        if (exit.why or exit.code < 0) and not running.stop_reason:
             reason = str(exit)
         status = RunStatus.KILLED if running.stop_reason else RunStatus.FAILED
         self.executor.fail(step, running.decision, running.run_id, running.log, status, reason)
-        if running.attempt <= step.retries and not self.interrupted:
+        further = step.retries + (ELSEWHERE if exit.elsewhere else 0)
+        if running.attempt <= further and not self.interrupted:
             pause = step.retry_pause * 2 ** (running.attempt - 1)
             self.retrying[step.name] = (time.monotonic() + pause, running.attempt + 1)
             self.tell(Event("retry", step.name, f"attempt {running.attempt} failed ({reason}); again in {pause:g} s"))

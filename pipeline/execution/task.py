@@ -38,3 +38,40 @@ class PrewarmTask:
     modules: tuple[str, ...]  # to be imported beside those that its script imports
     task_file: str  # the whole task as JSON, without `environ`, once it is known
     ready_file: str  # made once all imports are done
+
+
+@dataclass(frozen=True)
+class RemoteTask:
+    """What another machine has to know of a step: `pipeline/task.json` of its run, so that no secret may be in it."""
+
+    step: str
+    entry_point: str
+    parameters: Mapping[str, str]
+    requested: Mapping[str, str]  # as of a Task
+    inputs: Mapping[str, str]  # parameter -> the run's artifact that it is to name a local copy of
+    code: str  # the run's artifact with the step's folder; "" where that is too large: it must be there
+    env_manager: str
+    env: Mapping[str, str]  # the step's own variables
+    pass_env: tuple[str, ...]  # the names (with *) of others that it gets, of those that are there
+    toolchain: tuple[str, ...]
+    environment: Mapping[str, str]  # what it was planned with, as its fingerprint has it
+    ignored: tuple[str, ...]  # files and folders whose reading does not count
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What it takes to hand a step to a cluster."""
+
+    folder: str  # the step's project
+    env_manager: str  # whose environment is built before, on this machine
+    run_id: str
+    tracking_uri: str
+    uploads: Mapping[
+        str, str
+    ]  # a folder among the run's artifacts -> the file, or the folder's content, that goes there
+    command: tuple[str, ...]  # that submits a script, which it reads, and prints a job's ID
+    script: str
+    environ: Mapping[str, str] = field(repr=False)  # the job's; may be secret
+    log: str
+    job_file: str  # gets the job's ID

@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,11 +19,14 @@ from typing import NoReturn, TextIO, cast
 
 import mlflow
 from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.utils.process import ShellCommandException
 
 from pipeline.execution.prewarming import Interpreter, script_of
 from pipeline.execution.processes import stop_tree
+from pipeline.execution.slurm import refusal
 from pipeline.execution.step_outputs import log_files, read_records
-from pipeline.execution.task import TOLD, PrewarmTask, Task
+from pipeline.execution.task import TOLD, PrewarmTask, Submission, Task
+from pipeline.files import write_atomically
 
 try:
     from pipeline.execution import mlflow_internals
@@ -69,6 +73,38 @@ def prewarmed_interpreter(ahead: PrewarmTask) -> Interpreter | None:
     return Interpreter(environment / "bin" / "python", task.folder, script, ahead.modules, ahead.ready_file, environ)
 
 
+def submit(ask: Submission) -> NoReturn:
+    """Hand a step to a cluster. Exit code 1, and a sentence: it failed."""
+    detach(ask.log)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    try:
+        write_atomically(Path(ask.job_file), hand_over(ask))
+    except (ExecutionException, MlflowException, ShellCommandException, OSError, ValueError) as error:
+        print(f"{Path(ask.folder).name}: {str(error).strip() or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def hand_over(ask: Submission) -> str:
+    """Build the environment of a step, upload what it reads, and submit it; the job's ID.
+
+    Raises:
+        ValueError: the cluster refuses it; the text is a sentence.
+        ExecutionException, MlflowException, ShellCommandException, OSError: it did not come so far.
+    """
+    if mlflow_internals:
+        mlflow_internals.ensure_environment(ask.folder, ask.env_manager)
+    client = mlflow.MlflowClient(ask.tracking_uri)
+    for folder, place in ask.uploads.items():
+        log = client.log_artifacts if Path(place).is_dir() else client.log_artifact
+        log(ask.run_id, place, folder)
+    done = subprocess.run(ask.command, input=ask.script, env=dict(ask.environ), capture_output=True, text=True)
+    job_id = done.stdout.strip().partition(";")[0]  # behind it, the cluster's name
+    if done.returncode or not job_id:
+        raise ValueError(refusal(done.stderr))
+    return job_id
+
+
 def missing_environment(folder: str) -> Path | None:
     """Where a step's environment will be built; None where it is there, or where nobody knows."""
     with contextlib.suppress(Exception):  # the step itself will say what is wrong
@@ -106,7 +142,7 @@ def run_project(task: Task) -> int:
             parameters=dict(task.parameters),
             experiment_id=task.experiment_id,
             run_id=task.run_id,
-            env_manager=task.env_manager,
+            env_manager=task.env_manager or None,
             storage_dir=task.scratch,
             synchronous=True,
         )

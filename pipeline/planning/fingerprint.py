@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import OWN_BACKENDS
 from pipeline.files import content_digest, files_below, printable
 from pipeline.planning.reads import Look, look
 
@@ -122,7 +123,7 @@ def environment_of(
     found = {"env_manager": env_manager, "platform": f"{sys.platform}-{platform.machine()}"}
     if places := [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]:
         found["PYTHONPATH"] = os.pathsep.join(places)
-    if backend != "local":
+    if backend not in OWN_BACKENDS:  # which may bring an environment of its own
         found |= {"backend": backend, "backend_config": json.dumps(backend_config, sort_keys=True, default=str)}
     elif env_manager == "local":
         found |= {"python": platform.python_version(), "installed files": installed_files()} | installed_distributions()

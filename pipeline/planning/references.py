@@ -148,16 +148,8 @@ class Resolver:
         return f"models:/{match[1]}/{version}"
 
     def local_path(self, value: str, is_path: bool) -> Path | None:
-        """The file (for a `path` parameter, the folder too) that a value names, relative ones in the project."""
-        if not value or "\0" in value or len(value) > 4096:
-            return None
-        parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("", "file"):
-            return None
-        path = self.root / (urllib.parse.unquote(parts.path) if parts.scheme == "file" else value)
-        with contextlib.suppress(OSError):  # no name that a file could have
-            return path.resolve() if path.is_file() or (is_path and path.is_dir()) else None
-        return None
+        """As `local_file`, in the project."""
+        return local_file(self.root, value, is_path)
 
     def file_meant(self, value: str) -> str:
         """For a path in the project that names nothing there: the one beside it with nearly its name, "" if none."""
@@ -169,6 +161,19 @@ class Resolver:
                 names = [other.name for other in (self.root / path.parent).iterdir()]
                 return "".join(str(path.with_name(n)) for n in difflib.get_close_matches(path.name, names, n=1))
         return ""
+
+
+def local_file(root: Path, value: str, is_path: bool) -> Path | None:
+    """The file (for a `path` parameter, the folder too) that a value names, relative ones in the folder `root`."""
+    if not value or "\0" in value or len(value) > 4096:
+        return None
+    parts = urllib.parse.urlsplit(value)
+    if parts.scheme not in ("", "file"):
+        return None
+    path = root / (urllib.parse.unquote(parts.path) if parts.scheme == "file" else value)
+    with contextlib.suppress(OSError):  # no name that a file could have
+        return path.resolve() if path.is_file() or (is_path and path.is_dir()) else None
+    return None
 
 
 def whole_reference(raw: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import journal
-from pipeline.config import Request, references
+from pipeline.config import OWN_BACKENDS, Request, references
 from pipeline.execution.runner import Outcome, dry_run
 from pipeline.files import PROJECT, files_below, folders_below
 from pipeline.planning.decision import Decision, Result
@@ -45,7 +45,9 @@ def keep_journal(
         database is None
         or not database.is_file()
         or not request.simple
-        or any(step.backend != "local" or not (planner.root / (step.uri or step.name)).is_dir() for step in steps)
+        or any(
+            step.backend not in OWN_BACKENDS or not (planner.root / (step.uri or step.name)).is_dir() for step in steps
+        )
     ):
         return
     state = journal.database_state(database)

@@ -28,6 +28,7 @@ RUN_ARTIFACTS = "artifacts"  # the folder that a run's own go into, for a while
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
 T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
+TASK_ARTIFACT = f"{RESERVED}/task.json"  # what another machine has to know of a step
 
 
 class Artifacts:
@@ -234,9 +235,13 @@ class Artifacts:
 
     def keep_text(self, run_id: str, text: str, path: str) -> None:
         """Log a text as a run's artifact; as `keep`."""
+        self.keep_bytes(run_id, text.encode(), path)
+
+    def keep_bytes(self, run_id: str, content: bytes, path: str) -> None:
+        """Log some bytes as a run's artifact; as `keep`."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, Path(path).name)
-            file.write_text(text, encoding="utf-8")
+            file.write_bytes(content)
             self.keep(run_id, file, str(Path(path).parent) if "/" in path else None)
 
     def location(self, run_id: str, path: str) -> str:

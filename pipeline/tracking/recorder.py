@@ -27,7 +27,7 @@ from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import Reads, name_of
 from pipeline.planning.reads import moved as paths_moved
 from pipeline.states import RunStatus, State
-from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED
+from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED, TASK_ARTIFACT
 from pipeline.tracking.history import History
 from pipeline.tracking.liveness import is_dead, new_lease, renewing, this_process
 from pipeline.tracking.provenance import git_state, source_tags, user
@@ -185,6 +185,16 @@ class Recorder:
         self.artifacts.known_runs[run.info.run_id] = run
         self.client.log_batch(run.info.run_id, params=as_params(decision.parameters))
         return str(run.info.run_id)
+
+    def keep_code(self, run_id: str, name: str, content: bytes) -> str:
+        """Log the archive of a step's code with its run; the artifact's path."""
+        path = f"{RESERVED}/{name}"
+        self.artifacts.keep_bytes(run_id, content, path)
+        return path
+
+    def keep_task(self, run_id: str, task: str) -> None:
+        """Leave with a step's run what another machine has to know of it, as JSON."""
+        self.artifacts.keep_text(run_id, task, TASK_ARTIFACT)
 
     def adopt_step(self, run_id: str, step: Step, decision: Decision) -> None:
         """Make a run that another backend created a child of this pipeline run, named after its step."""

@@ -92,6 +92,10 @@ class TrackingStore:
         """The one file that everything is in, the model registry too; None where there is more, or it is elsewhere."""
         return self.database() if mlflow.get_registry_uri() == self.uri else None
 
+    def keeps_artifacts_here(self) -> bool:
+        """Whether artifacts are files under a path of this machine."""
+        return local_path(self.experiment.artifact_location) is not None
+
     def local_places(self) -> list[str]:
         """The files and folders on this machine that the store keeps its runs, artifacts and models in."""
         database = self.database()

@@ -21,6 +21,7 @@ OUTPUT_HEX, PLAIN = "pipeline.output_hex.", re.compile(r"[\w. -]{1,200}", re.ASC
 SECONDS, REASON, GIT_DIRTY = "pipeline.seconds", "pipeline.reason", "pipeline.git_dirty"
 STEPS = "pipeline.steps"  # on a pipeline's run alone: the steps that were asked for
 LEASE = "pipeline.lease"  # until when a pipeline run counts as alive that cannot be seen (liveness.py)
+EXIT_CODE = "pipeline.exit_code"  # of a step that ran where nobody else sees how it ended
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
 SIZES = "pipeline.sizes"  # of a run's files where they are not on this machine, in bytes, as JSON
 NOTE = "mlflow.note.content"  # MLflow's description of a run; set by a step: what people should know of it

@@ -50,7 +50,7 @@ def test_step_parameters_are_rewritten_wherever_they_come_from(root):
     assert hydra_arguments(["training.search.trials=5", "~training.seed", "pipeline.training.cache=false"], root) == [
         "++pipeline.training.parameters.search.trials=5",
         "~pipeline.training.parameters.seed",
-        "pipeline.training.cache=false",
+        "++pipeline.training.cache=false",
     ]
 
 
