@@ -1,4 +1,4 @@
-"""What is asked without running anything: where we stand, how two runs differ, the graph, the report of a past run."""
+"""What is asked without running anything: where we stand, how two runs differ, the graph, a past report, a clean-up."""
 
 import contextlib
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.clean import clean
 from pipeline.cli.composing import compose
 from pipeline.config import Request
 from pipeline.credentials import masked
@@ -144,6 +145,7 @@ COMMANDS: dict[str, Callable[[Request, Path, list[str]], str]] = {
     "diff": diff,
     "graph": graph,
     "report": report,
+    "clean": clean,
 }
 
 

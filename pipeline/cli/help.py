@@ -22,6 +22,7 @@ USAGE = """\
   python main.py --multirun training.seed=0,1,2   each value in turn, and a table
   python main.py --watch                          again whenever a file changes
   python main.py status | diff | graph | report   where we stand; how runs differ
+  python main.py clean --keep 90d dry_run=true    what nothing refers to any more
   python main.py --config-dir FOLDER           another pipeline: that folder's config.yaml
   python main.py --cfg job                        the configuration as composed
   mlflow run . -P steps=training -P overrides="training.seed=1"
