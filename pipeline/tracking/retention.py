@@ -114,7 +114,13 @@ def survey(store: TrackingStore, since: int) -> Survey:
             steps = past.manifest(run_id)["steps"].values()
             references[run_id] |= {step["run_id"] for step in steps if step["run_id"]}
     why = reached(roots, references)
-    return Survey({i: r for i, r in runs.items() if r.experiment_id == store.experiment_id}, models, versions, why)
+    # On a server nothing more can be done about those that are marked.
+    here = {
+        run_id: run
+        for run_id, run in runs.items()
+        if run.experiment_id == store.experiment_id and (store.is_opened_here() or not run.is_deleted)
+    }
+    return Survey(here, models, versions, why)
 
 
 def as_seen(run: Run) -> Seen:
@@ -209,10 +215,10 @@ def refuse_while_running(found: Survey) -> None:
 
 
 def mark(store: TrackingStore, found: Survey) -> None:
-    """Mark the runs that go as deleted, and the model versions whose files go with them with the date."""
+    """Mark the runs that go as deleted; and, with the date, the model versions whose files will be purged with them."""
     gone, today = {run.run_id for run in found.going}, time.strftime("%Y-%m-%d")
     for uri, version in found.versions.items():
-        if version.run_id in gone and uri not in found.why:
+        if version.run_id in gone and uri not in found.why and store.is_opened_here():
             store.client.set_model_version_tag(version.name, version.version, FILES_REMOVED, today)
     for run in found.going:
         if not run.is_deleted:
