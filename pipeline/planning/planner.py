@@ -194,7 +194,7 @@ class Planner:
     def fingerprint(self, step: Step, parameters: Mapping[str, str], inputs: Mapping[str, Input]) -> Fingerprint:
         """All that decides the step's output."""
         return Fingerprint(
-            code=self.code(step),
+            code=self.known_code[step.name],  # which `decide` has just looked at
             entry_point=step.entry_point,
             parameters={name: value for name, value in parameters.items() if name not in inputs}
             | {f"env.{name}": value for name, value in step.env.items()},
