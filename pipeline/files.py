@@ -127,6 +127,12 @@ def files_below(folder: Path, skip: Collection[str] = ()) -> Iterator[Path]:
             above.add(target)
 
 
+def bytes_freed(path: Path) -> int:
+    """What removing a folder frees: files that are linked elsewhere as well, as from uv's cache, count nothing."""
+    found = (file.lstat() for file in files_below(path))
+    return sum(one.st_size for one in found if one.st_nlink == 1)
+
+
 def folders_below(folder: Path, skip: Collection[str] = ()) -> Iterator[Path]:
     """A folder and all those below it, empty ones too, through links; those named in `skip` are left out."""
     seen = set()

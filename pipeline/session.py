@@ -118,7 +118,8 @@ class Session(contextlib.ExitStack):
         Raises:
             RequestError: all of it at once.
         """
-        names = [name for name in order(request.steps) if name in request.selected]
+        selected = set(request.selected)
+        names = [name for name in order(request.steps) if name in selected]
         if (outputs := self.root / "outputs").exists() and not outputs.is_dir():
             raise RequestError(f"{outputs} is not a folder, and the latest files are to go into one; move it away")
         projects = load_all([request.steps[name] for name in names], self.root, self.scratch / "clones")

@@ -1,4 +1,4 @@
-"""What is asked without running anything: where we stand, how two runs differ, the graph, the report of a past run."""
+"""What is asked without running anything: where we stand, how two runs differ, the graph, a past report, a clean-up."""
 
 import contextlib
 import sys
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.clean import clean
 from pipeline.cli.composing import compose
 from pipeline.config import Request
 from pipeline.credentials import masked
@@ -181,6 +182,7 @@ COMMANDS: dict[str, Callable[[Request, Path, list[str]], str]] = {
     "graph": graph,
     "report": report,
     "ci-report": compare,
+    "clean": clean,
 }
 
 

@@ -23,6 +23,7 @@ USAGE = """\
   python main.py --watch                          again whenever a file changes
   python main.py status | diff | graph | report   where we stand; how runs differ
   python main.py ci-report                        how the last two differ, as Markdown
+  python main.py clean --keep 90d dry_run=true    what nothing refers to any more
   python main.py --config-dir FOLDER           another pipeline: that folder's config.yaml
   python main.py --cfg job                        the configuration as composed
   mlflow run . -P steps=training -P overrides="training.seed=1"

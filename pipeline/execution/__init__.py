@@ -8,6 +8,7 @@
     prewarming.py              interpreters of the steps' own environments, started ahead; prewarmed_interpreter.py is
                                the program that they run
     task.py, processes.py      what a step's process is told; ending processes with all that they started
+    disposal.py                what nobody needs any more is removed: runs, environments
     mlflow_internals.py        all that leans on MLflow's private parts
 
 Imports tracking/ and below.

@@ -4,6 +4,8 @@
                             process or in a prewarmed interpreter; put in the stock one's place by `use_step_backend`
     ensure_environment      an environment built once, whole, and for one process at a time
     dispose_connections     the connections of an open SQLite store closed, so that forks do not share them
+    purge                   what `mlflow gc` does to runs and logged models, and to these alone
+    environments            those that the orchestrator built or used, and when last
 
 `python -m pipeline.execution.mlflow_internals FOLDER ENV_MANAGER` makes sure of a project's environment.
 
@@ -36,6 +38,7 @@ from mlflow.projects.utils import (
     get_run_env_vars,
     load_project,
 )
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.environment import _PythonEnv
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
 from mlflow.utils.process import ShellCommandException
@@ -65,6 +68,38 @@ def dispose_connections() -> None:
                 engine.dispose()
 
 
+def purge(runs: Mapping[str, str], models: Mapping[str, str]) -> None:
+    """Delete runs and logged models, by ID with the URIs of their artifacts, for good, in the store that is set.
+
+    `mlflow gc` itself deletes with the runs that it is given all experiments that were ever marked deleted.
+    """
+    store = mlflow.MlflowClient()._tracking_client.store
+    for places, hard_delete in ((runs, store._hard_delete_run), (models, store._hard_delete_logged_model)):
+        for entity_id, uri in places.items():
+            get_artifact_repository(uri).delete_artifacts()
+            hard_delete(entity_id)
+
+
+def environments() -> dict[Path, float]:
+    """The environments that `ensure_environment` made sure of, and when they were last used, in seconds since 1970."""
+    locks = Path(_get_mlflow_virtualenv_root()).glob("*.lock")
+    return {lock.with_suffix(""): last_used(lock) for lock in locks if lock.with_suffix("").is_dir()}
+
+
+def last_used(lock: Path) -> float:
+    """When an environment was last made sure of, or a Python of it started all the same, which reads a file."""
+    read = lock.with_suffix("") / "pyvenv.cfg"
+    return max(lock.stat().st_mtime, read.stat().st_atime if read.is_file() else 0)
+
+
+def remove_environment(environment: Path) -> None:
+    """Remove an environment; where that is broken off, the next who needs it finishes it."""
+    with FileLock(f"{environment}.lock"):
+        building_mark(environment).touch()
+        shutil.rmtree(environment, ignore_errors=True)
+        building_mark(environment).unlink()
+
+
 def ensure_environment(folder: str, env_manager: str, quiet: bool = False) -> Path | None:
     """Make sure that the environment of the project in `folder` is there, for `uv` and `virtualenv`; where it is.
 
@@ -78,7 +113,8 @@ def ensure_environment(folder: str, env_manager: str, quiet: bool = False) -> Pa
     python, environment = wanted
     environment.parent.mkdir(parents=True, exist_ok=True)
     building = building_mark(environment)
-    with FileLock(f"{environment}.lock"):
+    with FileLock(lock := f"{environment}.lock"):
+        Path(lock).touch()  # for `last_used`
         if building.exists():  # and nobody holds the lock: whoever built it died
             shutil.rmtree(environment, ignore_errors=True)
         if environment.exists():

@@ -133,6 +133,7 @@ class Runner:
     listeners: list[Listener] = field(default_factory=list)
     max_parallel: int = 1
     left: list[str] = field(default_factory=list)  # neither settled nor under way
+    upstream: dict[str, list[str]] = field(default_factory=dict)  # step -> those selected that it waits for
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     running: dict[str, Running] = field(default_factory=dict)
     retrying: dict[str, tuple[float, int]] = field(default_factory=dict)  # step -> when (monotonic), attempt
@@ -141,6 +142,8 @@ class Runner:
     def run(self, order: list[str]) -> dict[str, Outcome]:
         """Run the steps; each one's outcome by name, in the order they ended."""
         self.left = list(order)
+        selected = set(self.request.selected)
+        self.upstream = {name: [u for u in self.request.steps[name].upstream() if u in selected] for name in order}
         try:
             while self.left or self.running:
                 self.start_ready_steps()
@@ -157,8 +160,7 @@ class Runner:
     def start_ready_steps(self) -> None:
         """Go once through the steps that are left, upstream first."""
         for name in list(self.left):
-            step = self.request.steps[name]
-            upstream = [u for u in step.upstream() if u in self.request.selected]
+            upstream = self.upstream[name]
             if self.interrupted:
                 self.settle(Outcome(name, State.SKIPPED, self.interrupted))
             elif any(u not in self.outcomes for u in upstream):
@@ -168,7 +170,7 @@ class Runner:
             elif self.is_full(step) or self.retrying.get(name, (0, 0))[0] > time.monotonic():
                 continue
             else:
-                self.settle_or_start(step, upstream)
+                self.settle_or_start(self.request.steps[name], upstream)
             self.left.remove(name)
 
     def is_full(self, step: Step) -> bool:

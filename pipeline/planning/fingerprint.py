@@ -94,21 +94,54 @@ def folder_files(folder: Path) -> dict[str, str]:
 
     What Git ignores is left out too where the folder is in a Git work tree.
     """
-    files: dict[str, str] = {}
-    for path in sorted(files_below(folder, skip=IGNORED)):
-        if not path.name.endswith(IGNORED_FILES):
-            files[path.relative_to(folder).as_posix()] = content_digest(path)
-    # Git refuses to look behind a link to a folder: what lies there is not its own, and counts.
-    asked = b"\0".join(os.fsencode(name) for name in files if not behind_link(folder, name))
+    return folders_files([folder])[folder]
+
+
+def folders_files(folders: Iterable[Path]) -> dict[Path, dict[str, str]]:
+    """`folder_files` of each folder; Git is asked once for all folders of a work tree."""
+    found = {
+        folder: {
+            path.relative_to(folder).as_posix(): content_digest(path)
+            for path in sorted(files_below(folder, skip=IGNORED))
+            if not path.name.endswith(IGNORED_FILES)
+        }
+        for folder in folders
+    }
+    trees: dict[Path, list[Path]] = {}
+    for folder in found:
+        if tree := work_tree(folder):
+            trees.setdefault(tree, []).append(folder)
+    for tree, members in trees.items():
+        for folder, name in ignored_by_git(tree, {folder: found[folder] for folder in members}):
+            del found[folder][name]
+    return found
+
+
+def work_tree(folder: Path) -> Path | None:
+    """The Git work tree that a folder is in, else None; the folder itself where only Git knows that."""
+    if "GIT_DIR" in os.environ:
+        return folder
+    real = folder.resolve()
+    return next((place for place in (real, *real.parents) if (place / ".git").exists()), None)
+
+
+def ignored_by_git(tree: Path, files: Mapping[Path, Iterable[str]]) -> list[tuple[Path, str]]:
+    """Those of the files, by the names in their folders, that Git ignores in this work tree."""
+    places = {folder: os.path.relpath(folder.resolve(), tree.resolve()) for folder in files}
+    asked: dict[bytes, list[tuple[Path, str]]] = {}  # two folders may be one, by a link
+    for folder, names in files.items():
+        for name in names:
+            if not behind_link(folder, name):  # Git refuses to look there: it is not its own, and counts
+                path = os.path.normpath(f"{places[folder]}/{name}")
+                asked.setdefault(os.fsencode(path), []).append((folder, name))
+    command = ["git", "check-ignore", "--stdin", "-z"]
     try:
-        ignored = subprocess.run(
-            ["git", "check-ignore", "--stdin", "-z"], input=asked, cwd=folder, capture_output=True, check=False
-        )
+        done = subprocess.run(command, input=b"\0".join(asked), cwd=tree, capture_output=True, check=False)
     except FileNotFoundError:  # no Git here: nothing is ignored
-        return files
-    for name in os.fsdecode(ignored.stdout).split("\0"):
-        files.pop(name, None)
-    return files
+        return []
+    if done.returncode > 1 and len(files) > 1:  # it cannot say it of one of them
+        return [one for folder, names in files.items() for one in ignored_by_git(folder, {folder: names})]
+    return [one for path in done.stdout.split(b"\0") for one in asked.get(path, ())]
 
 
 def behind_link(folder: Path, name: str) -> bool:
@@ -144,20 +177,31 @@ def tool_version(tool: str) -> str:
     return "unknown"
 
 
-def distribution_folders() -> Iterator[Path]:
+def distribution_folders() -> Iterator[str]:
     """The folders that tell of the distributions that Python finds on its path."""
-    for entry in sys.path:
-        if entry and Path(entry).is_dir():
-            for name in os.listdir(entry):  # noqa: PTH208 - the quickest there is
-                if name.endswith(".dist-info"):
-                    yield Path(entry, name)
+    for entry in filter(None, sys.path):
+        yield from distributions_in(entry, look(entry))
+
+
+@functools.lru_cache(maxsize=64)
+def distributions_in(entry: str, looked: Look | None) -> tuple[str, ...]:
+    """The folders of distributions in a folder of Python's path that looks so: it looks otherwise when one comes."""
+    if looked is None or not os.path.isdir(entry):  # noqa: PTH112 - the path may be anything
+        return ()
+    return tuple(os.path.join(entry, name) for name in os.listdir(entry) if name.endswith(".dist-info"))  # noqa: PTH118, PTH208
 
 
 def installed_distributions() -> dict[str, str]:
     """The distributions that Python finds on its path, by name: read off their folders' names, for speed."""
+    return dict(named_distributions(tuple(distribution_folders())))
+
+
+@functools.lru_cache(maxsize=8)
+def named_distributions(folders: tuple[str, ...]) -> dict[str, str]:
+    """Version by name, of the first of each name."""
     found: dict[str, str] = {}
-    for folder in distribution_folders():
-        package, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
+    for folder in folders:
+        package, _, version = os.path.basename(folder).removesuffix(".dist-info").rpartition("-")  # noqa: PTH119
         found.setdefault(package.lower().replace("_", "-"), version)
     return found
 
@@ -167,13 +211,13 @@ def installed_files() -> str:
 
     Each distribution's RECORD has the digests of its files. (What an editable one has, a step is seen to read.)
     """
-    digests = sorted(record_digest(str(path), look(path)) for path in map(record_of, distribution_folders()))
+    digests = sorted(record_digest(path, look(path)) for path in map(record_of, distribution_folders()))
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
-def record_of(folder: Path) -> Path:
+def record_of(folder: str) -> str:
     """Where a distribution's folder lists its files."""
-    return folder / "RECORD"
+    return f"{folder}{os.sep}RECORD"
 
 
 @functools.cache

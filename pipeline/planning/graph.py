@@ -19,10 +19,10 @@ def order(steps: Mapping[str, Step]) -> list[str]:
     except CycleError as error:
         circle = " -> ".join(error.args[1])
         raise RequestError(f"the steps go round in a circle: {circle}; take one of these references out") from None
-    listed = list(steps)
+    listed = {name: place for place, name in enumerate(steps)}
     ordered: list[str] = []
     while sorter.is_active():
-        ready = sorted(sorter.get_ready(), key=listed.index)
+        ready = sorted(sorter.get_ready(), key=listed.__getitem__)
         ordered += ready
         sorter.done(*ready)
     return ordered
@@ -31,9 +31,22 @@ def order(steps: Mapping[str, Step]) -> list[str]:
 def descendants(steps: Mapping[str, Step], names: Iterable[str]) -> set[str]:
     """All steps that need one of `names`, directly or through others."""
     found: set[str] = set()
+    wanted = set(names)
     for name in order(steps):
-        if set(steps[name].upstream()) & (found | set(names)):
+        if not wanted.isdisjoint(steps[name].upstream()):
             found.add(name)
+            wanted.add(name)
+    return found
+
+
+def ancestors(steps: Mapping[str, Step], name: str) -> set[str]:
+    """All steps that a step needs, directly or through others."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        new = set(steps[left.pop()].upstream()) - found
+        found |= new
+        left += new
     return found
 
 
@@ -52,7 +65,8 @@ def between(steps: Mapping[str, Step], selected: Iterable[str], first: str, last
         after = descendants(steps, [first]) | {first}
         chosen = [name for name in chosen if name in after]
     if last:
-        chosen = [name for name in chosen if name == last or last in descendants(steps, [name])]
+        before = ancestors(steps, last) | {last}
+        chosen = [name for name in chosen if name in before]
     if not chosen and (first or last):
         raise RequestError(
             f"no step that was asked for lies between from={first} and to={last}; see python main.py graph"

@@ -1,7 +1,7 @@
 """Decide what one step does next: run, be reused, or be skipped, and why."""
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.config import Reference, Request, Step, references
 from pipeline.errors import RequestError
 from pipeline.files import content_digest, files_below, printable
 from pipeline.planning.decision import UNKNOWN, Decision, Input, Result
-from pipeline.planning.fingerprint import IGNORED, Fingerprint, environment_of, folder_files
+from pipeline.planning.fingerprint import IGNORED, Fingerprint, environment_of, folder_files, folders_files
 from pipeline.planning.project import Project
 from pipeline.planning.reads import Look, changed, look, moved
 from pipeline.planning.references import Resolver, Store, remote_address
@@ -194,7 +194,7 @@ class Planner:
     def fingerprint(self, step: Step, parameters: Mapping[str, str], inputs: Mapping[str, Input]) -> Fingerprint:
         """All that decides the step's output."""
         return Fingerprint(
-            code=self.code(step),
+            code=self.known_code[step.name],  # which `decide` has just looked at
             entry_point=step.entry_point,
             parameters={name: value for name, value in parameters.items() if name not in inputs}
             | {f"env.{name}": value for name, value in step.env.items()},
@@ -211,16 +211,21 @@ class Planner:
         folder, known = self.projects[step.name].folder, self.code_looks.get(step.name)
         if known is not None and not folder.is_dir() and known:
             raise LookupError(f"its folder {folder} is gone; put it back, and run again")
-        files = set(files_below(folder, skip=IGNORED))
-        if known is None or moved(known) or files != self.code_files.get(step.name, files):
-            seen = {path: look(path) for path in files}
-            self.code_files[step.name] = files
-            self.known_code[step.name] = folder_files(folder)
-            names = self.known_code[step.name]
-            self.code_looks[step.name] = {
-                path: at for path, at in seen.items() if path.relative_to(folder).as_posix() in names
-            }
+        if known is None:
+            self.read_code([name for name in self.projects if name not in self.code_looks])
+        elif moved(known) or (files := set(files_below(folder, skip=IGNORED))) != self.code_files.get(step.name, files):
+            self.read_code([step.name])
         return self.known_code[step.name]
+
+    def read_code(self, names: Iterable[str]) -> None:
+        """Digest the files of these steps; of all at once, since Git has to be asked about them."""
+        folders = {name: self.projects[name].folder for name in names}
+        seen = {name: {p: look(p) for p in files_below(folder, skip=IGNORED)} for name, folder in folders.items()}
+        digests = folders_files(dict.fromkeys(folders.values()))
+        for name, folder in folders.items():
+            self.code_files[name] = set(seen[name])
+            self.known_code[name] = digests[folder]
+            self.code_looks[name] = {folder / file: seen[name].get(folder / file) for file in digests[folder]}
 
     def appeared(self, step: Step) -> list[Path]:
         """The files in the step's folder, among those that count, that were not there when it was decided about."""

@@ -20,7 +20,7 @@ Look = tuple[int, int, int, int]
 def look(path: str | Path) -> Look | None:
     """How a file or folder looks from outside; None where it is not there."""
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116 - the quickest there is
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -179,9 +180,10 @@ def graph(request: Request, steps: Mapping[str, Any]) -> str:
         if name in steps or not steps or not request.steps[name].manual:
             row[name] = 1 + max((row[u] for u in request.steps[name].upstream() if u in row), default=-1)
     place: dict[str, tuple[int, int]] = {}
+    beside: Counter[int] = Counter()  # steps in each row so far
     for name in row:
-        beside = sum(row[other] == row[name] for other in place)
-        place[name] = (beside * (WIDTH + GAP_X) + 4, row[name] * (HEIGHT + GAP_Y) + 4)
+        place[name] = (beside[row[name]] * (WIDTH + GAP_X) + 4, row[name] * (HEIGHT + GAP_Y) + 4)
+        beside[row[name]] += 1
     width = max(x for x, _ in place.values()) + WIDTH + 8
     height = max(y for _, y in place.values()) + HEIGHT + 8
     drawn = []

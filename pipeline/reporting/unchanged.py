@@ -113,7 +113,7 @@ def project_files(root: Path) -> Iterator[Path]:
     yield from (root / ".gitignore", Path.cwd() / "mlruns")
     yield from tree(PROJECT / "pipeline")
     yield from (Path(entry) for entry in sys.path if entry and Path(entry) != PROJECT)
-    yield from map(record_of, distribution_folders())
+    yield from (Path(record_of(folder)) for folder in distribution_folders())
 
 
 def step_files(request: Request, planner: Planner) -> Iterator[Path]:

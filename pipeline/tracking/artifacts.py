@@ -24,7 +24,6 @@ from pipeline.tracking.store import NOT_THERE, TrackingStore, first_line, if_the
 from pipeline.tracking.tags import SIZES, outputs_of
 
 PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
-RUN_ARTIFACTS = "artifacts"  # the folder that a run's own go into, for a while
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
 T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
@@ -48,11 +47,11 @@ class Artifacts:
     @contextlib.contextmanager
     def outputs(self, run_id: str) -> Iterator[dict[str, Path]]:
         """A run's top-level artifacts, logged models among them, as local paths (fetched where they are remote)."""
-        with tempfile.TemporaryDirectory() as folder:
+        with contextlib.ExitStack() as folders:
             run = self.known_runs.get(run_id) or self.client.get_run(run_id)
             found = {}
             for name, uri in self._places(run):
-                place = local_path(uri) or fetch(uri, Path(folder, name or RUN_ARTIFACTS))
+                place = local_path(uri) or fetch(uri, Path(folders.enter_context(tempfile.TemporaryDirectory())))
                 if name and place.is_dir():
                     found[name] = place
                 elif place.is_dir():

@@ -24,7 +24,8 @@ class History:
     def __init__(self, store: TrackingStore, artifacts: Artifacts):
         self.store, self.artifacts = store, artifacts
         self._latest: dict[str, Result | None] = {}
-        self._all: list[Result] | None = None  # the experiment's good runs, newest first, where there are so few
+        # By step, the experiment's good runs, newest first; None where there are more than were taken in.
+        self._all: dict[str, list[Result]] | None = None
         self._aliases: dict[tuple[str, str], str | None] = {}  # (model, alias) -> version
         self._ran: set[str] = set()  # steps that have run since
 
@@ -38,7 +39,10 @@ class History:
         found = [result for run in runs if (result := self._result(run))]
         for result in found:
             self._latest.setdefault(result.step, result)
-        self._all = found if len(runs) < limit else None
+        by_step: dict[str, list[Result]] = {}
+        for result in found:
+            by_step.setdefault(result.step, []).append(result)
+        self._all = by_step if len(runs) < limit else None
 
     def latest(self, step: str) -> Result | None:
         """The step's latest good run in this experiment."""
@@ -74,7 +78,7 @@ class History:
         """All good runs of the step, newest first; None where they were not all taken in."""
         if self._all is None or step in self._ran:
             return None
-        return [result for result in self._all if result.step == step]
+        return self._all.get(step, [])
 
     def _search(self, condition: str, limit: int) -> list[Result]:
         return [result for run in self._runs(condition, limit) if (result := self._result(run))]

