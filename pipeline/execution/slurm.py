@@ -87,6 +87,8 @@ class Cluster:
     asked: list[str] = field(default_factory=list)
     at: float = 0.0  # when to ask next (monotonic)
     pause: float = FIRST_PAUSE
+    # What is waited for where files are looked at: nothing ever comes of it.
+    silent: tuple[Any, Any] = field(default_factory=lambda: Pipe(duplex=False))
 
     def watch(self, job_id: str) -> None:
         """Look after a job from now on."""
@@ -140,11 +142,10 @@ class SlurmJob:
         self.job_id = ""
         self.stopped = self.lost = float("inf")  # when it was to stop, and when Slurm said that it had ended
         self.exit: Exit | None = None
-        self.silent, self.other_end = Pipe(duplex=False)  # nothing ever comes of it: the files are looked at
 
     @property
     def sentinel(self) -> Any:
-        return self.silent if self.job_id or not self.submitting else self.submitting.sentinel
+        return self.cluster.silent[0] if self.job_id or not self.submitting else self.submitting.sentinel
 
     def ended(self) -> Exit | None:
         """How it ended; None as long as it is submitted, waits, or runs."""
