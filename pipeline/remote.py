@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
         try:
             return do(asked, launcher, Path(scratch).resolve())
         except (RequestError, StoreError) as error:
-            print(f"error: {masked(str(error))}", file=sys.stderr)
+            print(masked(str(error)), file=sys.stderr)
             return ExitCode.REFUSED
 
 
@@ -92,8 +92,14 @@ def do(asked: Arguments, launcher: Launcher, scratch: Path) -> int:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     run = RemoteRun(asked.run_id)
     told = RemoteTask(**json.loads(run.task(scratch)))
-    check_environment(told)
-    task = as_task(told, run, asked.code or unpacked(run, told, scratch), scratch)
+    try:
+        check_environment(told)
+        task = as_task(told, run, asked.code or unpacked(run, told, scratch), scratch)
+    except (RequestError, StoreError) as error:
+        if not asked.shared:
+            (log := scratch / f"{told.step}.log").write_text(f"{masked(str(error))}\n", encoding="utf-8")
+            run.leave(log, ExitCode.REFUSED)
+        raise
     process = launcher.start(run_step, task)
     exit, unwanted = attend(process, Path(task.log), run.is_wanted)
     code = 128 - exit.code if exit.code < 0 else exit.code

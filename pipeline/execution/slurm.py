@@ -215,8 +215,11 @@ class SlurmJob:
             return Exit(128 - code)
         if status.state == "FAILED":
             number = status.wait_status & 127
-            return Exit(-number if number else status.wait_status >> 8)
-        where = self.log.parent
+            exit = Exit(-number if number else status.wait_status >> 8)
+            begun = f"its job {self.job_id} ended before the step began ({exit})"
+            remedy = "see to the node, and to command in backend_config"
+            return Exit(exit.code, f"{begun}; {remedy}" if self.outcome else "")
+        where = "its run" if self.outcome else self.log.parent
         why = f"its job {self.job_id} ended ({status.state.lower()}) and left no exit code in {where}"
         return Exit(1, f"{why}; let the nodes see that folder, or set shared: false in backend_config")
 
@@ -279,7 +282,7 @@ def sbatch(name: str, log: Path, config: Mapping[str, Any], bad_nodes: Iterable[
             options.append(option)
         elif value is not False and value is not None:
             options.append(f"{option}={','.join(as_words(value))}")
-    place = str(log).replace("\\", "\\\\").replace("%", "%%")
+    place = str(log).replace("\\", "\\\\").replace("%", "%%") if is_shared(config) else "/dev/null"
     return (
         "sbatch", "--parsable", "--no-requeue", "--open-mode=append", "--chdir=/", f"--job-name={name}",
         f"--output={place}", *options,

@@ -53,6 +53,10 @@ def test_backend_config_becomes_the_options_of_sbatch():
     assert "--no-requeue" in command, "a second attempt is ours to make, in a run of its own"
 
 
+def test_a_node_that_sees_no_folder_of_ours_is_not_asked_to_write_there():
+    assert "--output=/dev/null" in slurm.sbatch("a", Path("/shared/a.log"), {"shared": False})
+
+
 def test_nodes_that_failed_are_excluded_beside_those_that_the_user_excludes():
     assert "--exclude=n1,n3" in slurm.sbatch("a", Path("a.log"), {"exclude": "n1"}, bad_nodes={"n3"})
 
@@ -118,6 +122,14 @@ def test_a_job_that_leaves_nothing_behind_is_not_waited_for_for_ever(job):
     assert ended(job, Status("FAILED", wait_status=127 << 8)) is None
     job.lost -= slurm.LAG + 1
     assert job.ended() == Exit(127)
+
+
+def test_a_node_that_cannot_do_the_command_is_told_where_nobody_sees_its_output(job):
+    job.outcome = lambda: None
+    assert ended(job, Status("FAILED", wait_status=127 << 8)) is None
+    job.lost -= slurm.LAG + 1
+    exit = job.ended()
+    assert exit and exit.why.startswith("its job 7 ended before the step began (exit code 127); see to the node")
 
 
 def test_a_job_that_slurm_knows_no_more_has_failed_with_the_folder_named(job):
