@@ -131,14 +131,16 @@ class SlurmJob:
         name: str,
         log: Path,
         config: Mapping[str, Any],
+        tell: Callable[[str], None],
         outcome: Callable[[], int | None] | None = None,
     ):
         """`submitting` is what submits it; None: somebody does, and says so (`watch`).
 
-        `log` lies in the job's folder; `outcome`, where the nodes do not see that, fetches log and exit code.
+        `log` lies in the job's folder; `outcome`, where the nodes do not see that, fetches log and exit code. `tell`
+        hears which job it became.
         """
         self.cluster, self.submitting, self.name, self.log, self.config = cluster, submitting, name, log, config
-        self.outcome = outcome
+        self.outcome, self.tell = outcome, tell
         self.job_id = ""
         self.stopped = self.lost = float("inf")  # when it was to stop, and when Slurm said that it had ended
         self.exit: Exit | None = None
@@ -169,6 +171,7 @@ class SlurmJob:
         """It has been submitted."""
         self.job_id = job_id
         self.cluster.watch(job_id)
+        self.tell(f"job {job_id}")
 
     def exit_of_job(self) -> Exit | None:
         """How the job ended; None as long as it does not."""

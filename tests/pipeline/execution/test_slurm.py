@@ -23,7 +23,7 @@ LISTED = """\
 def job(tmp_path) -> SlurmJob:
     """A job whose log and exit code are written by the test."""
     cluster = Cluster(at=float("inf"))  # which asks nobody
-    made = SlurmJob(cluster, None, "a-1", tmp_path / "a.log", {"mem": "2G", "time": 5})
+    made = SlurmJob(cluster, None, "a-1", tmp_path / "a.log", {"mem": "2G", "time": 5}, tell=lambda job: None)
     made.watch("7")
     cluster.at = float("inf")
     return made
