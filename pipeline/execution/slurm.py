@@ -46,7 +46,9 @@ NEVER = {
     "InvalidAccount", "InvalidQOS", "DependencyNeverSatisfied", "PartitionDown", "PartitionInactive",
 }  # fmt: skip
 OUT_OF_MEMORY = re.compile(r"oom[-_]kill|out-of-memory handler|[Ee]xceeded (job|step) memory limit")
-FORMAT = "JobID:.24,State:.24,Reason:.64,exit_code:.24,NodeList:.256,TimeLimit:.24"
+# What is asked of a job, and in how many characters; a reason may hold any.
+COLUMNS = {"JobID": 24, "State": 24, "exit_code": 12, "NodeList": 256, "TimeLimit": 24, "Reason": 96}
+FORMAT = ",".join(f"{name}:{width}" for name, width in COLUMNS.items())
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,13 @@ def statuses(listing: str) -> dict[str, Status]:
     """What `squeue --Format=FORMAT` printed, by job ID."""
     found = {}
     for line in listing.splitlines():
-        words = line.split()
-        if len(words) == 5:  # no node yet
-            words.insert(4, "")
-        if len(words) == 6:
-            found[words[0]] = Status(words[1], words[2], int(words[3]), words[4], words[5])
+        rest, columns = line, []
+        for width in COLUMNS.values():
+            columns.append(rest[:width].strip())
+            rest = rest[width:]
+        job_id, state, code, nodes, limit, reason = columns
+        if job_id.isdigit() and code.isdigit():
+            found[job_id] = Status(state, reason, int(code), nodes, limit)
     return found
 
 
@@ -185,7 +189,7 @@ class SlurmJob:
         late = now > self.lost + LAG
         if now > self.stopped + STOP_GRACE:
             return Exit(-signal.SIGKILL)
-        if status.state == "PENDING" and status.reason in NEVER:
+        if status.state == "PENDING" and status.reason.partition(",")[0] in NEVER:
             cancel(self.name)
             return Exit(1, f"Slurm will never start it ({status.reason}); ask for something else in backend_config")
         if code is not None and code <= 128:

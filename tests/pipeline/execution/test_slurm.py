@@ -12,12 +12,6 @@ from pipeline.execution.slurm import Cluster, SlurmJob, Status
 from pipeline.planning.fingerprint import environment_of
 from tests.pipeline.memory import Memory, MemoryJob, chain
 
-LISTED = """\
-                   3           CANCELLED        None               36608          n2           UNLIMITED
-                   1              FAILED        NonZeroExitCode      768          n1           UNLIMITED
-                   2             PENDING        PartitionTimeLimit     0                            5:00
-"""
-
 
 @pytest.fixture
 def job(tmp_path) -> SlurmJob:
@@ -71,11 +65,15 @@ def test_a_step_runs_on_the_project_that_the_nodes_see_or_on_its_runs_own_copy()
 
 
 def test_what_squeue_lists_is_understood():
-    assert slurm.statuses(LISTED) == {
+    jobs = {
         "3": Status("CANCELLED", "None", 36608, "n2", "UNLIMITED"),
-        "1": Status("FAILED", "NonZeroExitCode", 768, "n1", "UNLIMITED"),
-        "2": Status("PENDING", "PartitionTimeLimit", 0, "", "5:00"),
+        "1": Status("FAILED", "NonZeroExitCode", 768, "n1", "1-00:00:00"),
+        "2": Status("PENDING", "ReqNodeNotAvail, UnavailableNodes:n[1-3]", 0, "", "5:00"),
     }
+    rows = [[job, s.state, str(s.wait_status), s.nodes, s.limit, s.reason] for job, s in jobs.items()]
+    widths = slurm.COLUMNS.values()
+    lines = ["".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    assert slurm.statuses("\n".join([*lines, "slurm_load_jobs error: Unable to contact slurm controller"])) == jobs
 
 
 @pytest.mark.parametrize(
