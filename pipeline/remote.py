@@ -6,8 +6,8 @@ writes, and the exit code is the step's; both are left with the run as well. Whe
 is ended.
 
     --code FOLDER     the step's project, where it is here already: the run's own copy is not fetched
-    --shared FOLDER   one that the other machine sees too; what the step has read goes there, log and exit code are told
-                      by whoever started this
+    --shared FOLDER   one that the other machine sees too: what the step makes and reads is told there, its log and exit
+                      code by whoever started this
 """
 
 import argparse
@@ -15,7 +15,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.credentials import masked
 from pipeline.errors import RequestError, StoreError
-from pipeline.execution.environ import READS_LOG, handed_on, step_environ
+from pipeline.execution.environ import handed_on, step_environ
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.runner import POLL, Exit
 from pipeline.execution.snapshot import unpack
@@ -76,7 +75,7 @@ def main(arguments: list[str]) -> int:
         try:
             return do(asked, launcher, Path(scratch).resolve())
         except (RequestError, StoreError) as error:
-            print(f"error: {masked(str(error))}", file=sys.stderr)
+            print(masked(str(error)), file=sys.stderr)
             return ExitCode.REFUSED
 
 
@@ -92,18 +91,20 @@ def do(asked: Arguments, launcher: Launcher, scratch: Path) -> int:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     run = RemoteRun(asked.run_id)
     told = RemoteTask(**json.loads(run.task(scratch)))
-    check_environment(told)
-    task = as_task(told, run, asked.code or unpacked(run, told, scratch), scratch)
+    try:
+        check_environment(told)
+        task = as_task(told, run, asked.code or unpacked(run, told, scratch), asked.shared or scratch, scratch)
+    except (RequestError, StoreError) as error:
+        if not asked.shared:
+            (log := scratch / f"{told.step}.log").write_text(f"{masked(str(error))}\n", encoding="utf-8")
+            run.leave(log, ExitCode.REFUSED)
+        raise
     process = launcher.start(run_step, task)
     exit, unwanted = attend(process, Path(task.log), run.is_wanted)
     code = 128 - exit.code if exit.code < 0 else exit.code
     if unwanted:
         run.end(RunStatus.KILLED, unwanted)
-    if asked.shared:
-        for name in (READS_LOG, TOLD):
-            if (file := scratch / name).is_file():
-                shutil.copyfile(file, asked.shared / name)
-    else:
+    if not asked.shared:
         figures = json.loads(file.read_text(encoding="utf-8")) if (file := scratch / TOLD).is_file() else {}
         run.leave(Path(task.log), code, **figures)
     return code
@@ -135,9 +136,12 @@ def unpacked(run: "RemoteRun", told: RemoteTask, scratch: Path) -> Path:
     return scratch / told.step
 
 
-def as_task(told: RemoteTask, run: "RemoteRun", folder: Path, scratch: Path) -> Task:
-    """The step as a process of this machine is told of it, with the files that it reads."""
-    files = {name: str(run.fetch(artifact, scratch / "inputs" / name)) for name, artifact in told.inputs.items()}
+def as_task(told: RemoteTask, run: "RemoteRun", folder: Path, scratch: Path, temporary: Path) -> Task:
+    """The step as a process of this machine is told of it, with the files that it reads.
+
+    What is of interest later goes to `scratch`: what it makes, says and reads.
+    """
+    files = {name: str(run.fetch(artifact, temporary / "inputs" / name)) for name, artifact in told.inputs.items()}
     environ = handed_on(os.environ, [*told.pass_env, *SCHEDULER]) | dict(told.env)
     return Task(
         folder=str(folder),
@@ -151,11 +155,11 @@ def as_task(told: RemoteTask, run: "RemoteRun", folder: Path, scratch: Path) -> 
         env_manager=told.env_manager,
         backend="local",
         backend_config={},
-        log=str(scratch / f"{told.step}.log"),
+        log=str(temporary / f"{told.step}.log"),
         scratch=str(scratch),
         root=str(PROJECT),
         verbose=told.verbose,
-        environ=step_environ(environ, scratch, scratch, told.ignored),
+        environ=step_environ(environ, scratch, temporary, [*told.ignored, str(scratch)]),
         in_process=not told.env,
     )
 

@@ -364,7 +364,9 @@ def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str
     if request.env_manager != "local" and (request.env_manager != "inherit" or own):
         return None
     return modules_of_scripts(
-        projects[name] for name in projects if request.steps[name].env_manager in ("inherit", "local")
+        projects[name]
+        for name in projects
+        if request.steps[name].env_manager in ("inherit", "local") and not request.steps[name].is_remote
     )
 
 

@@ -7,6 +7,10 @@
     worker.py                  what goes on in a step's process: `mlflow.run`
     prewarming.py              interpreters of the steps' own environments, started ahead; prewarmed_interpreter.py is
                                the program that they run
+    environ.py                 its environment variables
+    snapshot.py                its code, packed
+    slurm.py, jobs.py          steps as jobs of a cluster, which call pipeline/remote.py there; slurm_backend.py does
+                               the same for `mlflow run --backend slurm`
     task.py, processes.py      what a step's process is told; ending processes with all that they started
     disposal.py                what nobody needs any more is removed: runs, environments
     mlflow_internals.py        all that leans on MLflow's private parts

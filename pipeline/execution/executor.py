@@ -116,7 +116,13 @@ class ProcessExecutor:
         ask = jobs.submission(told, run_id, store.uri, config, folder, log, files, environ, self.cluster.bad_nodes)
         process = self.launcher.start(submit, ask)
         fetch_outcome = None if shared else partial(outcome, self.recorder.client, run_id, log)
-        return run_id, log, slurm.SlurmJob(self.cluster, process, jobs.name(told, run_id), log, config, fetch_outcome)
+
+        def tell(job: str) -> None:
+            if self.tell:
+                self.tell(Event("queued", step.name, job, run_id=run_id))
+
+        name = jobs.name(told, run_id)
+        return run_id, log, slurm.SlurmJob(self.cluster, process, name, log, config, tell, fetch_outcome)
 
     def keep_code(self, step: Step, run_id: str, whole: bool = False) -> str:
         """Keep the code that the step runs with its run; the artifact's path.

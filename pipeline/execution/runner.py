@@ -94,7 +94,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: `warning`, `reads`, `builds`, `started`, `output`, `retry`, `ended`, `tick`."""
+    """What happened: `warning`, `reads`, `builds`, `queued`, `started`, `output`, `retry`, `ended`, `tick`."""
 
     kind: str
     step: str = ""

@@ -46,7 +46,9 @@ NEVER = {
     "InvalidAccount", "InvalidQOS", "DependencyNeverSatisfied", "PartitionDown", "PartitionInactive",
 }  # fmt: skip
 OUT_OF_MEMORY = re.compile(r"oom[-_]kill|out-of-memory handler|[Ee]xceeded (job|step) memory limit")
-FORMAT = "JobID:.24,State:.24,Reason:.64,exit_code:.24,NodeList:.256,TimeLimit:.24"
+# What is asked of a job, and in how many characters; a reason may hold any.
+COLUMNS = {"JobID": 24, "State": 24, "exit_code": 12, "NodeList": 256, "TimeLimit": 24, "Reason": 96}
+FORMAT = ",".join(f"{name}:{width}" for name, width in COLUMNS.items())
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,13 @@ def statuses(listing: str) -> dict[str, Status]:
     """What `squeue --Format=FORMAT` printed, by job ID."""
     found = {}
     for line in listing.splitlines():
-        words = line.split()
-        if len(words) == 5:  # no node yet
-            words.insert(4, "")
-        if len(words) == 6:
-            found[words[0]] = Status(words[1], words[2], int(words[3]), words[4], words[5])
+        rest, columns = line, []
+        for width in COLUMNS.values():
+            columns.append(rest[:width].strip())
+            rest = rest[width:]
+        job_id, state, code, nodes, limit, reason = columns
+        if job_id.isdigit() and code.isdigit():
+            found[job_id] = Status(state, reason, int(code), nodes, limit)
     return found
 
 
@@ -87,6 +91,8 @@ class Cluster:
     asked: list[str] = field(default_factory=list)
     at: float = 0.0  # when to ask next (monotonic)
     pause: float = FIRST_PAUSE
+    # What is waited for where files are looked at: nothing ever comes of it.
+    silent: tuple[Any, Any] = field(default_factory=lambda: Pipe(duplex=False))
 
     def watch(self, job_id: str) -> None:
         """Look after a job from now on."""
@@ -129,22 +135,23 @@ class SlurmJob:
         name: str,
         log: Path,
         config: Mapping[str, Any],
+        tell: Callable[[str], None],
         outcome: Callable[[], int | None] | None = None,
     ):
         """`submitting` is what submits it; None: somebody does, and says so (`watch`).
 
-        `log` lies in the job's folder; `outcome`, where the nodes do not see that, fetches log and exit code.
+        `log` lies in the job's folder; `outcome`, where the nodes do not see that, fetches log and exit code. `tell`
+        hears which job it became.
         """
         self.cluster, self.submitting, self.name, self.log, self.config = cluster, submitting, name, log, config
-        self.outcome = outcome
+        self.outcome, self.tell = outcome, tell
         self.job_id = ""
         self.stopped = self.lost = float("inf")  # when it was to stop, and when Slurm said that it had ended
         self.exit: Exit | None = None
-        self.silent, self.other_end = Pipe(duplex=False)  # nothing ever comes of it: the files are looked at
 
     @property
     def sentinel(self) -> Any:
-        return self.silent if self.job_id or not self.submitting else self.submitting.sentinel
+        return self.cluster.silent[0] if self.job_id or not self.submitting else self.submitting.sentinel
 
     def ended(self) -> Exit | None:
         """How it ended; None as long as it is submitted, waits, or runs."""
@@ -168,6 +175,7 @@ class SlurmJob:
         """It has been submitted."""
         self.job_id = job_id
         self.cluster.watch(job_id)
+        self.tell(f"job {job_id}")
 
     def exit_of_job(self) -> Exit | None:
         """How the job ended; None as long as it does not."""
@@ -181,7 +189,7 @@ class SlurmJob:
         late = now > self.lost + LAG
         if now > self.stopped + STOP_GRACE:
             return Exit(-signal.SIGKILL)
-        if status.state == "PENDING" and status.reason in NEVER:
+        if status.state == "PENDING" and status.reason.partition(",")[0] in NEVER:
             cancel(self.name)
             return Exit(1, f"Slurm will never start it ({status.reason}); ask for something else in backend_config")
         if code is not None and code <= 128:
@@ -214,8 +222,11 @@ class SlurmJob:
             return Exit(128 - code)
         if status.state == "FAILED":
             number = status.wait_status & 127
-            return Exit(-number if number else status.wait_status >> 8)
-        where = self.log.parent
+            exit = Exit(-number if number else status.wait_status >> 8)
+            begun = f"its job {self.job_id} ended before the step began ({exit})"
+            remedy = "see to the node, and to command in backend_config"
+            return Exit(exit.code, f"{begun}; {remedy}" if self.outcome else "")
+        where = "its run" if self.outcome else self.log.parent
         why = f"its job {self.job_id} ended ({status.state.lower()}) and left no exit code in {where}"
         return Exit(1, f"{why}; let the nodes see that folder, or set shared: false in backend_config")
 
@@ -278,7 +289,7 @@ def sbatch(name: str, log: Path, config: Mapping[str, Any], bad_nodes: Iterable[
             options.append(option)
         elif value is not False and value is not None:
             options.append(f"{option}={','.join(as_words(value))}")
-    place = str(log).replace("\\", "\\\\").replace("%", "%%")
+    place = str(log).replace("\\", "\\\\").replace("%", "%%") if is_shared(config) else "/dev/null"
     return (
         "sbatch", "--parsable", "--no-requeue", "--open-mode=append", "--chdir=/", f"--job-name={name}",
         f"--output={place}", *options,

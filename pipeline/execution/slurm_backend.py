@@ -133,6 +133,9 @@ class SlurmBackend(AbstractBackend):
         )
         environ = handed_on(os.environ, [*pass_env, *slurm.VARIABLES])
 
+        def tell(job: str) -> None:
+            print(f"{step.name}: queued as {job}", file=sys.stderr)
+
         def renew() -> None:
             client.set_tag(run_id, LEASE, new_lease())
 
@@ -147,7 +150,8 @@ class SlurmBackend(AbstractBackend):
             )
             name = jobs.name(told, run_id)
             fetch_outcome = None if shared else lambda: outcome(client, run_id, log)
-            exit = done(slurm.SlurmJob(slurm.Cluster(), None, name, log, config, fetch_outcome), ask, log)
+            job = slurm.SlurmJob(slurm.Cluster(), None, name, log, config, tell, fetch_outcome)
+            exit = done(job, ask, log)
             if (told_file := log.with_name(TOLD)).is_file():
                 figures = json.loads(told_file.read_text(encoding="utf-8"))
                 client.log_batch(run_id, metrics=as_metrics(figures["metrics"]), tags=as_tags(figures["tags"]))

@@ -143,7 +143,7 @@ def run_project(task: Task) -> int:
             experiment_id=task.experiment_id,
             run_id=task.run_id,
             env_manager=task.env_manager or None,
-            storage_dir=task.scratch,
+            storage_dir=task.environ["TMPDIR"],
             synchronous=True,
         )
     except ExecutionException:

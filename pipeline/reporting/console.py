@@ -30,7 +30,7 @@ class Lines:
             self.line(event.step, "started", event.text)
         elif event.kind in ("retry", "output"):
             self.line(event.step, event.kind if event.kind == "retry" else "|", event.text)
-        elif event.kind in ("reads", "builds"):
+        elif event.kind in ("reads", "builds", "queued"):
             self.line(event.step, event.kind, event.text)
         elif outcome and outcome.state in (State.EXECUTED, State.FAILED):
             text = outcome.reason if outcome.state == State.FAILED else summary_metrics(self.request, outcome)
@@ -68,7 +68,7 @@ class Live:
         outcome = event.outcome
         if event.kind == "started":
             self.running[event.step] = (time.monotonic(), event)
-        elif event.kind in ("reads", "builds"):
+        elif event.kind in ("reads", "builds", "queued"):
             self.console.print(f"{event.step} {event.kind} {event.text}", style="dim", highlight=False, markup=False)
         elif event.kind in ("warning", "retry", "output"):
             self.console.print(f"{event.step} {event.text}".strip(), style="yellow", highlight=False, markup=False)

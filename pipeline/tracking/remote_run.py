@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.errors import RequestError
 from pipeline.states import RunStatus
@@ -45,11 +46,7 @@ class RemoteRun:
         """A local copy, below the folder `target`, of an artifact of the run."""
         target.mkdir(parents=True, exist_ok=True)
         try:
-            return Path(
-                mlflow.artifacts.download_artifacts(
-                    run_id=self.run_id, artifact_path=artifact, dst_path=str(target), tracking_uri=self.uri
-                )
-            )
+            return Path(get_artifact_repository(self.artifact_uri).download_artifacts(artifact, str(target)))
         except Exception as error:  # of whatever library reads there
             raise no_read(f"runs:/{self.run_id}/{artifact}", error) from error
 
@@ -79,9 +76,11 @@ class RemoteRun:
 
 def outcome(client: mlflow.MlflowClient, run_id: str, log: Path) -> int | None:
     """The exit code that the other machine has left with a step's run, and its log; None: it has left nothing."""
-    code = client.get_run(run_id).data.tags.get(EXIT_CODE)
+    run = client.get_run(run_id)
+    code = run.data.tags.get(EXIT_CODE)
     if code is None:
         return None
+    repository = get_artifact_repository(run.info.artifact_uri)
     with tempfile.TemporaryDirectory(dir=log.parent) as folder:
-        Path(client.download_artifacts(run_id, f"{RESERVED}/{log.name}", folder)).replace(log)
+        Path(repository.download_artifacts(f"{RESERVED}/{log.name}", folder)).replace(log)
     return int(code)

@@ -117,3 +117,19 @@ def test_in_a_sweep_each_value_is_the_one_that_was_typed(given, root):
     given()
     composed = compose(root, ["--multirun", "a.x=1e5,${rate},3"])
     assert [one.request().steps["a"].parameters["x"] for one in composed] == ["1e5", "${rate}", "3"]
+
+
+def test_a_time_limit_is_what_was_written_though_yaml_reads_it_as_seconds(root):
+    (root / "config.yaml").write_text("backend: slurm\nbackend_config: {time: 1:30:00, mem: 2000}\n" + CONFIG)
+    (composed,) = compose(root, ["backend_config.cpus_per_task=4", "pipeline.b.backend_config.time=2:00:00"])
+    steps = composed.request().steps
+    assert steps["a"].backend_config == {"time": "1:30:00", "mem": 2000, "cpus_per_task": 4}
+    assert steps["b"].backend_config["time"] == "2:00:00"
+
+
+def test_a_steps_setting_can_be_given_though_its_block_has_none(root):
+    (composed,) = compose(root, ["pipeline.b.backend=slurm", "pipeline.b.retries=2"])
+    assert composed.request().steps["b"].backend == "slurm"
+    assert composed.request().steps["b"].retries == 2
+    with pytest.raises(RequestError, match=r"pipeline\.c\.retries"):
+        compose(root, ["pipeline.c.retries=2"])

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,6 +71,7 @@ def test_jobs_do_what_local_steps_do_and_each_end_is_told(on_slurm, slurm):
     assert done.code == 1
     states = {"a": "executed", "b": "executed"} | dict.fromkeys(("fails", "killed", "large", "long"), "failed")
     assert on_slurm.states() == states
+    assert re.search(r"a +queued +job \d+", done.out)
     for sentence in (
         "fails failed: no way",
         "killed failed: killed by the system (signal 9)",

@@ -12,18 +12,12 @@ from pipeline.execution.slurm import Cluster, SlurmJob, Status
 from pipeline.planning.fingerprint import environment_of
 from tests.pipeline.memory import Memory, MemoryJob, chain
 
-LISTED = """\
-                   3           CANCELLED        None               36608          n2           UNLIMITED
-                   1              FAILED        NonZeroExitCode      768          n1           UNLIMITED
-                   2             PENDING        PartitionTimeLimit     0                            5:00
-"""
-
 
 @pytest.fixture
 def job(tmp_path) -> SlurmJob:
     """A job whose log and exit code are written by the test."""
     cluster = Cluster(at=float("inf"))  # which asks nobody
-    made = SlurmJob(cluster, None, "a-1", tmp_path / "a.log", {"mem": "2G", "time": 5})
+    made = SlurmJob(cluster, None, "a-1", tmp_path / "a.log", {"mem": "2G", "time": 5}, tell=lambda job: None)
     made.watch("7")
     cluster.at = float("inf")
     return made
@@ -53,6 +47,10 @@ def test_backend_config_becomes_the_options_of_sbatch():
     assert "--no-requeue" in command, "a second attempt is ours to make, in a run of its own"
 
 
+def test_a_node_that_sees_no_folder_of_ours_is_not_asked_to_write_there():
+    assert "--output=/dev/null" in slurm.sbatch("a", Path("/shared/a.log"), {"shared": False})
+
+
 def test_nodes_that_failed_are_excluded_beside_those_that_the_user_excludes():
     assert "--exclude=n1,n3" in slurm.sbatch("a", Path("a.log"), {"exclude": "n1"}, bad_nodes={"n3"})
 
@@ -67,11 +65,15 @@ def test_a_step_runs_on_the_project_that_the_nodes_see_or_on_its_runs_own_copy()
 
 
 def test_what_squeue_lists_is_understood():
-    assert slurm.statuses(LISTED) == {
+    jobs = {
         "3": Status("CANCELLED", "None", 36608, "n2", "UNLIMITED"),
-        "1": Status("FAILED", "NonZeroExitCode", 768, "n1", "UNLIMITED"),
-        "2": Status("PENDING", "PartitionTimeLimit", 0, "", "5:00"),
+        "1": Status("FAILED", "NonZeroExitCode", 768, "n1", "1-00:00:00"),
+        "2": Status("PENDING", "ReqNodeNotAvail, UnavailableNodes:n[1-3]", 0, "", "5:00"),
     }
+    rows = [[job, s.state, str(s.wait_status), s.nodes, s.limit, s.reason] for job, s in jobs.items()]
+    widths = slurm.COLUMNS.values()
+    lines = ["".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    assert slurm.statuses("\n".join([*lines, "slurm_load_jobs error: Unable to contact slurm controller"])) == jobs
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,14 @@ def test_a_job_that_leaves_nothing_behind_is_not_waited_for_for_ever(job):
     assert ended(job, Status("FAILED", wait_status=127 << 8)) is None
     job.lost -= slurm.LAG + 1
     assert job.ended() == Exit(127)
+
+
+def test_a_node_that_cannot_do_the_command_is_told_where_nobody_sees_its_output(job):
+    job.outcome = lambda: None
+    assert ended(job, Status("FAILED", wait_status=127 << 8)) is None
+    job.lost -= slurm.LAG + 1
+    exit = job.ended()
+    assert exit and exit.why.startswith("its job 7 ended before the step began (exit code 127); see to the node")
 
 
 def test_a_job_that_slurm_knows_no_more_has_failed_with_the_folder_named(job):
