@@ -167,7 +167,7 @@ class Runner:
                 continue
             elif bad := next((u for u in upstream if self.blocks(u)), None):
                 self.settle(Outcome(name, State.SKIPPED, f"{bad} {self.outcomes[bad].state}"))
-            elif self.is_full(step) or self.retrying.get(name, (0, 0))[0] > time.monotonic():
+            elif self.is_full(self.request.steps[name]) or self.retrying.get(name, (0, 0))[0] > time.monotonic():
                 continue
             else:
                 self.settle_or_start(self.request.steps[name], upstream)
