@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py [--rows 2000000] [--only data_cleaning inference] [--write]
 
-The list has every oddity of tests/messy_tables.py in it: quotes, line ends of every kind, blank lines, bad and ragged
+The list has every oddity of tests/odd_passengers.py in it: quotes, line ends of every kind, blank lines, bad and ragged
 rows, rows and keys that come again. Each measurement is a process of its own with all that it starts (for Spark a
 master and two workers on loopback, where PySpark and Java are there): seconds by the clock, seconds of processor time,
 and the most memory that all of them had at once, in which pages that processes share count for each.
@@ -44,7 +44,7 @@ score_file(pathlib.Path(sys.argv[2]), folder / "predictions.csv", open_model(sys
 
 
 def generate(path: Path, rows: int) -> None:
-    from tests.messy_tables import odd_header, odd_rows
+    from tests.odd_passengers import odd_header, odd_rows
 
     with path.open("wb") as file:
         file.write(odd_header())

@@ -12,7 +12,7 @@ from labelling import read_labels
 from step_error import StepError
 
 from tests.example_tables import TITANIC
-from tests.messy_tables import odd_header, odd_rows
+from tests.odd_passengers import odd_header, odd_rows
 from tests.spark_cluster import standalone
 
 
