@@ -138,8 +138,6 @@ class Session(contextlib.ExitStack):
         store = TrackingStore()
         history = History(store, Artifacts(store, verify_content=request.verify == "full"))
         recorder = Recorder(store, history, self.root)
-        gc.freeze()  # what is imported by now is never looked at again
-        gc.enable()
         with store.told():
             env_manager = recorder.env_manager() if request.env_manager == "inherit" else request.env_manager
             history.prefetch(len(names))
@@ -182,6 +180,8 @@ class Session(contextlib.ExitStack):
 
     def run(self, plan: Plan) -> PipelineRun:
         """Run the plan's steps and record them."""
+        gc.freeze()  # what is imported and read by now is never looked at again
+        gc.enable()
         with plan.recorder.store.told():
             return self.run_recorded(plan)
 
