@@ -34,7 +34,11 @@ class Spark:
         if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
             raise StepError(f"engine=spark needs Java, which is not here: {TO_HAVE_IT}")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        settings = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
+        settings: dict[str, Any] = {
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.log.level": "ERROR",
+        }
         builder = SparkSession.builder.master(master).appName(type(job).__module__)
         try:
             self.context = builder.config(map=settings).getOrCreate().sparkContext
