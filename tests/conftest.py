@@ -25,9 +25,23 @@ ROOT = Path(__file__).resolve().parent.parent
 # Whoever started the tests may have had these ignored (`nohup`, a shell's `&`), and what they start inherits that.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     signal.signal(number, handler)
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it leaves a session of its own in the environment
 for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # `make test`: with these, a make that a test starts prints more
     os.environ.pop(name, None)
+# What pytest and the pipeline set wherever they run, each the same every time.
+OWN = {"PYTEST_CURRENT_TEST", "HYDRA_FULL_ERROR"}
+OWN |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"}
 REAL_LIST = ROOT.parent / "shared" / "data" / "titanic.csv"
+
+
+@pytest.fixture(autouse=True)
+def surroundings() -> Iterator[None]:
+    """What a test changes of its process it undoes: the next one starts processes from there."""
+    folder, variables = Path.cwd(), dict(os.environ)
+    yield
+    changed = sorted(n for n in variables | os.environ if variables.get(n) != os.environ.get(n) and n not in OWN)
+    assert not changed, f"left changed in the environment: {', '.join(changed)}"
+    assert Path.cwd() == folder, "the working directory was left changed"
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def take(broker: Broker, topic: str, store: str, monkeypatch: pytest.MonkeyPatch
     """A pipeline run that takes a batch and, if `scored`, scores it; the run of the step that took it."""
 
     def take(scored: bool = True, code: int = 0, **parameters: object) -> mlflow.entities.Run:
-        client, experiment = mlflow.MlflowClient(), mlflow.set_experiment("test").experiment_id
+        client, experiment = mlflow.MlflowClient(), mlflow.get_experiment_by_name("test").experiment_id
         pipeline = client.create_run(experiment).info.run_id
         parent = {"mlflow.parentRunId": pipeline}
         run = client.create_run(experiment, tags=parent, run_name="data_stream").info.run_id

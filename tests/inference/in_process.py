@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ import serving_protocol
 import uvicorn
 from saved_model import SavedModel
 from serving import application
-from serving_settings import Settings
+from serving_settings import SETTINGS_VARIABLE, Settings
 
 
 @contextlib.contextmanager
@@ -39,6 +40,7 @@ def running(model: SavedModel, settings: Settings, tls: Mapping[str, Any] | None
         finally:
             server.should_exit = True
             thread.join()
+            os.environ.pop(SETTINGS_VARIABLE, None)
 
 
 class Client:
