@@ -32,7 +32,7 @@ from pipeline.execution.environ import handed_on, step_environ
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.runner import POLL, Exit
 from pipeline.execution.snapshot import unpack
-from pipeline.execution.task import TOLD, RemoteTask, Task
+from pipeline.execution.task import RemoteTask, Task, figures_left
 from pipeline.files import PROJECT, copy_from
 from pipeline.planning.fingerprint import compact, environment_changes, environment_of
 from pipeline.states import ExitCode, RunStatus
@@ -105,8 +105,7 @@ def do(asked: Arguments, launcher: Launcher, scratch: Path) -> int:
     if unwanted:
         run.end(RunStatus.KILLED, unwanted)
     if not asked.shared:
-        figures = json.loads(file.read_text(encoding="utf-8")) if (file := scratch / TOLD).is_file() else {}
-        run.leave(Path(task.log), code, **figures)
+        run.leave(Path(task.log), code, **figures_left(scratch))
     return code
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.opened_store import opened_store
 from pipeline.config import Request
 from pipeline.errors import RequestError
 from pipeline.files import PROJECT, bytes_freed
@@ -27,16 +28,12 @@ def clean(request: Request, root: Path, operands: list[str]) -> str:
     age, dry_run = parse(operands)
     since = time.time() - age
     from pipeline.execution import disposal
-    from pipeline.session import silence_loggers
     from pipeline.tracking import retention
     from pipeline.tracking.artifacts import Artifacts
     from pipeline.tracking.history import History
     from pipeline.tracking.recorder import Recorder
-    from pipeline.tracking.store import TrackingStore
 
-    silence_loggers(verbose=False)
-    store = TrackingStore()
-    with store.told():
+    with opened_store() as store:
         if not dry_run:
             Recorder(store, History(store, Artifacts(store)), root).mark_dead_runs_killed()
         found = retention.survey(store, int(since * 1000))

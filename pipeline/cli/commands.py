@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.clean import clean
 from pipeline.cli.composing import compose
+from pipeline.cli.opened_store import opened_store
 from pipeline.config import Request
 from pipeline.credentials import masked
 from pipeline.errors import RequestError, StoreError, unknown
@@ -205,13 +206,9 @@ def answer(root: Path, command: str, operands: list[str]) -> int:
 @contextlib.contextmanager
 def past_runs() -> Iterator["PastRuns"]:
     """Those of the store that the environment names; what it raises meanwhile is said in a sentence."""
-    from pipeline.session import silence_loggers
     from pipeline.tracking.past_runs import PastRuns
-    from pipeline.tracking.store import TrackingStore
 
-    silence_loggers(verbose=False)
-    store = TrackingStore()
-    with store.told():
+    with opened_store() as store:
         yield PastRuns(store)
 
 

@@ -16,7 +16,7 @@ from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.prewarming import modules_of_scripts, uses_mlflow
 from pipeline.execution.runner import Event, Job
 from pipeline.execution.snapshot import pack
-from pipeline.execution.task import TOLD, PrewarmTask, RemoteTask, Task
+from pipeline.execution.task import PrewarmTask, RemoteTask, Task, figures_left
 from pipeline.execution.worker import missing_environment, prewarm, run_step, submit
 from pipeline.files import PROJECT, printable, write_atomically
 from pipeline.planning.decision import Decision, Result
@@ -146,10 +146,9 @@ class ProcessExecutor:
         known = [folder / name for name in self.planner.known_code[step.name]]
         known += [i.path for i in decision.inputs.values() if i.path]
         reads = collect(log.with_name(READS_LOG), self.planner.root, folder, known)
-        file = log.with_name(TOLD)
-        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"metrics": {}, "tags": {}}
+        figures = figures_left(log.parent)
         with self.recorder.store.told():
-            result = self.recorder.finish_step(run_id, step, decision, log, seconds, reads, **told)
+            result = self.recorder.finish_step(run_id, step, decision, log, seconds, reads, **figures)
         appeared = [printable(name_of(path, self.planner.root)) for path in self.planner.appeared(step)]
         return replace(result, appeared=tuple(appeared))
 

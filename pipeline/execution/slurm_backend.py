@@ -1,6 +1,5 @@
 """`mlflow run FOLDER --backend slurm`: MLflow's project backend of that name, which deploy/mlflow_slurm/ registers."""
 
-import json
 import os
 import sys
 import time
@@ -30,7 +29,7 @@ from pipeline.execution import jobs, slurm
 from pipeline.execution.environ import handed_on
 from pipeline.execution.runner import POLL, Exit, tail
 from pipeline.execution.snapshot import pack
-from pipeline.execution.task import TOLD, RemoteTask, Submission
+from pipeline.execution.task import RemoteTask, Submission, figures_left
 from pipeline.execution.worker import hand_over
 from pipeline.files import PROJECT, copy_from
 from pipeline.planning.fingerprint import environment_of, folder_files
@@ -152,8 +151,8 @@ class SlurmBackend(AbstractBackend):
             fetch_outcome = None if shared else lambda: outcome(client, run_id, log)
             job = slurm.SlurmJob(slurm.Cluster(), None, name, log, config, tell, fetch_outcome)
             exit = done(job, ask, log)
-            if (told_file := log.with_name(TOLD)).is_file():
-                figures = json.loads(told_file.read_text(encoding="utf-8"))
+            figures = figures_left(log.parent)
+            if any(figures.values()):
                 client.log_batch(run_id, metrics=as_metrics(figures["metrics"]), tags=as_tags(figures["tags"]))
             if log.is_file():
                 client.log_artifact(run_id, str(log), RESERVED)

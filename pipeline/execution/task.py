@@ -1,10 +1,12 @@
-"""What a step's process is told: plain values, since they go to another process, at times as JSON."""
+"""What a step's process is told, and leaves: plain values, since they go to another process, at times as JSON."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-TOLD = "told.json"  # in a step's scratch folder: the metrics and tags that it left in its $STEP_OUTPUTS
+Figures = dict[str, dict[str, Any]]  # "metrics" and "tags", each by their names
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,20 @@ class Submission:
     env_manager: str  # whose environment is built before, on this machine
     run_id: str
     tracking_uri: str
-    uploads: Mapping[
-        str, str
-    ]  # a folder among the run's artifacts -> the file, or the folder's content, that goes there
+    uploads: Mapping[str, str]  # a folder among the run's artifacts -> the file, or folder's content, that goes there
     command: tuple[str, ...]  # that submits a script, which it reads, and prints a job's ID
     script: str
     environ: Mapping[str, str] = field(repr=False)  # the job's; may be secret
     log: str
     job_file: str  # gets the job's ID
+
+
+def leave_figures(folder: Path, figures: Figures) -> None:
+    """Write what the step left in its $STEP_OUTPUTS into its scratch `folder`, for whoever records the step."""
+    (folder / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
+
+
+def figures_left(folder: Path) -> Figures:
+    """What the step left in its scratch `folder`; nothing where it logged by itself."""
+    file = folder / "figures.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"metrics": {}, "tags": {}}

@@ -25,7 +25,7 @@ from pipeline.execution.prewarming import Interpreter, script_of
 from pipeline.execution.processes import stop_tree
 from pipeline.execution.slurm import refusal
 from pipeline.execution.step_outputs import log_files, read_records
-from pipeline.execution.task import TOLD, PrewarmTask, Submission, Task
+from pipeline.execution.task import PrewarmTask, Submission, Task, leave_figures
 from pipeline.files import write_atomically
 
 try:
@@ -163,8 +163,7 @@ def record_outputs(task: Task) -> int:
             records = read_records(outputs)
             client = mlflow.MlflowClient(task.tracking_uri)
             log_files(outputs, records, client, task.run_id, task.requested, task.artifact_uri)
-            told = {"metrics": records.metrics, "tags": records.tags}
-            Path(task.scratch, TOLD).write_text(json.dumps(told), encoding="utf-8")
+            leave_figures(Path(task.scratch), {"metrics": records.metrics, "tags": records.tags})
     except ValueError as error:
         print(f"{Path(task.folder).name}: {error}", file=sys.stderr)
         return 1
