@@ -38,29 +38,18 @@ def csv_of(path: Path, kind: str, name: str, sheet: str, max_bytes: int) -> Iter
 
 
 def of_parquet(path: Path, name: str) -> Iterator[bytes]:
-    import pyarrow as pa  # here: its import takes longer than a small download
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
+    from parquet_text import NestedColumnsError, csv_chunks  # here: its import takes longer than a small download
+    from pyarrow import ArrowException
 
     try:
-        with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if nested := [field.name for field in schema if pa.types.is_nested(field.type)]:
-                raise DownloadError(
-                    f"{name} is no table of single values: {printable(', '.join(nested))} holds lists or records; "
-                    "publish it with a column for each value"
-                )
-            yield arrow_text(arrow_csv, schema.empty_table(), include_header=True)
-            for rows in file.iter_batches(ROWS):
-                yield arrow_text(arrow_csv, rows, include_header=False)
-    except (pa.ArrowException, OSError) as error:
+        yield from csv_chunks(path, ROWS)
+    except NestedColumnsError as error:
+        raise DownloadError(
+            f"{name} is no table of single values: {printable(str(error))} holds lists or records; "
+            "publish it with a column for each value"
+        ) from None
+    except (ArrowException, OSError) as error:
         raise damaged(name, PARQUET, error) from error
-
-
-def arrow_text(arrow_csv: Any, rows: Any, **options: bool) -> bytes:
-    text = io.BytesIO()
-    arrow_csv.write_csv(rows, text, arrow_csv.WriteOptions(**options))
-    return text.getvalue()
 
 
 def of_excel(path: Path, name: str, sheet: str, max_bytes: int) -> Iterator[bytes]:

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 from declaration import Table, read_header
+from parquet_text import SECONDS, NestedColumnsError, csv_chunks
 from step_error import StepError, first_line
 
 MAGIC = b"PAR1"
 BATCH_ROWS = 50_000
 BLOCK_BYTES = 8 << 20  # of a CSV that becomes a row group
 TYPES = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "date": pa.date32()}
-DATETIME = "%Y-%m-%dT%H:%M:%S"
 
 
 def as_csv(path: Path, folder: Path) -> Path:
@@ -33,28 +32,13 @@ def as_csv(path: Path, folder: Path) -> Path:
             return path
     target = folder / f"{path.stem}.csv"
     try:
-        with pyarrow.parquet.ParquetFile(path) as source, target.open("wb") as file:
-            for number, batch in enumerate(source.iter_batches(BATCH_ROWS)):
-                cells = pa.table({name: as_text(batch.column(place)) for place, name in enumerate(batch.schema.names)})
-                pyarrow.csv.write_csv(cells, file, pyarrow.csv.WriteOptions(include_header=not number))
-            if not source.metadata.num_rows:
-                pyarrow.csv.write_csv(source.schema_arrow.empty_table(), file)
+        with target.open("wb") as file:
+            file.writelines(csv_chunks(path, BATCH_ROWS))
+    except NestedColumnsError as error:
+        raise StepError(f"{path.name} is no table of single values: {error} holds lists or records") from None
     except (pa.ArrowException, OSError) as error:
-        raise StepError(f"{path.name} is no Parquet file of plain columns ({first_line(error)}); correct it") from None
+        raise StepError(f"{path.name} is no Parquet file that can be read ({first_line(error)}); correct it") from None
     return target
-
-
-def as_text(column: pa.Array) -> pa.Array:
-    """A column as the text that a CSV file has; null for gaps.
-
-    Raises:
-        pyarrow.ArrowException: its values are no text, such as lists.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_timestamp(column.type):
-        return pc.strftime(pc.cast(column, pa.timestamp("s", column.type.tz), safe=False), DATETIME)
-    return pc.cast(column, pa.large_string())
 
 
 def write_parquet(source: Path, target: Path, types: Mapping[str, pa.DataType]) -> None:
@@ -66,7 +50,7 @@ def write_parquet(source: Path, target: Path, types: Mapping[str, pa.DataType]) 
         column_types={name: types.get(name, pa.string()) for name in columns},
         null_values=[""],
         strings_can_be_null=True,
-        timestamp_parsers=[DATETIME],
+        timestamp_parsers=[SECONDS],
     )
     with (
         pyarrow.csv.open_csv(source, read, parse, convert) as rows,

@@ -76,7 +76,7 @@ def test_parquet_becomes_csv_with_every_kind_of_cell(fetch, tmp_path):
     result = fetch(str(tmp_path / "x.parquet"))
     assert made(tmp_path) == (
         '"id","number","text","yes","day","at","price","group"\n'
-        '1,22.5,"x,""y\n",true,2024-01-01,2024-01-01 12:00:00.000Z,1.50,"a"\n'
+        '1,22.5,"x,""y\n",true,2024-01-01,"2024-01-01T12:00:00+0000",1.50,"a"\n'
         ',1e-20,"",,,,,"b"\n'
     )
     assert result.published_sha256 == hashlib.sha256((tmp_path / "x.parquet").read_bytes()).hexdigest()

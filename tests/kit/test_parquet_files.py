@@ -50,8 +50,8 @@ def test_what_is_written_as_parquet_is_read_as_the_same_table(tmp_path: Path) ->
     text = as_csv(tmp_path / "in.parquet", tmp_path)
     assert text.read_text().splitlines()[:3] == [
         '"id","size","ready","day","at","weight"',
-        '"1","22","true","2024-12-31","2024-12-31T23:59:59","1"',
-        '"2",,"false","2024-12-31","2024-12-31T23:59:59","2"',
+        '1,22,true,2024-12-31,"2024-12-31T23:59:59",1',
+        '2,,false,2024-12-31,"2024-12-31T23:59:59",2',
     ]
     clean_csv = clean(text, tmp_path / "first")
     write_parquet(clean_csv, tmp_path / "out.parquet", declared_types(THINGS))
@@ -87,13 +87,26 @@ def test_other_files_stay_as_they_are_and_damaged_ones_are_told(tmp_path: Path) 
     (tmp_path / "in.csv").write_text("a,b\n")
     assert as_csv(tmp_path / "in.csv", tmp_path) == tmp_path / "in.csv"
     (tmp_path / "in.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(StepError, match=r"^in\.parquet is no Parquet file of plain columns \("):
+    with pytest.raises(StepError, match=r"^in\.parquet is no Parquet file that can be read \("):
         as_csv(tmp_path / "in.parquet", tmp_path)
     pyarrow.parquet.write_table(pa.table({"a": [[1, 2]]}), tmp_path / "lists.parquet")
-    with pytest.raises(StepError, match=r"^lists\.parquet is no Parquet file of plain columns \("):
+    with pytest.raises(StepError, match=r"^lists\.parquet is no table of single values: a holds"):
         as_csv(tmp_path / "lists.parquet", tmp_path)
 
 
 def test_a_parquet_file_without_rows_has_its_columns(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(things(3).slice(0, 0), tmp_path / "in.parquet")
     assert as_csv(tmp_path / "in.parquet", tmp_path).read_text() == '"id","size","ready","day","at","weight"\n'
+
+
+def test_a_moment_keeps_its_zone_and_its_digits(tmp_path: Path) -> None:
+    moments = {
+        "plain": pa.array([AT, AT.replace(microsecond=5), None], pa.timestamp("us")),
+        "rome": pa.array([AT, AT.replace(microsecond=120_000), None], pa.timestamp("ms", tz="Europe/Rome")),
+    }
+    pyarrow.parquet.write_table(pa.table(moments), tmp_path / "in.parquet")
+    assert as_csv(tmp_path / "in.parquet", tmp_path).read_text().splitlines()[1:] == [
+        '"2024-12-31T23:59:59","2025-01-01T00:59:59+0100"',
+        '"2024-12-31T23:59:59.000005","2025-01-01T00:59:59.120+0100"',
+        ",",
+    ]
