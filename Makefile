@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run ci-report ci-comment retrain propose pull-request promote deploy demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
+.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run ci-report ci-comment retrain propose pull-request promote deploy kubeflow kubeflow-local demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -37,6 +37,7 @@ help:
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 	@echo "make retrain   train, without promoting      make propose   what passed, for a person to approve"
 	@echo "make promote   what was approved is champion      make deploy URL=http://…   see it live, or go back"
+	@echo "make kubeflow TRACKING_URI=http://…   config.yaml as a pipeline of Kubeflow (docs/clusters.md)"
 	@echo "make ci-report BASE=origin/main   what this commit changes of the pipeline's results, as Markdown"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
 	@echo "make licences   of all packages      make sbom   bill of materials      make audit   known vulnerabilities"
@@ -62,6 +63,11 @@ INSTALL := .venv/bin/uv pip install --quiet --python .venv/bin/python
 
 .venv/spark: requirements-spark.lock | .venv/ready
 	$(INSTALL) -r requirements-spark.lock
+	touch $@
+
+.venv/kubeflow/ready: requirements-kubeflow.lock | .venv/ready
+	.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv/kubeflow
+	.venv/bin/uv pip install --quiet --python .venv/kubeflow/bin/python -r requirements-kubeflow.lock
 	touch $@
 
 # At the same time, the root's own environment: MLflow would build it more slowly, and without byte-code.
@@ -201,6 +207,16 @@ promote: .venv/ready
 
 deploy: .venv/ready
 	python deploy/release.py deploy "$(URL)"
+
+# For Kubeflow Pipelines, which runs it in IMAGE on the store at TRACKING_URI; kubeflow-local runs the file here.
+IMAGE ?= pipeline
+TRACKING_URI ?= http://tracking:5000
+kubeflow: .venv/kubeflow/ready
+	@mkdir -p build; set -o pipefail; python -m deploy.kubeflow.composed $(ARGS) | .venv/kubeflow/bin/python -m deploy.kubeflow.compile \
+	  build/kubeflow.yaml --image "$(IMAGE)" --tracking-uri "$(TRACKING_URI)"
+
+kubeflow-local: .venv/kubeflow/ready
+	@.venv/kubeflow/bin/python -m deploy.kubeflow.local build/kubeflow.yaml $(ARGS)
 
 # What we depend on, looked at from an environment of its own. The steps' packages are among the root's.
 build/audit/ready: requirements-audit.lock | .venv/ready

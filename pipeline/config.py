@@ -90,6 +90,8 @@ class Request:
     verify: str = "size"  # of artifacts elsewhere, before they are reused: their sizes, or `full`, their content
     outputs: tuple[Reference, ...] = ()  # files that are copied to outputs/ after a run
     sweep_metric: str = ""
+    # The runs that steps which are not selected stand for, where that is not their latest good one; "": skipped.
+    upstream_runs: Mapping[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()  # as Hydra has them, for people
     composed: str = ""  # the configuration as YAML, for the record
     simple: bool = False  # made of config.yaml and the command line alone: the journal may answer for it

@@ -1,7 +1,7 @@
 """Pin every environment anew, with the hashes of its packages' files: `python -m scaffold.locks`, or `make lock`.
 
 The requirements.lock of the root and of each step come from the pins in the conda.yml beside it, requirements-X.lock
-from requirements-X.in; all share their versions with the root's, which is made with requirements-remote.in in mind:
+from requirements-X.in; all but kubeflow's, which wants others, share their versions with the root's, which is made with requirements-remote.in in mind:
 by itself it would have versions that boto3 cannot live with, and pip would take a boto3 of ten years ago. A conda.yml
 has its lock's digest in it: MLflow goes by that text alone when it asks whether a conda environment is the right one.
 
@@ -70,6 +70,7 @@ def main() -> int:
             further = ROOT / f"requirements-{name}.lock"
             compile_lock([f"-r requirements-{name}.in"], further, *shared)
             shared.append(further)
+        compile_lock(["-r requirements-kubeflow.in"], ROOT / "requirements-kubeflow.lock")
     except subprocess.CalledProcessError as error:
         return int(error.returncode)  # uv has said why
     return 0

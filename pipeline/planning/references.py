@@ -25,6 +25,9 @@ class Store(Protocol):
     def latest(self, step: str) -> Result | None:
         """The step's latest good run."""
 
+    def good_run(self, step: str, run_id: str) -> Result | None:
+        """This run, if it is a good one of the step."""
+
     def matching(self, step: str, fingerprint: Fingerprint) -> Iterable[Result]:
         """The step's good runs with this fingerprint, newest first."""
 

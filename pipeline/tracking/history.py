@@ -12,7 +12,7 @@ from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import moved
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.store import TrackingStore, if_there
-from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, SIZES, STATE, STEP, as_result, metrics_digest
+from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, SIZES, STATE, STEP, as_result, is_good, metrics_digest
 
 FEW = 20  # good runs that are taken in at once
 SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
@@ -51,6 +51,14 @@ class History:
             found = self._search(f"tags.`{STEP}` = '{step}' and ", 1) if known is None else known
             self._latest[step] = next(iter(found), None)
         return self._latest[step]
+
+    def good_run(self, step: str, run_id: str) -> Result | None:
+        """This run, if it is a good one of the step."""
+        run = if_there(self.store.client.get_run, run_id)
+        if run is None or not is_good(run) or run.data.tags[STEP] != step:
+            return None
+        self.artifacts.known_runs[run_id] = run
+        return self._result(run)
 
     def forget_latest(self, step: str) -> None:
         """The step has run again."""

@@ -47,6 +47,10 @@ class MemoryStore:
     def latest(self, step: str) -> Result | None:
         return next((r for r in reversed(self.results.values()) if r.step == step), None)
 
+    def good_run(self, step: str, run_id: str) -> Result | None:
+        result = self.results.get(run_id)
+        return result if result and result.step == step else None
+
     def matching(self, step: str, fingerprint: Fingerprint) -> list[Result]:
         return [r for r in reversed(self.results.values()) if r.step == step and r.fingerprint == fingerprint]
 
