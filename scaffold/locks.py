@@ -1,9 +1,10 @@
 """Pin every environment anew, with the hashes of its packages' files: `python -m scaffold.locks`, or `make lock`.
 
 The requirements.lock of the root and of each step come from the pins in the conda.yml beside it, requirements-X.lock
-from requirements-X.in; all but kubeflow's, which wants others, share their versions with the root's, which is made with requirements-remote.in in mind:
-by itself it would have versions that boto3 cannot live with, and pip would take a boto3 of ten years ago. A conda.yml
-has its lock's digest in it: MLflow goes by that text alone when it asks whether a conda environment is the right one.
+from requirements-X.in; all share their versions with the root's, but for kubeflow's, which wants others. The root's is
+made with requirements-remote.in in mind: by itself it would have versions that boto3 cannot live with, and pip would
+take a boto3 of ten years ago. A conda.yml has its lock's digest in it: MLflow goes by that text alone when it asks
+whether a conda environment is the right one.
 
 Where a conda.yml says `-c requirements.lock`, the lock holds versions alone: of PyTorch each machine takes the build
 that fits it, and no list of hashes has them all.

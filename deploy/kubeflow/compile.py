@@ -10,6 +10,7 @@ In an environment of its own (requirements-kubeflow.lock), which has kfp; of our
 """
 
 import argparse
+import functools
 import inspect
 import json
 import keyword
@@ -76,34 +77,51 @@ def compiled(asked: Mapping[str, Any], image: str, environ: Mapping[str, str]) -
             values = {key: given[step.name, p] for key, p in interface.parameters.items()}
             values |= {key: outputs[upstream][RUN_ID] for key, upstream in interface.upstream.items()}
             if when:
-                [key] = [k for k, metric in interfaces[when.step].conditions.items() if metric == when.name]
-                values[CONDITION] = outputs[when.step][key]
-
-            def task(step=step, interface=interface, values=values) -> dsl.PipelineTask:  # type: ignore[no-untyped-def]
-                made = component(interface, image, values)(**values)
-                limit(made, limits[step.name])
-                if step.retries:
-                    pause = f"{max(1, round(step.retry_pause))}s"
-                    made.set_retry(step.retries, backoff_duration=pause, backoff_factor=2)
-                return as_is(made, step.name, environ)
-
-            outputs[step.name] = task().outputs if not when else guarded(task, values, interface, step.name, image)
+                # An input of the step, too: Kubeflow would not find it if nothing but a condition named it.
+                metrics = {metric: key for key, metric in interfaces[when.step].conditions.items()}
+                values[CONDITION] = outputs[when.step][metrics[when.name]]
+            made = functools.partial(task, step, interface, image, values, limits[step.name], environ)
+            outputs[step.name] = guarded(made, values[CONDITION], interface, image) if when else made().outputs
 
     parameters = {key: (str, request.steps[step].parameters[p]) for (step, p), key in inputs.items()}
     build.__signature__ = signature(parameters)  # type: ignore[attr-defined] # where inspect looks first
     return dsl.pipeline(name=re.sub(r"[^a-z0-9]+", "-", asked["name"].lower()).strip("-"))(build)
 
 
+def task(
+    step: Step,
+    interface: Interface,
+    image: str,
+    values: Mapping[str, Any],
+    limits: Mapping[str, str],
+    environ: Mapping[str, str],
+) -> dsl.PipelineTask:
+    """A step's task, done each time: what is reused, and when, its fingerprint says."""
+    made = component(interface, image, values)(**values)
+    made.set_display_name(step.name).set_caching_options(False)
+    for variable, value in environ.items():
+        made.set_env_variable(variable, value)
+    if step.retries:
+        made.set_retry(step.retries, backoff_duration=f"{max(1, round(step.retry_pause))}s", backoff_factor=2)
+    if cpus := limits.get("cpus_per_task"):
+        made.set_cpu_request(cpus).set_cpu_limit(cpus)
+    if memory := limits.get("mem"):
+        made.set_memory_request(memory).set_memory_limit(memory)
+    if gpus := limits.get("gpus"):
+        made.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+    return made
+
+
 def guarded(
-    task: Callable[[], dsl.PipelineTask], values: Mapping[str, Any], interface: Interface, step: str, image: str
-) -> dict[str, Any]:
-    """The outputs of a step that is run under its condition only."""
-    with dsl.If(values[CONDITION] == True, name=f"when {step}"):  # noqa: E712 - that makes kfp's condition
-        made = task()
-    with dsl.Else(name=f"skip {step}"):
+    made: Callable[[], dsl.PipelineTask], condition: PipelineChannel, interface: Interface, image: str
+) -> dict[str, PipelineChannel]:
+    """The outputs of a task that is made under a condition only."""
+    with dsl.If(condition == True, name=f"when {interface.step}"):  # noqa: E712 - which makes a condition of kfp's
+        run = made()
+    with dsl.Else(name=f"skip {interface.step}"):
         skipped = component(Interface(conditions=interface.conditions), image, {})()
-        as_is(skipped, f"{step} skipped", {})
-    return {key: dsl.OneOf(made.outputs[key], skipped.outputs[key]) for key in (RUN_ID, *interface.conditions)}
+        skipped.set_display_name(f"{interface.step} skipped").set_caching_options(False)
+    return {key: dsl.OneOf(run.outputs[key], skipped.outputs[key]) for key in (RUN_ID, *interface.conditions)}
 
 
 def component(interface: Interface, image: str, inputs: Iterable[str]) -> Callable[..., dsl.PipelineTask]:
@@ -122,16 +140,21 @@ def component(interface: Interface, image: str, inputs: Iterable[str]) -> Callab
         outputs |= {key: dsl.Output[artifact_type(path)] for key, path in interface.artifacts.items()}
     types = {key: bool if key == CONDITION else str for key in inputs} | outputs
     container.__name__ = Names()(interface.step or "skipped")
-    container.__signature__ = signature({key: (kind, ) for key, kind in types.items()})  # type: ignore[attr-defined]
-    return dsl.container_component(container)
+    container.__signature__ = signature({key: (kind,) for key, kind in types.items()})  # type: ignore[attr-defined]
+    made: Callable[..., dsl.PipelineTask] = dsl.container_component(container)
+    return made
 
 
 def signature(parameters: Mapping[str, Sequence[Any]]) -> inspect.Signature:
     """A function's, of each parameter's type and, where it has one, default."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return inspect.Signature(
-        inspect.Parameter(name, kind, annotation=annotation, **({"default": default[0]} if default else {}))
-        for name, (annotation, *default) in parameters.items()
+        [
+            inspect.Parameter(
+                name, kind, annotation=annotation, default=default[0] if default else inspect.Parameter.empty
+            )
+            for name, (annotation, *default) in parameters.items()
+        ]
     )
 
 
@@ -166,7 +189,7 @@ def condition_of(step: Step, request: Request) -> Reference | None:
     return reference if reference and reference.kind == "metric" and reference.step in request.selected else None
 
 
-def artifact_type(path: str) -> type[dsl.Artifact]:
+def artifact_type(path: str) -> Any:
     """What Kubeflow calls an artifact: a table by its suffix, and a folder, which is what a model is."""
     suffix = PurePosixPath(path).suffix
     return dsl.Dataset if suffix in TABLES else dsl.Artifact if suffix else dsl.Model
@@ -184,26 +207,10 @@ def limits_of(step: str, config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def limit(task: dsl.PipelineTask, limits: Mapping[str, str]) -> None:
-    """Have a task run with these resources: as much as it asks for, and no more."""
-    if cpus := limits.get("cpus_per_task"):
-        task.set_cpu_request(cpus).set_cpu_limit(cpus)
-    if memory := limits.get("mem"):
-        task.set_memory_request(memory).set_memory_limit(memory)
-    if gpus := limits.get("gpus"):
-        task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
-
-
-def as_is(task: dsl.PipelineTask, name: str, environ: Mapping[str, str]) -> dsl.PipelineTask:
-    """The task under a name for people, each time: what is reused, and when, the step's fingerprint says."""
-    task.set_display_name(name).set_caching_options(False)
-    for variable, value in environ.items():
-        task.set_env_variable(variable, value)
-    return task
-
-
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser("python -m deploy.kubeflow.compile", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m deploy.kubeflow.compile", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("output", metavar="FILE.yaml")
     parser.add_argument("--image", required=True)
     parser.add_argument("--tracking-uri", required=True)

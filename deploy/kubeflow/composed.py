@@ -1,4 +1,4 @@
-"""What config.yaml and the overrides ask for, as JSON for compile.py: `python -m deploy.kubeflow.composed [OVERRIDE …]`.
+"""What config.yaml and overrides ask for, as JSON for compile.py: `python -m deploy.kubeflow.composed [OVERRIDE …]`.
 
 By the project's own environment: Hydra is not in that of kfp. What main.py would refuse at once is refused here.
 """

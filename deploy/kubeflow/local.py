@@ -1,4 +1,4 @@
-"""Run a compiled pipeline on this machine, without a cluster: `python -m deploy.kubeflow.local FILE.yaml [NAME=VALUE …]`.
+"""Run a compiled pipeline here, without a cluster: `python -m deploy.kubeflow.local FILE.yaml [NAME=VALUE …]`.
 
 By kfp.local, one task after the other, in the project's folder; `python` on the PATH is the project's. Exit code 1: a
 task failed.

@@ -25,8 +25,7 @@ class Planner:
         self.request, self.projects, self.store, self.root = request, projects, store, root
         self.env_manager = env_manager
         self.resolver = Resolver(store, root)
-        # Results of steps that are read but not among the selected; None of one that was skipped.
-        self.reused_upstream: dict[str, Result | None] = {}
+        self.reused_upstream: dict[str, Result] = {}  # results of steps that are read but not among the selected
         self.known_code: dict[str, dict[str, str]] = {}  # step -> its files' digests
         self.code_files: dict[str, set[Path]] = {}  # step -> all files in its folder, those that do not count too
         self.code_looks: dict[str, dict[Path, Look | None]] = {}  # step -> how its files looked before that
@@ -41,7 +40,8 @@ class Planner:
         """
         problems: list[str] = []
         warnings: list[str] = []
-        self.reused_upstream = {name: self.named_run(name, run_id) for name, run_id in self.request.upstream_runs.items()}
+        named = self.request.upstream_runs
+        self.reused_upstream |= {name: self.good_run(name, run_id) for name, run_id in named.items() if run_id}
         for step in (self.request.steps[name] for name in self.request.selected):
             given = self.projects[step.name].defaults() | dict(step.parameters)
             problems += [
@@ -55,29 +55,30 @@ class Planner:
                 if (meant := self.resolver.file_meant(value))
             ]
             for _, reference in step.references():
-                if reference.step in self.request.selected:
+                if reference.step in self.request.selected or named.get(reference.step) == "":
                     continue
                 follows_alias = self.resolver.alias_uri(reference)
-                if reference.step not in self.reused_upstream and (latest := self.store.latest(reference.step)):
-                    self.reused_upstream[reference.step] = latest
-                    warnings += self.outdated(latest)
                 result = self.reused_upstream.get(reference.step)
-                if result is None and reference.step not in self.reused_upstream and not follows_alias:
-                    problems.append(self.no_good_run(step, reference))
-                elif result and not follows_alias:
+                if result is None:
+                    result = self.store.latest(reference.step)
+                    if result is None:
+                        problems += [] if follows_alias else [self.no_good_run(step, reference)]
+                        continue
+                    self.reused_upstream[reference.step] = result
+                    warnings += self.outdated(result)
+                if not follows_alias:
                     problems += self.missing_outputs(step, reference, result)
         if problems:
             raise RequestError(problems)
         return warnings
 
-    def named_run(self, step: str, run_id: str) -> Result | None:
-        """The result that a run is of a step that is not selected; None where it was skipped.
+    def good_run(self, step: str, run_id: str) -> Result:
+        """What a run made of a step that is not selected.
 
         Raises:
             RequestError: it is no good run of the step.
         """
-        result = self.store.good_run(step, run_id) if run_id else None
-        if run_id and result is None:
+        if (result := self.store.good_run(step, run_id)) is None:
             raise RequestError(f"run {run_id!r} is no good run of {step} in this tracking store; name one that is")
         return result
 
@@ -141,7 +142,8 @@ class Planner:
 
         Only a dry run has pending ones: steps that would be executed, and whose outputs nobody knows yet.
         """
-        upstream = {**self.reused_upstream, **upstream}
+        skipped = dict.fromkeys(name for name, run_id in self.request.upstream_runs.items() if not run_id)
+        upstream = {**skipped, **self.reused_upstream, **upstream}
         needed = {r.step for _, r in step.references() if not self.resolver.alias_uri(r)}
         for name in [n for n, result in upstream.items() if result is None and n in needed]:
             fallback = self.store.latest(name) if step.if_skipped == "latest" else None

@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config import Request, Step, parse
@@ -110,8 +111,8 @@ class Memory:
     def __post_init__(self):
         self.executor = MemoryExecutor(self.store)
 
-    def planner(self, **settings) -> Planner:
-        request = parse({"pipeline": self.pipeline, **settings})
+    def planner(self, upstream_runs: Mapping[str, str] | None = None, **settings) -> Planner:
+        request = replace(parse({"pipeline": self.pipeline, **settings}), upstream_runs=upstream_runs or {})
         projects = {
             name: Project(Path(name), {p: {"type": "string"} for p in step.parameters}, "")
             for name, step in request.steps.items()

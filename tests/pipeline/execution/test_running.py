@@ -291,3 +291,24 @@ def test_a_change_runs_the_changed_step_and_those_whose_inputs_really_changed(bl
         if any(u in expected and u not in memory.executor.constant for u in steps[name].upstream()):
             expected.add(name)
     assert {n for n, s in states.items() if s == "executed"} == expected
+
+
+def test_upstream_runs_can_be_named_where_their_steps_are_not_run():
+    memory = Memory(
+        {"a": {"parameters": {"depth": 5}}, **chain("b", "c")} | {"c": {"parameters": {"x": "${artifact:a,out}"}}}
+    )
+    memory.run()
+    first = memory.outcomes["a"].run_id
+    memory.pipeline["a"]["parameters"]["depth"] = 7
+    memory.run()
+    assert memory.run(steps="c", upstream_runs={"a": first}) == {"c": "reused"}
+    assert memory.outcomes["c"].decision.parameters["x"] == f"runs:/{first}/out"
+    assert not [event.text for event in memory.events if "outdated" in event.text], "that run was asked for"
+    with pytest.raises(RequestError, match="run 'b' is no good run of a"):
+        memory.run(steps="c", upstream_runs={"a": "b"})
+
+
+def test_a_step_whose_upstream_is_said_to_be_skipped_is_skipped():
+    memory = Memory(chain("a", "b") | {"c": {"after": ["a"]}})
+    assert memory.run(steps="b,c", upstream_runs={"a": ""}) == {"b": "skipped", "c": "executed"}
+    assert memory.outcomes["b"].reason == "a was skipped"
