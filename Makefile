@@ -119,6 +119,7 @@ lint: .venv/ready types dependencies docs
 # Each step by itself: it is a project of its own, and every step has a module named run.
 types: .venv/ready
 	MYPYPATH=kit:data_cleaning mypy main.py pipeline $(wildcard docs/*.py) $(wildcard scaffold/*.py)
+	MYPYPATH=. mypy --explicit-package-bases --cache-dir .mypy_cache/kubeflow deploy/kubeflow
 	for step in $(STEPS) $(EXAMPLES); do MYPYPATH=$$step mypy --cache-dir .mypy_cache/$$step $$step || exit 1; done
 
 # What is imported must be declared in the conda.yml beside it, and what is declared be imported; the root's is the union.
