@@ -27,7 +27,7 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 
 from deploy.kubeflow.component import METRICS, RUN_ID, Interface
 from pipeline.config import REFERENCE, Reference, Request, Step, parse, references
-from pipeline.credentials import found_in, refusal
+from pipeline.credentials import found_in
 from pipeline.errors import RequestError
 from pipeline.planning.graph import order
 
@@ -219,10 +219,14 @@ def main(arguments: list[str]) -> int:
         return 2  # composed.py has said why
     try:
         if found := found_in(told.tracking_uri):
-            raise RequestError(refusal(TRACKING_URI, found))
+            raise RequestError(
+                f"{TRACKING_URI} holds a secret ({found}), which would be compiled in; give it to the pods instead, as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         pipeline = compiled(json.loads(text), told.image, {TRACKING_URI: told.tracking_uri})
     except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
         return 2
     compiler.Compiler().compile(pipeline, told.output)
     print(f"{told.output}: {len(pipeline.pipeline_spec.root.dag.tasks)} tasks, for Kubeflow Pipelines")
