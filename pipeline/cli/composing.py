@@ -65,7 +65,8 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
             if secrets := list(credentials.problems(unresolved, values)):
                 problems.extend([*secrets, *stored_by_mlflow(arguments)])
                 return
-            used = re.findall(r"\$\{(\w+)\}", raw)
+            written = (root / "config.yaml").read_text(encoding="utf-8")  # an override may replace the one reference
+            used = re.findall(r"\$\{(\w+)\}", raw + written)
             task = tuple(HydraConfig.get().overrides.task)
             values = with_numbers_as_typed(values, unresolved, root, task)
             composed.append(Composed(raw, values, used, task, is_simple(HydraConfig.get(), root, task)))

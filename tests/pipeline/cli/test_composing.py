@@ -64,6 +64,14 @@ def test_a_value_that_is_not_there_is_told_in_a_sentence(root, text, message):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_key_stays_known_where_an_override_replaces_the_one_reference_to_it(root):
+    (root / "config.yaml").write_text(CONFIG + "data_url: x.csv\n")
+    text = (root / "config.yaml").read_text().replace("  b: {}", "  b: {parameters: {data_url: '${data_url}'}}")
+    (root / "config.yaml").write_text(text)
+    (composed,) = compose(root, ["b.data_url=y.csv"])
+    assert composed.request().steps["b"].parameters == {"data_url": "y.csv"}
+
+
 NUMBERS = """
 rate: 1e5
 steps: all
