@@ -1,6 +1,6 @@
-"""data_cleaning and inference on one long list, by 1 process, by 2, and by Spark: the same files, at what cost.
+"""Each step that reads a long list, by 1 process, by 2, and by Spark: the same files, at what cost.
 
-    python benchmarks/engines.py [--rows 2000000] [--only data_cleaning inference] [--write]
+    python benchmarks/engines.py [--rows 2000000] [--only data_cleaning inference monitoring] [--write]
 
 The list has every oddity of tests/odd_passengers.py in it: quotes, line ends of every kind, blank lines, bad and ragged
 rows, rows and keys that come again. Each measurement is a process of its own with all that it starts (for Spark a
@@ -23,6 +23,7 @@ import psutil
 from results import ROOT, environment, machine, table, write_section
 
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+STEPS = ("data_cleaning", "inference", "monitoring")
 BLOCK = 200_000  # rows that one seed makes, and among which rows come again
 CLEAN = """
 import sys, pathlib
@@ -37,9 +38,24 @@ import sys, pathlib
 sys.path.insert(0, sys.argv[1] + "/inference")
 from batch_scoring import score_file
 from saved_model import open_model
+from sharing import Sharing
 folder = pathlib.Path(sys.argv[3])
-options = {"rejected": pathlib.Path(sys.argv[2]).with_name("rejected.csv")} | eval(sys.argv[4])
+options = {"rejected": pathlib.Path(sys.argv[2]).with_name("rejected.csv"), "sharing": Sharing(**eval(sys.argv[4]))}
 score_file(pathlib.Path(sys.argv[2]), folder / "predictions.csv", open_model(sys.argv[5]), **options)
+"""
+WATCH = """
+import os, sys, pathlib
+folder = pathlib.Path(sys.argv[3])
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}.db"
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/monitoring"]
+os.chdir(folder.parent)
+import mlflow
+from tests.step_programs import run_program
+given = {"current": sys.argv[2], "dataset": sys.argv[1] + "/dataset.yaml", "report": "false"} | eval(sys.argv[4])
+given |= {"predictions": sys.argv[5], "reference_predictions": sys.argv[5], "reference": sys.argv[6]}
+if run_program("monitoring", **given):
+    sys.exit("the step failed")
+mlflow.artifacts.download_artifacts(run_id=mlflow.last_active_run().info.run_id, dst_path=str(folder))
 """
 
 
@@ -91,7 +107,7 @@ def digests(folder: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--only", nargs="+", choices=["data_cleaning", "inference"])
+    parser.add_argument("--only", nargs="+", choices=STEPS)
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -103,22 +119,26 @@ def main() -> int:
             engines["Spark, standalone, 2 workers"] = {"engine": "spark", "master": ""}
         generate(folder / "in.csv", arguments.rows)
         lines = []
-        for step in arguments.only or ["data_cleaning", "inference"]:
-            more = []
-            source = folder / "in.csv"
+        asked = arguments.only or list(STEPS)
+        for step in STEPS[: 1 + max(map(STEPS.index, asked))]:  # each reads what the one before it made
+            source, more = folder / "in.csv", []
+            if step != "data_cleaning":
+                source = folder / "data_cleaning 1 process" / "clean_data.csv"
             if step == "inference":
                 from inference_scale import make_model
 
-                more, source = [make_model(folder)], folder / "data_cleaning 1 process" / "clean_data.csv"
-            for engine, options in engines.items():
+                more = [make_model(folder)]
+            if step == "monitoring":
+                more = [folder / "inference 1 process" / "predictions.csv", folder / "training.csv"]
+            for engine, options in engines.items() if step in asked else [("1 process", {})]:
                 out = folder / f"{step} {engine}"
                 out.mkdir()
                 with contextlib.ExitStack() as stack:
                     if "master" in options:
                         options["master"] = stack.enter_context(standalone(folder))
-                    program = {"data_cleaning": CLEAN, "inference": SCORE}[step]
-                    asked = [str(ROOT), str(source), str(out), repr(options), *more]
-                    seconds, cpu, mib = measure([sys.executable, "-c", program, *asked])
+                    program = {"data_cleaning": CLEAN, "inference": SCORE, "monitoring": WATCH}[step]
+                    given = [str(ROOT), str(source), str(out), repr(options), *map(str, more)]
+                    seconds, cpu, mib = measure([sys.executable, "-c", program, *given])
                 figures = [f"{seconds:.1f}", f"{cpu:.1f}", f"{mib:.0f}", f"{os.getloadavg()[0]:.1f}"]
                 lines.append([step, engine, *figures, digests(out)[:16]])
                 print(*lines[-1], flush=True)
@@ -126,7 +146,7 @@ def main() -> int:
     head = ["step", "by", "s", "processor s", "MiB at most", "load average after it", "SHA-256 of its files"]
     text = f"{arguments.rows:,} rows, {size:.0f} MB, with every oddity.\n\n{table(head, lines)}"
     print(text)
-    if len({line[-1] for line in lines if line[0] == "data_cleaning"}) > 1:
+    if any(len({line[-1] for line in lines if line[0] == step}) > 1 for step in STEPS):
         sys.exit("the files differ")
     if arguments.write:
         write_section("engines", f"## By one process, several, and Spark\n\n{machine()}\n\n{text}")

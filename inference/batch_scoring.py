@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from byte_ranges import RANGE_BYTES, ByteRange, byte_ranges, header_range, open_ranges
+from byte_ranges import ByteRange, header_range, open_ranges
 from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name, read_header
 from explanation import strongest
 from predictions import probability_columns
 from saved_model import SavedModel
-from spark import PROCESSES, SPARK, Spark
+from sharing import ONE_PROCESS, Sharing
 from step_error import StepError, first_line
-from workers import Workers, cores, in_order
 
 HASH_RANGE = 2.0**64
 DUPLICATE = "duplicate"  # the reason of a row that an earlier one repeats: nothing is wrong with it
@@ -144,18 +143,15 @@ def score_file(
     reasons: bool = False,
     chunk_rows: int = 20_000,
     progress: Callable[[int], object] = lambda rows: None,
-    workers: int = 1,
-    engine: str = PROCESSES,
-    master: str = "local[*]",
+    sharing: Sharing = ONE_PROCESS,
 ) -> Totals:
     """Write key, target, probabilities (model_version, reasons, error) of each row, in the original file's order.
 
     `source` is a clean table, `rejected` data_cleaning's list of the rows that are not in it: these have no prediction,
     and their reason in the column `error`. `differences` lists the rows where `shadow` predicts otherwise. `reasons`
     asks for what contributes most to each prediction (see `explanation`). `progress` is called with the rows of each
-    part. `workers` processes share the work, 0: as many as there are processors; with engine=spark the cluster at
-    `master` does it. The files are the same, byte for byte. A process holds `chunk_rows` rows in memory, and the lines
-    of some parts of 8 MB, whatever the files' size.
+    part. `sharing` says who does the work: the files are the same, byte for byte. A process holds `chunk_rows` rows in
+    memory, and the lines of some parts of 8 MB, whatever the files' size.
 
     Raises:
         StepError: `source` is not clean, `rejected` does not belong to it, or the models answer different questions.
@@ -179,7 +175,7 @@ def score_file(
             others.writelines(csv_lines([[table.key.name, *job.answer, *(f"shadow_{name}" for name in job.answer)]]))
 
         def scored() -> Iterator[list[str]]:
-            for part in score_parts(job, workers, master if engine == SPARK else ""):
+            for part in score_parts(job, sharing):
                 totals.merge(part.totals)
                 if differences:
                     others.writelines(part.differences)
@@ -191,23 +187,14 @@ def score_file(
     return totals
 
 
-def score_parts(job: Job, count: int, master: str) -> Iterator[Part]:
-    """The parts of the file in their order, by `count` processes, or by Spark at `master`: the same whoever does them.
+def score_parts(job: Job, sharing: Sharing) -> Iterator[Part]:
+    """The parts of the file in their order.
 
     Raises:
         StepError: the file is not clean; which row is not is counted from the file's beginning.
     """
-    parts = byte_ranges(job.source, ",", job.head, RANGE_BYTES)
-    count = 1 if job.source.stat().st_size <= RANGE_BYTES else count or cores()
     try:
-        if master:
-            with Spark(master, job) as spark:
-                yield from spark.map(score_part, [(part,) for part in parts])
-        elif count > 1:
-            with Workers(count, job) as workers:
-                yield from in_order((workers.submit(score_part, part) for part in parts), count + 2)
-        else:
-            yield from (score_part(job, part) for part in parts)
+        yield from sharing.each(score_part, job, job.source, job.head)
     except StepError:
         for _ in rows_of(job):
             pass

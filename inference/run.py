@@ -15,6 +15,7 @@ from declaration import CLEAN_FIRST, REGRESSION
 from parquet_files import as_csv, declared_types, write_parquet
 from predictions import probability_columns
 from saved_model import SavedModel, open_model
+from sharing import Sharing
 from spark import ENGINES
 from step import boolean, choice, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
@@ -100,9 +101,7 @@ def score(
             reasons=arguments.reasons,
             chunk_rows=arguments.chunk_rows,
             progress=bar.update,
-            workers=arguments.workers,
-            engine=arguments.engine,
-            master=arguments.master,
+            sharing=Sharing(arguments.workers, arguments.engine, arguments.master),
         )
 
 

@@ -10,15 +10,16 @@ from mlflow.exceptions import MlflowException
 from monitored_files import read_rows
 from predictions import METRICS
 from saved_model import SavedModel
+from sharing import Sharing
 from step_error import StepError
 
 
 class Lineage:
     """The training run of a model."""
 
-    def __init__(self, model: SavedModel, max_rows: int) -> None:
+    def __init__(self, model: SavedModel, max_rows: int, sharing: Sharing) -> None:
         self.model = model
-        self.max_rows = max_rows  # of the holdout that are looked at
+        self.max_rows, self.sharing = max_rows, sharing  # of the holdout that are looked at; who reads it
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -78,6 +79,6 @@ class Lineage:
         Raises:
             StepError: the holdout could not be had.
         """
-        rows = read_rows(self.model.table, self.artifact("holdout.csv"), self.max_rows)[0]
         table = self.model.table
+        rows = read_rows(table, self.artifact("holdout.csv"), self.max_rows, sharing=self.sharing).frame
         return rows[table.target.name], self.model.predict(rows), group_codes(table, rows)

@@ -5,6 +5,7 @@ metrics against those at training. The last line printed is the verdict as JSON,
 """
 
 import argparse
+import functools
 import json
 import sys
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,9 @@ from grouped_rows import Groups, design_effects, group_codes
 from monitored_files import read_predictions, read_rows
 from predictions import PROBABILITY, probability_columns, score
 from saved_model import champion_uri, open_model
-from step import boolean, fetch, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
+from sharing import Sharing
+from spark import ENGINES
+from step import boolean, choice, fetch, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
 
 STEP = "monitoring"
@@ -56,6 +59,9 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         min_rows=whole(1, MOST_ROWS),
         max_rows=whole(1000, MOST_ROWS),
         past_runs=whole(0, 100_000),
+        workers=whole(0, 1024),
+        engine=choice(*ENGINES),
+        master=str.strip,
         report=boolean,
         alert=str,
         alert_template=str,
@@ -71,24 +77,26 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
 
 def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path) -> Verdict:
     """Read, compare, decide, report."""
-    lineage = find_lineage(parameters)
+    sharing = Sharing(parameters.workers, parameters.engine, parameters.master)
+    lineage = find_lineage(parameters, sharing)
     table = declared_table(parameters, lineage)
     limit = loss_limit(parameters, table)
     if parameters.reference or lineage is None:  # without a model there is a reference
         reference_file, origin = fetch(parameters.reference, "reference"), parameters.reference
     else:
         reference_file, origin = lineage.artifact("train.csv"), f"runs:/{lineage.model.run_id}/train.csv"
-    before, rows_before = read_rows(table, reference_file, parameters.max_rows)
+    before, rows_before, _ = read_rows(table, reference_file, parameters.max_rows, sharing=sharing)
     kinds = select_columns(parameters.columns, table, drift.column_kinds(table, before))
-    after, rows_after = read_rows(table, parameters.current, parameters.max_rows, [*kinds, table.group])
+    wanted = [*kinds, table.group]
+    after, rows_after, gaps = read_rows(table, parameters.current, parameters.max_rows, wanted, sharing)
     absent = [name for name in kinds if name not in after]  # as what is not for models may be
     kinds = {name: kind for name, kind in kinds.items() if name in after}
     reference, current = (drift.comparable(table, rows, kinds) for rows in (before, after))
     groups = group_codes(table, before), group_codes(table, after)
-    found = Comparison(parameters, table, lineage, limit, kinds, reference, current, groups)
+    found = Comparison(parameters, sharing, table, lineage, limit, kinds, reference, current, groups)
     found.findings = drift.compare(reference, current, kinds, parameters.min_effect, groups)
     found.shifts = lasting.table_shifts(table, kinds, reference, current, parameters.min_effect, groups)
-    found.figures = {f"missing_share_{name}": float(current[name].isna().mean()) for name in kinds}
+    found.figures = {f"missing_share_{name}": float(gaps[name] / rows_after) for name in kinds}
     found.notes = [f"{name} was not compared: {parameters.current.name} does not have it." for name in absent]
     predicted = found.compare_predictions(after[table.key.name]) if parameters.predictions else None
     if table.target.name in after and not (known := after.dropna(subset=table.target.name)).empty:
@@ -112,7 +120,7 @@ def monitor(parameters: argparse.Namespace, run: mlflow.ActiveRun, folder: Path)
     return verdict
 
 
-def find_lineage(parameters: argparse.Namespace) -> Lineage | None:
+def find_lineage(parameters: argparse.Namespace, sharing: Sharing) -> Lineage | None:
     """The model's lineage; None where no model is named, and none is needed."""
     if not parameters.model and parameters.reference and parameters.dataset:
         return None
@@ -120,7 +128,7 @@ def find_lineage(parameters: argparse.Namespace) -> Lineage | None:
         uri = parameters.model or champion_uri()
     except StepError as error:
         raise StepError(f"{error}, or give reference=… and dataset=… (datapackage.json or dataset.yaml)") from None
-    return Lineage(open_model(uri), parameters.max_rows)
+    return Lineage(open_model(uri), parameters.max_rows, sharing)
 
 
 def declared_table(parameters: argparse.Namespace, lineage: Lineage | None) -> Table:
@@ -168,6 +176,7 @@ class Comparison:
     """What is compared and found, gathered for the verdict and the report."""
 
     parameters: argparse.Namespace
+    sharing: Sharing
     table: Table
     lineage: Lineage | None
     limit: float  # loss of accuracy, or relative rise of the mean absolute error, below which neither counts
@@ -189,10 +198,11 @@ class Comparison:
         columns = [table.target.name, *probability_columns(table)]
         name = PROBABILITY if table.task == BINARY else table.target.name  # what is compared
         file = fetch(parameters.predictions, "predictions")
-        live, self.figures["unscored_share"] = read_predictions(table, file, columns, keys)
+        read = functools.partial(read_predictions, max_rows=parameters.max_rows, sharing=self.sharing)
+        live, self.figures["unscored_share"] = read(table, file, columns, keys)
         if parameters.reference_predictions:
             file = fetch(parameters.reference_predictions, "reference_predictions")
-            reference, groups = read_predictions(table, file, [name], max_rows=parameters.max_rows)[0], None
+            reference, groups = read(table, file, [name])[0], None
         elif self.lineage:
             _, reference, groups = self.lineage.holdout
         else:

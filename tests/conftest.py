@@ -28,8 +28,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it leaves a session of its own in the environment
 for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # `make test`: with these, a make that a test starts prints more
     os.environ.pop(name, None)
-# What pytest, the pipeline and OpenMP set wherever they run, each the same every time.
-OWN = {"PYTEST_CURRENT_TEST", "HYDRA_FULL_ERROR", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
+# What pytest, scikit-learn, PySpark and the pipeline set wherever they run, each the same every time.
+OWN = {"PYTEST_CURRENT_TEST", "HYDRA_FULL_ERROR"}
+OWN |= {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "SPARK_AUTH_SOCKET_TIMEOUT", "SPARK_BUFFER_SIZE"}
 OWN |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"}
 REAL_LIST = ROOT.parent / "shared" / "data" / "titanic.csv"
 

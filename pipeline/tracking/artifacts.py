@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlflow
 from mlflow.entities import LoggedModel, Run
@@ -21,9 +21,10 @@ from pipeline.errors import StoreError
 from pipeline.files import UNFINISHED, content_digest, owned
 from pipeline.planning.reads import Look, looks
 from pipeline.tracking.store import NOT_THERE, TrackingStore, first_line, if_there, local_path
-from pipeline.tracking.tags import SIZES, outputs_of
+from pipeline.tracking.tags import SIZES, Listed, Listing, listing_of, outputs_of
 
 PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
+ETAG = 16  # characters of an ETag that are kept: tags are short
 RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
 T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
@@ -34,14 +35,14 @@ class Artifacts:
     """The artifacts in a store."""
 
     def __init__(self, store: TrackingStore, verify_content: bool = False):
-        """`verify_content`: read what is elsewhere too, where sizes are known and would do."""
+        """`verify_content`: read what is elsewhere too, where a listing is known and would do."""
         self.client, self.verify_content = store.client, verify_content
         self.known_runs: dict[str, Run] = {}  # as they were found: where a run's artifacts are does not change
         # Run ID or URI -> how its artifacts' files looked before this process digested them; none of what is elsewhere.
         self.looks: dict[str, dict[Path, Look | None]] = {}
         # Run ID -> what this pipeline has of a run's outputs that are elsewhere, by name, and how each copy looked.
         self.copies: dict[str, dict[str, tuple[Path, dict[Path, Look | None]]]] = {}
-        self.sizes_of: dict[str, dict[str, int | None]] = {}  # of logged models that were looked at, by URI
+        self.listings: dict[str, Listing] = {}  # of logged models that were looked at, by URI
         self.versions: dict[str, str] = {}  # digests of model versions that are elsewhere, by URI: they do not change
 
     @contextlib.contextmanager
@@ -62,24 +63,22 @@ class Artifacts:
         """Where a run's artifacts are, and each of its logged models by name."""
         return [(None, run.info.artifact_uri), *((m.name, m.artifact_location) for m in self._models(run))]
 
-    def sizes(self, run: Run) -> dict[str, int | None] | None:
-        """The sizes in bytes, as the store lists them, of a run's files that are elsewhere, models' too, by path.
-
-        None where they are on this machine.
+    def listing(self, run: Run) -> Listing | None:
+        """A run's files that are elsewhere, models' too; None where they are on this machine.
 
         Raises:
             StoreError: they cannot be listed.
         """
         if local_path(run.info.artifact_uri):
             return None
-        found: dict[str, int | None] = {}
+        found: Listing = {}
         for name, uri in self._places(run):
             if local_path(uri):
                 return None
-            sizes = sizes_at(uri)
+            listing = listing_at(uri)
             if name:
-                self.sizes_of[uri] = sizes
-            found |= {f"{name}/{path}" if name else path: size for path, size in sizes.items()}
+                self.listings[uri] = listing
+            found |= {f"{name}/{path}" if name else path: one for path, one in listing.items()}
         return found
 
     def _models(self, run: Run) -> list[LoggedModel]:
@@ -89,25 +88,25 @@ class Artifacts:
                 models.append(model)
         return models
 
-    def digests(self, run_id: str, made: Path, fetched: Path) -> tuple[dict[str, str], dict[str, int | None] | None]:
-        """SHA-256, in hex, of each of a run's top-level artifacts; the files' sizes, None where they are here.
+    def digests(self, run_id: str, made: Path, fetched: Path) -> tuple[dict[str, str], Listing | None]:
+        """SHA-256, in hex, of each of a run's top-level artifacts; the files as listed, None where they are here.
 
         Artifacts elsewhere are not read where the same files are in the folder `made`, from which they were written;
         else they are fetched to the folder `fetched`. Steps to come get these copies.
         """
         run = self.known_runs[run_id]
-        sizes = self.sizes(run)
-        if sizes is None:
+        listing = self.listing(run)
+        if listing is None:
             with self.outputs(run_id) as found:
                 self.remember(run_id, found)
                 return {name: content_digest(path) for name, path in found.items()}, None
-        if not is_copy(made, sizes):
+        if not is_copy(made, listing):
             for name, uri in self._places(run):
                 fetch(uri, fetched / (name or ""))
             made = fetched
-        copies = {name: made / name for name in dict.fromkeys(path.partition("/")[0] for path in sizes)}
+        copies = {name: made / name for name in dict.fromkeys(path.partition("/")[0] for path in listing)}
         self.copies[run_id] = {name: (path, looks([path])) for name, path in copies.items()}
-        return {name: content_digest(path) for name, path in copies.items()}, sizes
+        return {name: content_digest(path) for name, path in copies.items()}, listing
 
     def remember(self, run_id: str, outputs: Mapping[str, Path]) -> None:
         """How a run's artifacts look, to be called before they are digested."""
@@ -165,19 +164,20 @@ class Artifacts:
                 raise no_read(uri, error) from error
 
     def _recorded_digest(self, name: str, version: str) -> str:
-        """The digest of a model version elsewhere, as the run that made it has it, if its sizes are the same."""
+        """The digest of a model version elsewhere, as the run that made it has it, if its files are listed as then."""
         found = if_there(self.client.get_model_version, name, version)
         run = self._known_run(found.run_id) if found and found.run_id else None
         if not found or not run or SIZES not in run.data.tags:
             return ""
-        sizes = json.loads(run.data.tags[SIZES])
+        files = listing_of(run.data.tags[SIZES])
         for model in self._models(run):
             if found.source == f"models:/{model.model_id}" and not local_path(model.artifact_location):
-                then = {path: size for path, size in sizes.items() if path.startswith(f"{model.name}/")}
+                then = {path: one for path, one in files.items() if path.startswith(f"{model.name}/")}
                 uri = model.artifact_location
-                listing = self.sizes_of.pop(uri, None) or sizes_at(uri)  # a moment ago, when the run was looked at
-                now = {f"{model.name}/{path}": size for path, size in listing.items()}
-                return outputs_of(run.data.tags).get(model.name, "") if now == then else ""
+                listing = self.listings.pop(uri, None) or listing_at(uri)  # a moment ago, when the run was looked at
+                now = {f"{model.name}/{path}": one for path, one in listing.items()}
+                same = not differing(then, now) and same_etags(then, now)
+                return outputs_of(run.data.tags).get(model.name, "") if same else ""
         return ""
 
     def local(self, uri: str) -> Path | None:
@@ -277,30 +277,60 @@ def fetch(uri: str, target: Path) -> Path:
     return tried_again(lambda: Path(get_artifact_repository(uri).download_artifacts("", str(target))), uri)
 
 
-def is_copy(folder: Path, sizes: Mapping[str, int | None]) -> bool:
-    """Whether there are files of these sizes in bytes in the folder, by their paths, and no others."""
+def is_copy(folder: Path, listing: Listing) -> bool:
+    """Whether there are files of these sizes in the folder, by their paths, and no others."""
     files = {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
-    return files == sizes
+    return files == {path: one.size for path, one in listing.items()}
 
 
-def sizes_at(uri: str) -> dict[str, int | None]:
-    """The sizes in bytes, as far as the store knows them, of the files at an artifact URI, by path.
+def differing(then: Listing, now: Listing) -> list[str]:
+    """The files that came, went, or have another size."""
+    return [
+        path for path in {**then, **now} if path not in then or path not in now or then[path].size != now[path].size
+    ]
+
+
+def same_etags(then: Listing, now: Listing) -> bool:
+    """Whether the store had and has the same ETag of each file, of those of which it told one then."""
+    return all(one.etag in ("", now[path].etag) for path, one in then.items())
+
+
+def listing_at(uri: str) -> Listing:
+    """The files at an artifact URI.
 
     Raises:
         StoreError: they cannot be listed.
     """
-    return tried_again(lambda: listed(get_artifact_repository(uri)), uri)
+    list_all = listed_in_s3 if uri.startswith("s3://") else listed
+    return tried_again(lambda: list_all(get_artifact_repository(uri)), uri)
 
 
-def listed(repository: ArtifactRepository, folder: str | None = None) -> dict[str, int | None]:
-    """The files in an artifact folder and those below it, with their sizes in bytes, as far as the store knows them."""
-    found: dict[str, int | None] = {}
+def listed(repository: ArtifactRepository, folder: str | None = None) -> Listing:
+    """The files in an artifact folder and those below it; MLflow tells no ETags."""
+    found: Listing = {}
     for entry in repository.list_artifacts(folder):
         if not entry.is_dir:
-            found[entry.path] = entry.file_size
+            found[entry.path] = Listed(entry.file_size)
         elif entry.path != RESERVED:
             found |= listed(repository, entry.path)
     return found
+
+
+def listed_in_s3(repository: Any) -> Listing:
+    """The same of an `S3ArtifactRepository`, with ETags, by one request for a thousand files rather than for a folder.
+
+    An ETag is another one for every other content, but after a copy or another kind of upload also for the same.
+    """
+    bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
+    root = f"{root.rstrip('/')}/"
+    asked = {"Bucket": bucket, "Prefix": root, **repository._bucket_owner_params}
+    pages = repository._get_s3_client().get_paginator("list_objects_v2").paginate(**asked)  # with MLflow's settings
+    found = {one["Key"].removeprefix(root): one for page in pages for one in page.get("Contents", ())}
+    return {
+        path: Listed(one["Size"], one.get("ETag", "").strip('"')[:ETAG])
+        for path, one in found.items()
+        if not path.endswith("/") and not path.startswith(f"{RESERVED}/")  # of a folder
+    }
 
 
 def tried_again(work: Callable[[], T], uri: str) -> T:

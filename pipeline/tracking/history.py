@@ -10,9 +10,20 @@ from pipeline.files import content_digest
 from pipeline.planning.decision import Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import moved
-from pipeline.tracking.artifacts import Artifacts
+from pipeline.tracking.artifacts import Artifacts, differing, same_etags
 from pipeline.tracking.store import TrackingStore, if_there
-from pipeline.tracking.tags import FINGERPRINT, METRICS, READS, SIZES, STATE, STEP, as_result, is_good, metrics_digest
+from pipeline.tracking.tags import (
+    FINGERPRINT,
+    METRICS,
+    READS,
+    SIZES,
+    STATE,
+    STEP,
+    as_result,
+    is_good,
+    listing_of,
+    metrics_digest,
+)
 
 FEW = 20  # good runs that are taken in at once
 SAME_FINGERPRINT = 3  # runs with the same fingerprint that are looked at, newest first
@@ -131,15 +142,15 @@ class History:
         )
 
     def _altered_files(self, run: Run, result: Result) -> str:
-        sizes = None if self.artifacts.verify_content else run.data.tags.get(SIZES)
-        now = self.artifacts.sizes(run) if sizes else None
-        if sizes and now is not None and None not in now.values():
-            then = json.loads(sizes)
-            for path in {**then, **now}:
-                if then.get(path) != now.get(path):
-                    how = "is no longer" if path not in now else "was altered" if path in then else "was added"
-                    return f"{path} of run {result.run_id[:8]} {how} in the store"
-            return ""
+        text = None if self.artifacts.verify_content else run.data.tags.get(SIZES)
+        now = self.artifacts.listing(run) if text else None
+        if text and now is not None and all(one.size is not None for one in now.values()):
+            then = listing_of(text)
+            for path in differing(then, now):
+                how = "is no longer" if path not in now else "was altered" if path in then else "was added"
+                return f"{path} of run {result.run_id[:8]} {how} in the store"
+            if same_etags(then, now):
+                return ""
         with self.artifacts.outputs(result.run_id) as found:
             self.artifacts.remember(result.run_id, found)
             for name, sha256 in result.outputs.items():

@@ -53,6 +53,7 @@ from pipeline.tracking.tags import (
     as_tags,
     effects_of,
     fingerprint_tags,
+    listing_text,
     metrics_digest,
     metrics_of,
     output_tags,
@@ -231,7 +232,7 @@ class Recorder:
         run = self.artifacts.known_runs[run_id] = self.client.get_run(run_id)  # as it is now that the step has ended
         run.data.metrics.update(metrics)
         scratch = log.parent
-        digests, sizes = self.artifacts.digests(run_id, scratch / "outputs", scratch / "fetched")
+        digests, listing = self.artifacts.digests(run_id, scratch / "outputs", scratch / "fetched")
         read = json.dumps(dict(reads.digests), sort_keys=True)
         if reads.digests:
             self.artifacts.keep_text(run_id, read, READS_ARTIFACT)
@@ -245,9 +246,8 @@ class Recorder:
             SECONDS: f"{seconds:.3f}",
             STATE: MOVED if moved else State.EXECUTED,
         }
-        listed = "" if sizes is None or None in sizes.values() else json.dumps(sizes, sort_keys=True)
-        if listed and len(listed) <= TAG_LIMIT:
-            tags[SIZES] = listed  # they are elsewhere, where looking at a size is quicker than reading
+        if listing is not None and (text := listing_text(listing)):
+            tags[SIZES] = text  # they are elsewhere, where looking at a listing is quicker than reading
         if run.info.status != RunStatus.FINISHED:
             self.client.set_terminated(run_id, RunStatus.FINISHED)
         self.client.log_batch(run_id, metrics=as_metrics(metrics), tags=as_tags(tags))

@@ -10,7 +10,6 @@ files of one that carries no alias, and that none refers to which does, go with 
 """
 
 import contextlib
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,7 @@ from pipeline.files import bytes_freed
 from pipeline.states import State
 from pipeline.tracking.past_runs import PastRuns
 from pipeline.tracking.store import TrackingStore, if_there, local_path, paged
-from pipeline.tracking.tags import PIPELINE_RUN, PROCESS, SIZES, STATE, STEP, STEPS
+from pipeline.tracking.tags import PIPELINE_RUN, PROCESS, SIZES, STATE, STEP, STEPS, listing_of
 
 PIPELINE, SWEEP, NESTED = "pipeline run", "sweep", "run below a step's"
 KEEP = "keep"  # a tag that a person sets, with any value: the run stays
@@ -143,7 +142,7 @@ def as_seen(run: Run) -> Seen:
         is_deleted=info.lifecycle_stage == "deleted",
         pinned=KEEP in tags,
         artifact_uri=info.artifact_uri,
-        size_elsewhere=sum(json.loads(tags[SIZES]).values()) if SIZES in tags else None,
+        size_elsewhere=sum(one.size or 0 for one in listing_of(tags[SIZES]).values()) if SIZES in tags else None,
         references=frozenset([*REFERENCE.findall(texts), *used]),
     )
 

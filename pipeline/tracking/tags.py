@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from mlflow.entities import Metric, Param, Run, RunTag
 
@@ -23,13 +24,23 @@ STEPS = "pipeline.steps"  # on a pipeline's run alone: the steps that were asked
 LEASE = "pipeline.lease"  # until when a pipeline run counts as alive that cannot be seen (liveness.py)
 EXIT_CODE = "pipeline.exit_code"  # of a step that ran where nobody else sees how it ended
 METRICS, READS = "pipeline.metrics", "pipeline.reads"  # digest of the metrics; what was read, as JSON
-SIZES = "pipeline.sizes"  # of a run's files where they are not on this machine, in bytes, as JSON
+SIZES = "pipeline.sizes"  # of a run's files where they are not on this machine, as `listing_text` has them
 NOTE = "mlflow.note.content"  # MLflow's description of a run; set by a step: what people should know of it
 SOURCE_SHA256 = "source.sha256"  # set by a step: the digest, which it checked, of what it fetched
 EFFECT = "effect."  # and a name; set by a step: what it did outside its artifacts, as JSON (`History.effect_error`)
 MOVED = "moved"  # the STATE of a run whose code, inputs or reads changed while it ran: used for nothing later
 TAG_LIMIT = 8000  # characters that MLflow keeps of a tag
 PARAMETER_LIMIT = 6000  # characters that MLflow keeps of a parameter
+
+
+class Listed(NamedTuple):
+    """A file as its store lists it: its size in bytes, and the beginning of its ETag, each as far as the store says."""
+
+    size: int | None
+    etag: str = ""
+
+
+Listing = dict[str, Listed]  # by path
 
 
 def as_result(run: Run) -> Result:
@@ -122,3 +133,14 @@ def as_metrics(metrics: Mapping[str, float]) -> list[Metric]:
     """Metrics as MLflow's client takes them."""
     now = int(time.time() * 1000)
     return [Metric(key, value, now, 0) for key, value in metrics.items()]
+
+
+def listing_text(listing: Listing) -> str:
+    """As JSON for a tag; "" where a size is not known, or it is too long for one."""
+    text = json.dumps({path: one if one.etag else one.size for path, one in listing.items()}, sort_keys=True)
+    return text if len(text) <= TAG_LIMIT and all(one.size is not None for one in listing.values()) else ""
+
+
+def listing_of(text: str) -> Listing:
+    """What `listing_text` has made."""
+    return {path: Listed(*one) if isinstance(one, list) else Listed(one) for path, one in json.loads(text).items()}

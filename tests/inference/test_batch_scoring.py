@@ -1,10 +1,10 @@
 import csv
 from dataclasses import replace
 
-import batch_scoring
 import numpy as np
 import pandas as pd
 import pytest
+import sharing
 from batch_scoring import in_canary, score_file
 from companions import Companions
 from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
@@ -336,15 +336,21 @@ def test_a_columns_name_may_be_anything_and_its_metric_is_one_that_mlflow_takes(
 @pytest.fixture
 def in_parts(model, other, passengers, tmp_path, monkeypatch):
     """Score a list of 1,000 in parts of 4,000 bytes, with a canary, a shadow and rejected rows; all outputs."""
-    monkeypatch.setattr(batch_scoring, "RANGE_BYTES", 4_000)
+    monkeypatch.setattr(sharing, "RANGE_BYTES", 4_000)
     frame = pd.concat([passengers] * 5, ignore_index=True)
     frame["PassengerId"] = np.arange(1, len(frame) + 1)
     model.table.write(frame, tmp_path / "in.csv")
     write_rejected(tmp_path / "rejected.csv", model.table, REJECTED | {500: "ragged", 1005: "Age_out_of_range"})
 
-    def run(**options):
+    def run(**who):
         out, differences = tmp_path / "out.csv", tmp_path / "differences.csv"
-        options |= {"rejected": tmp_path / "rejected.csv", "challenger": other, "canary": 0.3, "shadow": other}
+        options = {
+            "sharing": sharing.Sharing(**who),
+            "rejected": tmp_path / "rejected.csv",
+            "challenger": other,
+            "canary": 0.3,
+            "shadow": other,
+        }
         totals = score_file(tmp_path / "in.csv", out, model, differences=differences, **options)
         return out.read_bytes(), differences.read_bytes(), totals.metrics(shadow=True, canary=True)
 
@@ -353,7 +359,7 @@ def in_parts(model, other, passengers, tmp_path, monkeypatch):
 
 def test_a_list_that_is_scored_in_parts_is_scored_as_a_whole(in_parts, monkeypatch):
     parts = in_parts()
-    monkeypatch.setattr(batch_scoring, "RANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(sharing, "RANGE_BYTES", 1 << 20)
     whole = in_parts()
     assert parts[:2] == whole[:2]
     assert parts[2] == pytest.approx(whole[2])

@@ -1,12 +1,16 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import sharing
 from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
 from monitored_files import read_predictions, read_rows
 from predictions import probability_columns
 from step_error import StepError
 
 from tests.example_tables import rows, table
+from tests.spark_cluster import standalone
 
 NUMBERS = parse_declaration(
     {
@@ -54,7 +58,7 @@ def test_values_that_cleaning_would_have_corrected_or_rejected_are_refused(file,
 
 
 def test_of_a_long_file_evenly_spaced_rows_are_taken_and_all_are_counted(file):
-    frame, count = read_rows(NUMBERS, file("id,b\n" + "".join(f"{i},{i}\n" for i in range(120_000))), 1000)
+    frame, count, _ = read_rows(NUMBERS, file("id,b\n" + "".join(f"{i},{i}\n" for i in range(120_000))), 1000)
     assert count == 120_000
     assert len(frame) == 1000
     assert frame["id"].diff().dropna().unique().tolist() == [120]
@@ -68,8 +72,74 @@ def test_outcomes_that_are_known_only_further_down_are_found(tmp_path):
     of, frame = table(BINARY), pd.concat([rows(BINARY, 30_000)] * 2, ignore_index=True)
     frame["paid"] = frame["paid"].astype(object).where(frame.index >= 55_000)
     of.write(frame, tmp_path / "long.csv")
-    found, count = read_rows(of, tmp_path / "long.csv", 1_000_000)
-    assert (count, found["paid"].count()) == (60_000, 5_000)
+    found, count, missing = read_rows(of, tmp_path / "long.csv", 1_000_000)
+    assert (count, found["paid"].count(), missing["paid"]) == (60_000, 5_000, 55_000)
+
+
+NOTES = parse_declaration(
+    {
+        "primaryKey": "id",
+        "fields": [
+            {"name": "id", "type": "integer"},
+            {"name": "note", "type": "string"},
+            {"name": "b", "type": "number", "role": "target", "constraints": {"minimum": 0}},
+        ],
+    },
+    "notes.yaml",
+)
+
+
+@pytest.fixture
+def in_parts(tmp_path, monkeypatch):
+    """What is read of 3,000 rows, of which many have line ends in a cell, and of predictions for them; in parts."""
+    monkeypatch.setattr(sharing, "RANGE_BYTES", 5_000)
+    notes = ["plain", "", '"two\nlines"', '"""said"", he\r\nsaid"', "\\N"]
+    lines = (f"{i},{notes[i % 7 % 5]},{i / 8}\n" for i in range(3000))
+    (tmp_path / "rows.csv").write_bytes(b"id,note,b\n" + "".join(lines).encode())
+    said = (f"{i},{'' if i % 9 == 0 else i / 4}\n" for i in range(3000))
+    (tmp_path / "said.csv").write_text("id,b\n" + "".join(said))
+
+    def read(max_rows=100, **who):
+        shared = sharing.Sharing(**who)
+        found = read_rows(NOTES, tmp_path / "rows.csv", max_rows, sharing=shared)
+        said = tmp_path / "said.csv"
+        live, unscored = read_predictions(NOTES, said, ["b"], found.frame["id"], sharing=shared)
+        return [found.frame.to_json(), found.rows, found.missing.to_dict(), live.to_json(), unscored]
+
+    return read
+
+
+def test_a_list_that_is_read_in_parts_is_read_as_a_whole(in_parts, monkeypatch):
+    parts = in_parts(max_rows=100_000)
+    monkeypatch.setattr(sharing, "RANGE_BYTES", 1 << 20)
+    assert parts == in_parts(max_rows=100_000)
+    assert parts[1:3] == [3000, {"id": 0, "note": 857, "b": 0}]
+
+
+def test_never_more_rows_are_taken_than_wanted_whichever_lines_end_in_cells(in_parts):
+    taken = pd.DataFrame(json.loads(in_parts()[0]))
+    assert 60 < len(taken) <= 100
+    assert taken["id"].diff().max() < 100, "evenly"
+
+
+@pytest.mark.integration
+def test_any_number_of_workers_reads_alike(in_parts):
+    assert in_parts(workers=2) == in_parts()
+
+
+@pytest.mark.integration
+def test_a_spark_cluster_reads_alike(in_parts, tmp_path):
+    alone = in_parts()
+    with standalone(tmp_path) as master:
+        assert in_parts(engine="spark", master=master) == alone
+
+
+@pytest.mark.integration
+def test_workers_count_rows_from_the_beginning_of_the_file(in_parts, tmp_path):
+    rows = (tmp_path / "rows.csv").read_bytes()
+    (tmp_path / "rows.csv").write_bytes(rows.replace(b",312.5\n", b",-1\n"))
+    with pytest.raises(StepError, match=r"b '-1' in row 2501;"):
+        in_parts(workers=2)
 
 
 def said_of(of, count=6):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sharing
 import yaml
 from declaration import BINARY, MULTICLASS, REGRESSION
 from predictions import METRICS
@@ -107,6 +108,24 @@ def test_what_is_like_the_training_list_is_quiet(champion, written, predicted, r
     assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"current.csv", "train.csv"}
     assert run.data.tags["model.version"] == "1"
     assert len(run.data.tags["model.run_id"]) == 32
+
+
+@pytest.mark.integration
+def test_the_figures_are_the_same_whoever_reads_the_lists(champion, written, predicted, run_step, monkeypatch):
+    import mlflow
+
+    monkeypatch.setattr(sharing, "RANGE_BYTES", 10_000)
+    frame = rows(champion, 1500, seed=8)
+    lists = {"current": written(champion, frame, known=True), "predictions": predicted(champion, frame)}
+    found = []
+    for workers in (1, 2):
+        code, out, err = run_step(**lists, workers=workers)
+        assert code == 0, err
+        run = newest_run()
+        folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
+        pages = [(folder / name).read_bytes() for name in ("drift.json", "drift.html")]
+        found.append((out, pages, {name: repr(value) for name, value in run.data.metrics.items()}))
+    assert found[0] == found[1]
 
 
 def test_what_has_changed_raises_the_flag_in_metrics_file_and_last_line(champion, written, run_step):

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import boto3
 import mlflow
 import pytest
 
@@ -79,6 +80,31 @@ def test_what_is_made_elsewhere_is_reused_as_at_home(elsewhere):
     failed = elsewhere.run("b.do=fail:no way")
     assert "b failed: no way" in failed.out
     assert "http" not in failed.out, "nothing of MLflow's own among what is said"
+
+
+def test_a_file_in_s3_that_was_replaced_by_one_of_the_same_size_is_noticed(on_s3, s3):
+    on_s3.step("a")
+    on_s3.step("b", reads="a")
+    assert on_s3.run().code == 0
+
+    def written_anew(content: bytes) -> None:
+        bucket = boto3.resource("s3", endpoint_url=s3).Bucket(BUCKET)
+        (made,) = (one for one in bucket.objects.all() if f"{run_id}/artifacts/out.txt" in one.key)
+        before = made.e_tag, made.size
+        upload = made.Object().initiate_multipart_upload()  # whose ETag differs, whatever the content
+        part = upload.Part(1).upload(Body=content)
+        upload.complete(MultipartUpload={"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]})
+        now = made.Object()
+        assert (now.e_tag, now.content_length) == (now.e_tag, before[1]) and now.e_tag != before[0]
+
+    run_id = on_s3.manifest()["steps"]["a"]["run_id"]
+    written_anew(b"a\n")
+    assert on_s3.run().code == 0
+    assert on_s3.states() == {"a": "reused", "b": "reused"}, "where the ETag differs the content is looked at"
+    written_anew(b"x\n")
+    done = on_s3.run()
+    assert on_s3.states() == {"a": "executed", "b": "reused"}
+    assert f"out.txt of run {run_id[:8]} was altered in the store" in done.out
 
 
 def test_several_pipelines_at_once_on_a_server_all_succeed(on_server):
