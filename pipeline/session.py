@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import CLUSTERS, Request
 from pipeline.errors import RequestError
-from pipeline.execution import jobs, slurm
+from pipeline.execution import jobs, kubernetes, slurm
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
 from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
@@ -147,7 +147,8 @@ class Session(contextlib.ExitStack):
             projects |= self.other_projects(request, names)
             planner = Planner(request, projects, history, self.root, env_manager)
             steps = [request.steps[name] for name in names]
-            elsewhere = slurm.check(steps, store.database(), store.keeps_artifacts_here())
+            place = store.database(), store.keeps_artifacts_here()
+            elsewhere = [*slurm.check(steps, *place), *kubernetes.check(steps, *place, store.uri)]
             return Plan(request, names, planner, recorder, launcher, warnings=[*planner.check(), *elsewhere])
 
     def launcher(self, request: Request) -> Launcher:

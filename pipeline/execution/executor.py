@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import OWN_BACKENDS, Request, Step
-from pipeline.execution import jobs, slurm
+from pipeline.execution import jobs, kubernetes, slurm
 from pipeline.execution.environ import READS_LOG, handed_on, step_environ
 from pipeline.execution.fork_server import BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
@@ -54,7 +54,7 @@ class ProcessExecutor:
         self.request, self.planner, self.recorder, self.launcher = request, planner, recorder, launcher
         self.scratch = scratch
         self.shared = shared  # a folder that other machines see too; None where no step runs there
-        self.clusters: dict[str, jobs.Cluster[Any]] = {"slurm": slurm.Cluster()}
+        self.clusters: dict[str, jobs.Cluster[Any]] = {"kubernetes": kubernetes.Cluster(), "slurm": slurm.Cluster()}
         self.cores = os.cpu_count() or 1
         self.to_prewarm: list[str] = []  # steps that will probably be started, in this order
         self.prewarmed: dict[str, Prewarmed] = {}

@@ -209,7 +209,8 @@ def test_all_steps_have_the_common_backend_but_for_what_they_say_themselves():
 def test_where_a_step_runs_is_no_part_of_what_it_depends_on():
     here = environment_of("local", "local", {})
     assert environment_of("local", "slurm", {"mem": "2G"}) == environment_of("local", "slurm", {"mem": "4G"}) == here
-    assert environment_of("local", "kubernetes", {}) != here, "which brings an environment of its own"
+    assert environment_of("local", "kubernetes", {"image": "pipeline:2"}) == here
+    assert environment_of("local", "databricks", {}) != here, "which brings an environment of its own"
     memory = Memory(chain("a", "b"))
     assert set(memory.run().values()) == {"executed"}
     assert set(memory.run(backend="slurm", backend_config={"mem": "2G"}).values()) == {"reused"}
