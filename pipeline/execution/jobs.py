@@ -235,6 +235,11 @@ def as_text(told: RemoteTask) -> str:
     return json.dumps(asdict(told), indent=1, sort_keys=True)
 
 
+def as_words(value: Any) -> list[str]:
+    """An option's value, which may be a list."""
+    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
+
+
 def artifacts_of(files: Mapping[str, Path]) -> dict[str, str]:
     """The files and folders that parameters name, as the run's artifacts that they become."""
     return {

@@ -22,19 +22,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Step
+from pipeline.config import Step, has_type, kind
 from pipeline.credentials import found_in
 from pipeline.errors import RequestError, unknown
 from pipeline.execution import jobs
 from pipeline.execution.runner import Exit
-from pipeline.execution.slurm import as_words
 from pipeline.execution.task import RemoteTask
 
+AMOUNT, NAMES = (int, float, str), (str, list)
 # What backend_config may hold; docs/clusters.md says what each is.
-KEYS = (
-    "command", "cpu", "gpus", "image", "image_pull_secrets", "memory", "namespace", "node_selector", "pending",
-    "secrets", "service_account", "time", "tolerations", "tracking_uri", "ttl",
-)  # fmt: skip
+KEYS: dict[str, Any] = {
+    "command": list, "cpu": AMOUNT, "gpus": int, "image": str, "image_pull_secrets": NAMES, "memory": AMOUNT,
+    "namespace": str, "node_selector": dict, "pending": (int, float), "secrets": NAMES, "service_account": str,
+    "time": (int, str), "tolerations": list, "tracking_uri": str, "ttl": int,
+}  # fmt: skip
 COMMAND = ("python", "-m", "pipeline.remote")
 PENDING = 600.0  # seconds that a job waits for a node; a cluster may have to start a machine first
 TTL = 3600  # seconds that a job that ended stays in Kubernetes
@@ -283,9 +284,9 @@ class Cluster(jobs.Cluster[Status]):
                     self.known[name] = self.look_at(watched, pods.get(name))
             except ApiException as error:
                 if error.status in (401, 403):
-                    never = f"Kubernetes does not say what became of it ({reason(error)}); see to the role (docs)"
+                    never = f"Kubernetes does not say what became of it ({reason(error)}); see to your role there"
                     self.known |= dict.fromkeys(jobs_there, Status("PENDING", never=never))
-            except (HTTPError, OSError):
+            except (HTTPError, OSError, ValueError):  # the last: whoever answered is no API
                 continue
 
     def pods(self, namespace: str) -> dict[str, dict[str, Any]]:
@@ -443,9 +444,9 @@ def job_object(
             {
                 "name": "step",
                 "image": config["image"],
-                "command": [*as_words(config.get("command", COMMAND)), run_id],
+                "command": [*jobs.as_words(config.get("command", COMMAND)), run_id],
                 "env": [{"name": "MLFLOW_TRACKING_URI", "value": config.get("tracking_uri", uri)}],
-                "envFrom": [{"secretRef": {"name": one}} for one in as_words(config.get("secrets", ()))],
+                "envFrom": [{"secretRef": {"name": one}} for one in jobs.as_words(config.get("secrets", ()))],
                 "resources": {"requests": amounts, "limits": limits},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -466,7 +467,7 @@ def job_object(
     if "tolerations" in config:
         pod["tolerations"] = list(config["tolerations"])
     if "image_pull_secrets" in config:
-        pod["imagePullSecrets"] = [{"name": one} for one in as_words(config["image_pull_secrets"])]
+        pod["imagePullSecrets"] = [{"name": one} for one in jobs.as_words(config["image_pull_secrets"])]
     if bad_nodes:
         others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in sorted(bad_nodes)]
         required = {"nodeSelectorTerms": [{"matchFields": others}]}
@@ -514,7 +515,11 @@ def check(steps: Iterable[Step], database: Path | None, local_artifacts: bool, u
     ours = [step for step in steps if step.backend == "kubernetes"]
     for step in ours:
         where, config = f"pipeline.{step.name}.backend_config", step.backend_config
-        problems += [unknown("key", key, KEYS, where) for key in config if key not in KEYS]
+        for key, value in config.items():
+            if key not in KEYS:
+                problems.append(unknown("key", key, KEYS, where))
+            elif not has_type(value, KEYS[key]):
+                problems.append(f"{where}.{key}={value!r} is not {kind(KEYS[key])}")
         if not config.get("image"):
             problems.append(f"{where} has no image, which is what the step runs in; `make image` makes one")
         try:

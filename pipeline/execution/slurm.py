@@ -186,7 +186,7 @@ class SlurmJob(jobs.ClusterJob[Status]):
 def sbatch(name: str, log: Path, config: Mapping[str, Any], bad_nodes: Iterable[str] = ()) -> tuple[str, ...]:
     """The command that submits a script as a job."""
     wanted = {key: value for key, value in config.items() if key in OPTIONS}
-    if excluded := [*as_words(wanted.get("exclude", ())), *sorted(bad_nodes)]:
+    if excluded := [*jobs.as_words(wanted.get("exclude", ())), *sorted(bad_nodes)]:
         wanted["exclude"] = excluded
     options = []
     for key, value in wanted.items():
@@ -194,17 +194,12 @@ def sbatch(name: str, log: Path, config: Mapping[str, Any], bad_nodes: Iterable[
         if value is True:
             options.append(option)
         elif value is not False and value is not None:
-            options.append(f"{option}={','.join(as_words(value))}")
+            options.append(f"{option}={','.join(jobs.as_words(value))}")
     place = str(log).replace("\\", "\\\\").replace("%", "%%") if Cluster.is_shared(config) else "/dev/null"
     return (
         "sbatch", "--parsable", "--no-requeue", "--open-mode=append", "--chdir=/", f"--job-name={name}",
         f"--output={place}", *options,
     )  # fmt: skip
-
-
-def as_words(value: Any) -> list[str]:
-    """An option's value, which may be a list."""
-    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def script(run_id: str, log: Path, config: Mapping[str, Any], folder: Path | None) -> str:

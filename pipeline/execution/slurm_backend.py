@@ -93,7 +93,7 @@ class SlurmBackend(AbstractBackend):
         is_here = Path(project_uri).is_dir()  # else it was fetched to where the nodes do not look
         env_manager = backend_config.get(PROJECT_ENV_MANAGER) or ""
         config = {key: value for key, value in backend_config.items() if key not in OF_MLFLOW}
-        pass_env = slurm.as_words(config.pop("pass_env", ()))
+        pass_env = jobs.as_words(config.pop("pass_env", ()))
         given = {name: str(value) for name, value in params.items()}
         step = Step(folder.name, given, entry_point=entry_point, backend="slurm", backend_config=config)
         client = mlflow.MlflowClient(tracking_uri)

@@ -18,6 +18,7 @@ from pipeline.execution.task import Submission
 from tests.pipeline.conftest import HANG, wait_until
 from tests.services import needs, tracking_server
 
+DEFAULT = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"  # of KUBECONFIG as it was at the import
 CONFIG = {"image": "pipeline:1", "memory": "2Gi", "time": "1:30:00"}
 
 
@@ -41,13 +42,15 @@ def over(reason: str, code: int, message: str = "") -> dict:
 @pytest.fixture
 def job(tmp_path) -> KubernetesJob:
     """A job whose pod the test tells of; its cluster asks nobody."""
+    cluster = Cluster()
+    wanted = job_object("a-1", "1", "http://t", CONFIG, {"pipeline/session": cluster.session})
     ask = Submission(
         folder="", env_manager="", run_id="1", tracking_uri="", uploads={}, name="a-1", command=(),
-        script=json.dumps(job_object("a-1", "1", "http://t", CONFIG, {})), environ={}, log=str(tmp_path / "a.log"),
+        script=json.dumps(wanted), environ={}, log=str(tmp_path / "a.log"),
         job_file="",
     )  # fmt: skip
-    made = KubernetesJob(Cluster(), None, ask, CONFIG, tell=[].append, outcome=lambda: None)
-    made.cluster.do = lambda action: None
+    made = KubernetesJob(cluster, None, ask, CONFIG, tell=[].append, outcome=lambda: None)
+    cluster.do = lambda action: None
     made.watch("a-1")
     return made
 
@@ -170,6 +173,7 @@ def step(**config) -> Step:
     [
         ({"memry": "1Gi"}, "http://t", "'memry' in pipeline.a.backend_config: did you mean memory"),
         ({"image": ""}, "http://t", "pipeline.a.backend_config has no image, which is what the step runs in; `make"),
+        ({"pending": "long"}, "http://t", "pipeline.a.backend_config.pending='long' is not a number"),
         ({"time": "soon"}, "http://t", r"pipeline.a.backend_config.time=soon is no time; write 90 \(minutes\) or"),
         ({}, "http://me:s3cr3t@t", "holds a secret .*, which Jobs would show; put MLFLOW_TRACKING_USERNAME"),
     ],
@@ -199,8 +203,7 @@ def test_an_api_that_is_not_there_and_a_kubeconfig_that_is_not_are_sentences(job
     needs("kubernetes")
 
     def told(kubeconfig: Path) -> str:
-        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        monkeypatch.setattr(DEFAULT, str(kubeconfig))
         cluster = Cluster()
         cluster.create(job)
         return cluster.known["a-1"].never
@@ -214,6 +217,29 @@ def test_an_api_that_is_not_there_and_a_kubeconfig_that_is_not_are_sentences(job
     assert told(tmp_path / "config") == (
         "the API of Kubernetes at 127.0.0.1:9 cannot be reached (Connection refused); see to KUBECONFIG and the network"
     )
+
+
+def test_an_api_that_does_not_say_what_became_of_jobs_is_told_and_one_that_is_away_is_waited_for(
+    job, tmp_path, monkeypatch
+):
+    needs("kubernetes", "kubernetes_validate")
+    from tests.pipeline import kubernetes_api
+
+    cluster = job.cluster
+    with kubernetes_api.served(kubernetes_api.Cluster(tmp_path, {})) as kubeconfig:
+        monkeypatch.setattr(DEFAULT, str(kubeconfig))
+        cluster.create(job)
+        cluster.look_at_pods()
+        assert cluster.known["a-1"].why == "ImagePullBackOff"
+    waits = cluster.known["a-1"]
+    cluster.look_at_pods()
+    assert cluster.known["a-1"] == waits, "what is not known has not changed"
+    monkeypatch.setattr(kubernetes_api, "TOKEN", "another")
+    with kubernetes_api.served(kubernetes_api.Cluster(tmp_path, {})) as kubeconfig:
+        del cluster.core
+        kubeconfig.write_text(kubeconfig.read_text().replace("another", "of nobody"))
+        cluster.look_at_pods()
+    assert cluster.known["a-1"].never.startswith("Kubernetes does not say what became of it (Unauthorized)")
 
 
 # With a real client, a real server, and pods that are processes ---------------------------------------------------
@@ -282,6 +308,9 @@ def test_pods_do_what_local_steps_do_and_each_end_is_told(on_kubernetes, kuberne
     ):
         assert sentence in done.out
     assert {name.partition("-")[0] for name, _ in kubernetes.deleted} == {"image", "secret", "account", "gpu"}
+    assert [path.name for path in kubernetes.images["pipeline:1"].iterdir()] == ["pipeline"], (
+        "a pod may write to /tmp only"
+    )
     told = json.dumps(kubernetes.posted)
     assert not any(one in told for one in ("s3cr3t", base64.b64encode(b"s3cr3t").decode(), "of home"))
     there = toy.manifest()["steps"]
