@@ -41,6 +41,7 @@ PENDING = 600.0  # seconds that a job waits for a node; a cluster may have to st
 TTL = 3600  # seconds that a job that ended stays in Kubernetes
 TERMINATION = 15  # seconds between the request to end and the end; less than jobs.STOP_GRACE
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the pods: at their logs, too
+REFUSALS = 2  # in a row, after which nothing more is asked
 UNSEEN = 10.0  # seconds after which a job that has no pod is asked why
 PATIENCE = (5.0, 30.0)  # seconds for a connection, and for an answer
 # Why a container waits that will never start.
@@ -131,6 +132,7 @@ class Cluster(jobs.Cluster[Status]):
     todo: queue.SimpleQueue[Callable[[], None] | None] = field(default_factory=queue.SimpleQueue)
     thread: threading.Thread | None = None
     error: BaseException | None = None
+    refused: int = 0  # how often in a row the API would not say anything
     builds = False
 
     @staticmethod
@@ -282,8 +284,12 @@ class Cluster(jobs.Cluster[Status]):
                 pods = self.pods(namespace)
                 for name, watched in jobs_there.items():
                     self.known[name] = self.look_at(watched, pods.get(name))
+                self.refused = 0
             except ApiException as error:
-                if error.status in (401, 403):
+                self.refused += error.status in (401, 403)
+                for client in ("core", "batch"):  # what it signed in with may have run out
+                    self.__dict__.pop(client, None)
+                if self.refused > REFUSALS:
                     never = f"Kubernetes does not say what became of it ({reason(error)}); see to your role there"
                     self.known |= dict.fromkeys(jobs_there, Status("PENDING", never=never))
             except (HTTPError, OSError, ValueError):  # the last: whoever answered is no API

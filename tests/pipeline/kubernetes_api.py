@@ -149,7 +149,9 @@ class Cluster:
             message = f'secret "{missing[0]}" not found'
             pod.state(waiting={"reason": "CreateContainerConfigError", "message": message})
             return
-        environ = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "HOME": str(self.folder)}
+        # How the libraries of this machine are to take its processor: the last bits of a model depend on it.
+        environ = {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")}
+        environ |= {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "HOME": str(self.folder)}
         environ["TMPDIR"] = tempfile.mkdtemp(dir=self.folder)
         environ |= {key: value for name in names for key, value in self.secrets[name].items()}
         environ |= {one["name"]: one["value"] for one in container["env"]}
