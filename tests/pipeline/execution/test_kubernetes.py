@@ -1,6 +1,7 @@
 """What Kubernetes is asked, and what is said of what it answers: the words; and steps as Jobs of an API of our own."""
 
 import base64
+import contextlib
 import json
 import shutil
 import signal
@@ -39,18 +40,22 @@ def over(reason: str, code: int, message: str = "") -> dict:
     return {"terminated": {"reason": reason, "exitCode": code, "message": message}}
 
 
+def asked_for(cluster: Cluster, folder: Path, config: dict, tell=lambda text: None) -> KubernetesJob:
+    """A job that has not been submitted yet, and leaves nothing with its run."""
+    wanted = job_object("a-1", "1", "http://t", config, {"pipeline/session": cluster.session})
+    ask = Submission(
+        folder="", env_manager="", run_id="1", tracking_uri="", uploads={}, name="a-1", command=(),
+        script=json.dumps(wanted), environ={}, log=str(folder / "a.log"), job_file="",
+    )  # fmt: skip
+    return KubernetesJob(cluster, None, ask, config, tell, outcome=lambda: None)
+
+
 @pytest.fixture
 def job(tmp_path) -> KubernetesJob:
     """A job whose pod the test tells of; its cluster asks nobody."""
     cluster = Cluster()
-    wanted = job_object("a-1", "1", "http://t", CONFIG, {"pipeline/session": cluster.session})
-    ask = Submission(
-        folder="", env_manager="", run_id="1", tracking_uri="", uploads={}, name="a-1", command=(),
-        script=json.dumps(wanted), environ={}, log=str(tmp_path / "a.log"),
-        job_file="",
-    )  # fmt: skip
-    made = KubernetesJob(cluster, None, ask, CONFIG, tell=[].append, outcome=lambda: None)
     cluster.do = lambda action: None
+    made = asked_for(cluster, tmp_path, CONFIG)
     made.watch("a-1")
     return made
 
@@ -244,6 +249,33 @@ def test_an_api_that_does_not_say_what_became_of_jobs_is_told_and_one_that_is_aw
     assert cluster.known["a-1"].never.startswith("Kubernetes does not say what became of it (Unauthorized)")
 
 
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"image": "pipline:1"}, 'will never start it (ImagePullBackOff: Back-off pulling image "pipline:1"); see to'),
+        ({"secrets": ["yours"]}, 'will never start it (CreateContainerConfigError: secret "yours" not found); see to'),
+        ({"service_account": "nobody"}, 'is forbidden: serviceaccount "nobody" not found); correct backend_config'),
+        ({"gpus": 8, "pending": 0.1}, "found no place for it within 0.1 s (0/2 nodes are available: 2 Insufficient nv"),
+        ({"namespace": "elsewhere"}, 'Kubernetes refused the job (namespaces "elsewhere" not found); correct backend_'),
+        ({"command": ["pythn"]}, 'its command cannot be run in the image (exec: "pythn": executable file not found'),
+    ],
+)
+def test_a_job_that_will_never_start_is_told_and_deleted(config, sentence, tmp_path, monkeypatch):
+    needs("kubernetes", "kubernetes_validate")
+    from tests.pipeline import kubernetes_api
+
+    monkeypatch.setattr(kubernetes, "UNSEEN", 0.0)
+    api = kubernetes_api.Cluster(tmp_path, {"pipeline:1": tmp_path})
+    with kubernetes_api.served(api) as kubeconfig, contextlib.closing(Cluster()) as cluster:
+        monkeypatch.setattr(DEFAULT, str(kubeconfig))
+        job = asked_for(cluster, tmp_path, CONFIG | config)
+        job.watch("a-1")
+        wait_until(lambda: job.ended(), lambda: "it never ended")
+    assert sentence in job.exit.why
+    assert cluster.error is None
+    assert (not api.jobs) == ("command" not in config), "one that ended itself stays for its ttl"
+
+
 # With a real client, a real server, and pods that are processes ---------------------------------------------------
 
 READING = """
@@ -284,32 +316,18 @@ def test_pods_do_what_local_steps_do_and_each_end_is_told(on_kubernetes, kuberne
     (toy.folder / "a_file" / "run.py").write_text(READING)
     toy.step("b", reads="a_file")
     toy.step("fails", parameters={"do": "fail:no way"})
-    for name, config in {
-        "image": {"image": "pipline:1"},
-        "secret": {"secrets": ["yours"]},
-        "account": {"service_account": "nobody"},
-        "gpu": {"gpus": 8, "pending": 1},
-        "small": {"memory": "1Mi"},
-        "long": {"time": "0:01"},
-        "refused": {"namespace": "elsewhere"},
-    }.items():
-        toy.step(name, parameters={"do": "sleep:600"}, backend_config=config)
+    toy.step("small", backend_config={"memory": "1Mi"})
+    toy.step("long", parameters={"do": "sleep:600"}, backend_config={"time": "0:01"})
     done = toy.run()
     assert done.code == 1
     states = toy.states()
     assert [name for name, state in states.items() if state == "executed"] == ["a_file", "b"]
     for sentence in (
         "fails failed: no way",
-        'image failed: Kubernetes will never start it (ImagePullBackOff: Back-off pulling image "pipline:1")',
-        'secret failed: Kubernetes will never start it (CreateContainerConfigError: secret "yours" not found)',
-        'serviceaccount "nobody" not found); correct backend_config',
-        "gpu failed: Kubernetes found no place for it within 1 s (0/2 nodes are available: 2 Insufficient nvidia.com/",
         "small failed: it needed more memory than Kubernetes gave it (memory: 1Mi in backend_config)",
         "long failed: Kubernetes ended it at its time limit (time: 0:01 in backend_config)",
-        'refused failed: Kubernetes refused the job (namespaces "elsewhere" not found)',
     ):
         assert sentence in done.out
-    assert {name.partition("-")[0] for name, _ in kubernetes.deleted} == {"image", "secret", "account", "gpu"}
     assert [path.name for path in kubernetes.images["pipeline:1"].iterdir()] == ["pipeline"], (
         "a pod may write to /tmp only"
     )
