@@ -21,7 +21,7 @@ export UV_FIND_LINKS := $(BUNDLED)/wheels
 export UV_PYTHON_DOWNLOADS := never
 endif
 
-.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run ci-report ci-comment retrain propose pull-request promote deploy kubeflow kubeflow-local demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
+.PHONY: toolchains licences sbom release audit bundle airgap kit dataset step new help run ci-report ci-comment retrain propose pull-request promote deploy image kubeflow kubeflow-local demo status watch test coverage torture lint types dependencies docs screenshots ui lock bench bench-scale fuzz clean
 help:
 	@echo "make run    the whole pipeline on the sample that ships, every step in its own environment (ARGS=\"training.seed=1\")"
 	@echo "make demo   the whole story: broken rows, a champion, drift, a new champion"
@@ -39,6 +39,7 @@ help:
 	@echo "make promote   what was approved is champion      make deploy URL=http://…   see it live, or go back"
 	@echo "make kubeflow TRACKING_URI=http://…   config.yaml as a pipeline of Kubeflow (docs/clusters.md)"
 	@echo "make ci-report BASE=origin/main   what this commit changes of the pipeline's results, as Markdown"
+	@echo "make image IMAGE=pipeline:1   what pods run, built by buildah, podman or docker"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"
 	@echo "make licences   of all packages      make sbom   bill of materials      make audit   known vulnerabilities"
 	@echo "make clean  take away .venv/, outputs/ and build/; what was recorded (mlflow.db, mlruns/) stays"
@@ -209,8 +210,15 @@ promote: .venv/ready
 deploy: .venv/ready
 	python deploy/release.py deploy "$(URL)"
 
-# For Kubeflow Pipelines, which runs it in IMAGE on the store at TRACKING_URI; kubeflow-local runs the file here.
+# What pods and servers run, by whichever of the three is here.
 IMAGE ?= pipeline
+BUILDER := buildah podman docker
+image:
+	@builder=$$(for one in $(BUILDER); do command -v $$one && break; done); \
+	  [ -n "$$builder" ] || { echo "error: an image is built by one of $(BUILDER), and none is here: install one (apt-get install buildah)" >&2; exit 1; }; \
+	  set -x; $$builder build --file deploy/Containerfile --tag "$(IMAGE)" $(ARGS) .
+
+# For Kubeflow Pipelines, which runs it in IMAGE on the store at TRACKING_URI; kubeflow-local runs the file here.
 TRACKING_URI ?= http://tracking:5000
 kubeflow: .venv/kubeflow/ready
 	@mkdir -p build; set -o pipefail; python -m deploy.kubeflow.composed $(ARGS) | .venv/kubeflow/bin/python -m deploy.kubeflow.compile \

@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.errors import RequestError, unknown
 
 ENV_MANAGERS = ("inherit", "local", "uv", "virtualenv", "conda")
-OWN_BACKENDS = ("local", "slurm")  # where a step runs is all that they decide, so that it does not count for reuse
+CLUSTERS = ("kubernetes", "slurm")  # the backends of ours that are on other machines
+OWN_BACKENDS = ("local", *CLUSTERS)  # where a step runs is all that they decide, so that it does not count for reuse
 KINDS = ("artifact", "metric", "model")  # of references
 REFERENCE = re.compile(rf"\$\{{({'|'.join(KINDS)}):([^}}]*)\}}")
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Request
+from pipeline.config import CLUSTERS, Request
 from pipeline.errors import RequestError
-from pipeline.execution import slurm
+from pipeline.execution import jobs, kubernetes, slurm
 from pipeline.execution.launcher import Launcher
 from pipeline.execution.prewarming import modules_of_scripts
 from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
@@ -147,7 +147,8 @@ class Session(contextlib.ExitStack):
             projects |= self.other_projects(request, names)
             planner = Planner(request, projects, history, self.root, env_manager)
             steps = [request.steps[name] for name in names]
-            elsewhere = slurm.check(steps, store.database(), store.keeps_artifacts_here())
+            place = store.database(), store.keeps_artifacts_here()
+            elsewhere = [*slurm.check(steps, *place), *kubernetes.check(steps, *place, store.uri)]
             return Plan(request, names, planner, recorder, launcher, warnings=[*planner.check(), *elsewhere])
 
     def launcher(self, request: Request) -> Launcher:
@@ -193,10 +194,10 @@ class Session(contextlib.ExitStack):
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
         clear_abandoned(self.scratch.parent, SCRATCH)
-        for folder in (self.root / "outputs", self.root / FOLDER, self.root / slurm.JOBS):
+        for folder in (self.root / "outputs", self.root / FOLDER, self.root / jobs.JOBS):
             clear_abandoned(folder, UNFINISHED)
-        jobs = any(request.steps[name].backend == "slurm" for name in plan.order)
-        shared = self.enter_context(slurm.jobs_folder(self.root)) if jobs else None
+        elsewhere = any(request.steps[name].backend in CLUSTERS for name in plan.order)
+        shared = self.enter_context(jobs.jobs_folder(self.root)) if elsewhere else None
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch, shared)
         dispose_connections()
         plan.launcher.start_server(executor.modules(plan.order))

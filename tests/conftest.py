@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.pipeline import kubernetes_api
     from tests.pipeline.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +98,23 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cluster"]:
         pytest.skip(f"{', '.join(programs)} not on this machine: apt-get install slurm-wlm munge")
     with cluster(tmp_path_factory.mktemp("slurm")) as started:
         yield started
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["kubernetes_api.Cluster"]:
+    """An API of Kubernetes with one image, `pipeline:1`, which has pipeline/ and nothing else."""
+    from tests.services import needs
+
+    needs("kubernetes", "kubernetes_validate")
+    from tests.pipeline import kubernetes_api
+
+    image, folder = tmp_path / "image", tmp_path / "cluster"
+    shutil.copytree(ROOT / "pipeline", image / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    folder.mkdir()
+    cluster = kubernetes_api.Cluster(folder, {"pipeline:1": image})
+    with kubernetes_api.served(cluster) as kubeconfig:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        yield cluster
 
 
 @dataclass

@@ -55,6 +55,17 @@ def wait_for_answer(url: str, log: Path) -> None:
 
 
 @contextlib.contextmanager
+def tracking_server(folder: Path, database: str) -> Iterator[str]:
+    """The address of an `mlflow server` that serves artifacts itself; they, and its log, are in `folder`."""
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "log").open("w") as log, process(command, cwd=folder, stdout=log, stderr=log):
+        wait_for_answer(f"{address}/health", folder / "log")
+        yield address
+
+
+@contextlib.contextmanager
 def postgresql() -> Iterator[str]:
     """The address of an empty database."""
     needs("psycopg")

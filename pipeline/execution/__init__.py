@@ -9,8 +9,8 @@
                                the program that they run
     environ.py                 its environment variables
     snapshot.py                its code, packed
-    slurm.py, jobs.py          steps as jobs of a cluster, which call pipeline/remote.py there; slurm_backend.py does
-                               the same for `mlflow run --backend slurm`
+    jobs.py                    steps as jobs of a cluster, which call pipeline/remote.py there; slurm.py, kubernetes.py
+                               are two kinds of it, slurm_backend.py is `mlflow run --backend slurm`
     task.py, processes.py      what a step's process is told; ending processes with all that they started
     disposal.py                what nobody needs any more is removed: runs, environments
     mlflow_internals.py        all that leans on MLflow's private parts

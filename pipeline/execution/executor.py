@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import OWN_BACKENDS, Request, Step
-from pipeline.execution import jobs, slurm
+from pipeline.execution import jobs, kubernetes, slurm
 from pipeline.execution.environ import READS_LOG, handed_on, step_environ
 from pipeline.execution.fork_server import BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
@@ -53,7 +54,7 @@ class ProcessExecutor:
         self.request, self.planner, self.recorder, self.launcher = request, planner, recorder, launcher
         self.scratch = scratch
         self.shared = shared  # a folder that other machines see too; None where no step runs there
-        self.cluster = slurm.Cluster()
+        self.clusters: dict[str, jobs.Cluster[Any]] = {"kubernetes": kubernetes.Cluster(), "slurm": slurm.Cluster()}
         self.cores = os.cpu_count() or 1
         self.to_prewarm: list[str] = []  # steps that will probably be started, in this order
         self.prewarmed: dict[str, Prewarmed] = {}
@@ -69,7 +70,7 @@ class ProcessExecutor:
         run_id = ""
         if step.backend in OWN_BACKENDS:
             run_id = self.recorder.begin_step(step, decision, attempt, self.folder(step))
-        if step.backend == "slurm":
+        if step.backend in self.clusters:
             return self.start_job(step, decision, run_id)
         prewarmed = self.take_prewarmed(step)
         task = prewarmed.ahead.task if prewarmed else self.task(step)
@@ -91,9 +92,10 @@ class ProcessExecutor:
         return run_id, Path(task.log), process
 
     def start_job(self, step: Step, decision: Decision, run_id: str) -> tuple[str, Path, Job]:
-        """Have a step submitted to Slurm; as `start`."""
+        """Have a step submitted to a cluster; as `start`."""
         config, folder, store = step.backend_config, self.folder(step), self.recorder.store
-        shared = slurm.is_shared(config)
+        cluster = self.clusters[step.backend]
+        shared = cluster.is_shared(config)
         log = Path(tempfile.mkdtemp(prefix=f"{step.name}-", dir=self.shared), f"{step.name}.log")
         files = {} if shared else {name: i.path for name, i in decision.inputs.items() if i.path}
         told = RemoteTask(
@@ -112,8 +114,8 @@ class ProcessExecutor:
             verbose=self.request.verbose,
         )
         self.recorder.keep_task(run_id, jobs.as_text(told))
-        environ = self.handed_on(step, slurm.VARIABLES)
-        ask = jobs.submission(told, run_id, store.uri, config, folder, log, files, environ, self.cluster.bad_nodes)
+        environ = self.handed_on(step, cluster.variables)
+        ask = jobs.submission(cluster, told, run_id, store.uri, config, folder, log, files, environ)
         process = self.launcher.start(submit, ask)
         fetch_outcome = None if shared else partial(outcome, self.recorder.client, run_id, log)
 
@@ -121,8 +123,7 @@ class ProcessExecutor:
             if self.tell:
                 self.tell(Event("queued", step.name, job, run_id=run_id))
 
-        name = jobs.name(told, run_id)
-        return run_id, log, slurm.SlurmJob(self.cluster, process, name, log, config, tell, fetch_outcome)
+        return run_id, log, cluster.job(process, ask, config, tell, fetch_outcome)
 
     def keep_code(self, step: Step, run_id: str, whole: bool = False) -> str:
         """Keep the code that the step runs with its run; the artifact's path.
@@ -166,9 +167,11 @@ class ProcessExecutor:
         return run_id
 
     def close(self) -> None:
-        """End the processes that wait for steps that nobody starts any more."""
+        """End the processes that wait for steps that nobody starts any more, and what watches jobs."""
         for name in list(self.prewarmed):
             self.dismiss(name)
+        for cluster in self.clusters.values():
+            cluster.close()
 
     # What a step's process is told --------------------------------------------------------------------------------
 
@@ -206,7 +209,8 @@ class ProcessExecutor:
                 continue
             if step.backend == "local":
                 found[name] = str(self.recorder.artifacts.at_hand(found[name]) or found[name])
-            elif step.backend == "slurm" and slurm.is_shared(step.backend_config):  # a copy of ours is not there
+            elif (cluster := self.clusters.get(step.backend)) and cluster.is_shared(step.backend_config):
+                # A copy of ours is not there.
                 found[name] = str(self.recorder.artifacts.local(found[name]) or found[name])
         return found
 

@@ -29,7 +29,7 @@ from pipeline.execution import jobs, slurm
 from pipeline.execution.environ import handed_on
 from pipeline.execution.runner import POLL, Exit, tail
 from pipeline.execution.snapshot import pack
-from pipeline.execution.task import RemoteTask, Submission, figures_left
+from pipeline.execution.task import RemoteTask, figures_left
 from pipeline.execution.worker import hand_over
 from pipeline.files import PROJECT, copy_from
 from pipeline.planning.fingerprint import environment_of, folder_files
@@ -93,7 +93,7 @@ class SlurmBackend(AbstractBackend):
         is_here = Path(project_uri).is_dir()  # else it was fetched to where the nodes do not look
         env_manager = backend_config.get(PROJECT_ENV_MANAGER) or ""
         config = {key: value for key, value in backend_config.items() if key not in OF_MLFLOW}
-        pass_env = slurm.as_words(config.pop("pass_env", ()))
+        pass_env = jobs.as_words(config.pop("pass_env", ()))
         given = {name: str(value) for name, value in params.items()}
         step = Step(folder.name, given, entry_point=entry_point, backend="slurm", backend_config=config)
         client = mlflow.MlflowClient(tracking_uri)
@@ -113,7 +113,8 @@ class SlurmBackend(AbstractBackend):
         run_id = get_or_create_run(
             None, project_uri, experiment_id, str(folder), version, entry_point, params
         ).info.run_id
-        shared = slurm.is_shared(config)
+        cluster = slurm.Cluster()
+        shared = cluster.is_shared(config)
         uploads = {} if shared else files
         code = pack(folder, folder_files(folder))
         told = RemoteTask(
@@ -130,7 +131,7 @@ class SlurmBackend(AbstractBackend):
             environment=environment_of(env_manager, "slurm", config),
             ignored=(),
         )
-        environ = handed_on(os.environ, [*pass_env, *slurm.VARIABLES])
+        environ = handed_on(os.environ, [*pass_env, *cluster.variables])
 
         def tell(job: str) -> None:
             print(f"{step.name}: queued as {job}", file=sys.stderr)
@@ -138,19 +139,17 @@ class SlurmBackend(AbstractBackend):
         def renew() -> None:
             client.set_tag(run_id, LEASE, new_lease())
 
-        with slurm.jobs_folder(PROJECT) as job_folder, renewing(renew):
+        with jobs.jobs_folder(PROJECT) as job_folder, renewing(renew):
             log, archive = job_folder / f"{step.name}.log", job_folder / code.name
             archive.write_bytes(code.content)
             client.log_artifact(run_id, str(archive), RESERVED)
             client.log_text(run_id, jobs.as_text(told), TASK_ARTIFACT)
             client.log_batch(run_id, tags=as_tags({PROCESS: this_process(), LEASE: new_lease()}))
             ask = jobs.submission(
-                told, run_id, tracking_uri, config, folder, log, uploads, environ, is_seen=shared and is_here
+                cluster, told, run_id, tracking_uri, config, folder, log, uploads, environ, is_seen=shared and is_here
             )
-            name = jobs.name(told, run_id)
             fetch_outcome = None if shared else lambda: outcome(client, run_id, log)
-            job = slurm.SlurmJob(slurm.Cluster(), None, name, log, config, tell, fetch_outcome)
-            exit = done(job, ask, log)
+            exit = done(cluster.job(None, ask, config, tell, fetch_outcome), log)
             figures = figures_left(log.parent)
             if any(figures.values()):
                 client.log_batch(run_id, metrics=as_metrics(figures["metrics"]), tags=as_tags(figures["tags"]))
@@ -165,10 +164,10 @@ class SlurmBackend(AbstractBackend):
         return Ended(run_id)
 
 
-def done(job: slurm.SlurmJob, ask: Submission, log: Path) -> Exit:
+def done(job: slurm.SlurmJob, log: Path) -> Exit:
     """Submit a job and pass on what it writes until it ends; Ctrl-C ends it."""
     try:
-        job.watch(hand_over(ask))
+        job.watch(hand_over(job.ask))
     except (ShellCommandException, OSError, ValueError) as error:
         return Exit(1, str(error))
     position, interrupted = 0, ""

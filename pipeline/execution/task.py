@@ -66,11 +66,12 @@ class Submission:
     """What it takes to hand a step to a cluster."""
 
     folder: str  # the step's project
-    env_manager: str  # whose environment is built before, on this machine
+    env_manager: str  # whose environment is built before, on this machine; "": none is
     run_id: str
     tracking_uri: str
     uploads: Mapping[str, str]  # a folder among the run's artifacts -> the file, or folder's content, that goes there
-    command: tuple[str, ...]  # that submits a script, which it reads, and prints a job's ID
+    name: str  # the job's
+    command: tuple[str, ...]  # that submits a script, which it reads, and prints a job's ID; (): who watches it does
     script: str
     environ: Mapping[str, str] = field(repr=False)  # the job's; may be secret
     log: str

@@ -86,7 +86,7 @@ def submit(ask: Submission) -> NoReturn:
 
 
 def hand_over(ask: Submission) -> str:
-    """Build the environment of a step, upload what it reads, and submit it; the job's ID.
+    """Build the environment of a step, upload what it reads, and submit it; the job's ID, or name.
 
     Raises:
         ValueError: the cluster refuses it; the text is a sentence.
@@ -98,6 +98,8 @@ def hand_over(ask: Submission) -> str:
     for folder, place in ask.uploads.items():
         log = client.log_artifacts if Path(place).is_dir() else client.log_artifact
         log(ask.run_id, place, folder)
+    if not ask.command:
+        return ask.name
     done = subprocess.run(ask.command, input=ask.script, env=dict(ask.environ), capture_output=True, text=True)
     job_id = done.stdout.strip().partition(";")[0]  # behind it, the cluster's name
     if done.returncode or not job_id:

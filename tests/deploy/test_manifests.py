@@ -1,6 +1,7 @@
 """The manifests in deploy/: what Kubernetes and Compose accept, and that they name what there is."""
 
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -21,6 +22,9 @@ RESOURCES = [
     if resource["kind"] != "Kustomization"
 ]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
+KSERVE = ROOT / "deploy" / "kserve.yaml"
+# What a predictor of KServe 0.21 has beside what a pod has: no package carries the schema itself.
+OF_KSERVE = {"minReplicas": int, "maxReplicas": int, "scaleMetric": str, "scaleTarget": int}
 
 
 def pod_specs() -> list[dict]:
@@ -29,7 +33,7 @@ def pod_specs() -> list[dict]:
         spec = resource.get("spec", {})
         spec = spec.get("jobTemplate", {}).get("spec", spec)
         found += [spec["template"]["spec"]] if "template" in spec else []
-    return found
+    return [*found, next(yaml.safe_load_all(KSERVE.read_text()))["spec"]["predictor"]]
 
 
 def commands() -> list[list[str]]:
@@ -44,6 +48,21 @@ def test_kubernetes_accepts_each_resource(file, resource):
     kubernetes_validate.validate(resource, VERSION, strict=True)
 
 
+def test_kserve_is_asked_for_the_pods_of_the_deployment_and_for_nothing_that_it_has_not():
+    service, policy = yaml.safe_load_all(KSERVE.read_text())
+    assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert list(service["spec"]) == ["predictor"]
+    spec = service["spec"]["predictor"]
+    assert all(isinstance(spec.pop(key), kind) for key, kind in OF_KSERVE.items())
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "scoring"}, "spec": spec}
+    for resource in (pod, policy):
+        kubernetes_validate.validate(resource, VERSION, strict=True)
+    (deployment,) = (r for _, r in RESOURCES if (r["kind"], r["metadata"]["name"]) == ("Deployment", "scoring"))
+    (container,), (other,) = spec["containers"], deployment["spec"]["template"]["spec"]["containers"]
+    same = ("image", "command", "args", "env", "resources", "securityContext", "volumeMounts")
+    assert {key: container[key] for key in same} == {key: other[key] for key in same}
+
+
 def test_a_field_that_kubernetes_does_not_know_would_be_found():
     resource = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"selektor": {}}}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -53,6 +72,19 @@ def test_a_field_that_kubernetes_does_not_know_would_be_found():
 def test_kustomize_takes_every_file_there_is():
     listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == sorted({file for file, _ in RESOURCES})
+
+
+def test_an_image_is_built_by_what_is_there_and_where_nothing_is_that_is_said(tmp_path):
+    for program in ("make", "bash", "sed"):
+        (tmp_path / program).symlink_to(shutil.which(program))
+    command = ["make", "--makefile", str(ROOT / "Makefile"), "image", "IMAGE=ours:1", "ARGS=--pull=never"]
+    options = {"cwd": tmp_path, "env": {"PATH": str(tmp_path)}, "capture_output": True, "text": True}
+    done = subprocess.run(command, **options)
+    assert done.returncode and "built by one of buildah podman docker, and none is here" in done.stderr
+    (tmp_path / "podman").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "podman").chmod(0o755)
+    done = subprocess.run(command, **options)
+    assert done.stdout == "build --file deploy/Containerfile --tag ours:1 --pull=never .\n"
 
 
 def test_compose_accepts_its_file():

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import RequestError, StoreError
 from pipeline.execution import jobs
+from pipeline.execution.slurm import Cluster
 from pipeline.execution.task import RemoteTask
 from pipeline.planning.fingerprint import compact, environment_of
 from pipeline.remote import check_environment
@@ -110,7 +111,7 @@ def test_files_of_this_machine_are_artifacts_by_parameter_so_that_two_of_a_name_
 def test_what_is_written_to_the_store_names_variables_and_holds_none_of_their_values(tmp_path: Path):
     environ = {"SECRET": "s3cr3t", "TMPDIR": "/here", "PATH": "/bin"}
     task = told(pass_env=("SECRET",))
-    ask = jobs.submission(task, "r1", "http://host", {}, tmp_path, tmp_path / "a.log", {}, environ)
+    ask = jobs.submission(Cluster(), task, "r1", "http://host", {}, tmp_path, tmp_path / "a.log", {}, environ)
     assert "s3cr3t" not in jobs.as_text(task) and "s3cr3t" not in repr(ask)
     assert ask.environ["SECRET"] == "s3cr3t", "it goes with the job"  # noqa: S105 - of this test
     assert "TMPDIR" not in ask.environ

@@ -1,6 +1,5 @@
 """Steps as jobs of a real Slurm cluster of three nodes, made for these tests, and steps done by nobody but a server."""
 
-import contextlib
 import json
 import os
 import re
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -19,6 +17,7 @@ from pipeline.execution.snapshot import unpack
 from tests.conftest import ROOT
 from tests.pipeline.conftest import HANG, MLPROJECT, wait_until
 from tests.pipeline.slurm_cluster import Cluster
+from tests.services import tracking_server
 
 pytestmark = pytest.mark.integration
 PLUGIN = ROOT / "deploy" / "mlflow_slurm"
@@ -126,21 +125,7 @@ def test_a_step_whose_node_is_lost_is_done_on_another(on_slurm, slurm):
     assert Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/node.txt")).read_text() not in ("", lost)
 
 
-@contextlib.contextmanager
-def tracking_server(folder: Path, port: int) -> Iterator[str]:
-    """`mlflow server` with artifacts that it serves itself."""
-    from tests.pipeline.tracking.test_remote_store import process, wait_for_answer
-
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination"]
-    with (folder / "log").open("w") as log, process([*command, str(folder / "art")], stdout=log, stderr=log):
-        wait_for_answer(f"http://127.0.0.1:{port}/health", folder / "log")
-        yield f"http://127.0.0.1:{port}"
-
-
 def test_a_machine_with_nothing_but_a_server_does_a_step(on_slurm, tmp_path, monkeypatch):
-    from tests.pipeline.tracking.test_remote_store import free_port
-
     far = tmp_path / "far"
     shutil.copytree(ROOT / "pipeline", far / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (on_slurm.folder / "list.txt").write_text("one\ntwo\n")
@@ -153,7 +138,7 @@ def test_a_machine_with_nothing_but_a_server_does_a_step(on_slurm, tmp_path, mon
     }
     on_slurm.save()
     monkeypatch.setenv("SECRET", "s3cr3t")
-    with tracking_server(tmp_path, free_port()) as uri:
+    with tracking_server(tmp_path, f"sqlite:///{tmp_path / 'server.db'}") as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         done = on_slurm.run("b.do=fail:far away")
         assert "b failed: far away" in done.out, "its last words come with the log that its run has"
@@ -166,7 +151,7 @@ def test_a_machine_with_nothing_but_a_server_does_a_step(on_slurm, tmp_path, mon
         assert mlflow.get_run(steps["a"]["run_id"]).data.metrics["lines"] == 2
         assert on_slurm.run("backend=local").code == 0
         assert on_slurm.states() == {"a": "reused", "b": "reused"}
-    (task,) = (tmp_path / "art").rglob(f"{steps['a']['run_id']}/artifacts/pipeline/task.json")
+    (task,) = (tmp_path / "artifacts").rglob(f"{steps['a']['run_id']}/artifacts/pipeline/task.json")
     assert json.loads(task.read_text())["pass_env"] == ["SECRET"]
     kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "slurm" not in str(path)]
     assert not any(b"s3cr3t" in content for content in kept), "no secret is written to the store"

@@ -6,9 +6,10 @@ import pytest
 
 from pipeline.config import Step, parse
 from pipeline.errors import RequestError
-from pipeline.execution import slurm
+from pipeline.execution import jobs, slurm
 from pipeline.execution.runner import Exit
 from pipeline.execution.slurm import Cluster, SlurmJob, Status
+from pipeline.execution.task import Submission
 from pipeline.planning.fingerprint import environment_of
 from tests.pipeline.memory import Memory, MemoryJob, chain
 
@@ -17,7 +18,12 @@ from tests.pipeline.memory import Memory, MemoryJob, chain
 def job(tmp_path) -> SlurmJob:
     """A job whose log and exit code are written by the test."""
     cluster = Cluster(at=float("inf"))  # which asks nobody
-    made = SlurmJob(cluster, None, "a-1", tmp_path / "a.log", {"mem": "2G", "time": 5}, tell=lambda job: None)
+    log = tmp_path / "a.log"
+    ask = Submission(
+        folder="", env_manager="", run_id="1", tracking_uri="", uploads={}, name="a-1", command=(), script="",
+        environ={}, log=str(log), job_file=str(log.with_name("job_id")),
+    )  # fmt: skip
+    made = SlurmJob(cluster, None, ask, {"mem": "2G", "time": 5}, tell=lambda job: None)
     made.watch("7")
     cluster.at = float("inf")
     return made
@@ -118,21 +124,21 @@ def test_each_end_has_its_sentence(job, status, code, log, said):
 
 def test_a_job_that_leaves_nothing_behind_is_not_waited_for_for_ever(job):
     assert ended(job, Status("FAILED", wait_status=127 << 8)) is None
-    job.lost -= slurm.LAG + 1
+    job.lost -= jobs.LAG + 1
     assert job.ended() == Exit(127)
 
 
 def test_a_node_that_cannot_do_the_command_is_told_where_nobody_sees_its_output(job):
     job.outcome = lambda: None
     assert ended(job, Status("FAILED", wait_status=127 << 8)) is None
-    job.lost -= slurm.LAG + 1
+    job.lost -= jobs.LAG + 1
     exit = job.ended()
     assert exit and exit.why.startswith("its job 7 ended before the step began (exit code 127); see to the node")
 
 
 def test_a_job_that_slurm_knows_no_more_has_failed_with_the_folder_named(job):
     assert ended(job, Status()) is None
-    job.lost -= slurm.LAG + 1
+    job.lost -= jobs.LAG + 1
     exit = job.ended()
     assert exit and exit.code == 1 and f"left no exit code in {job.log.parent}" in exit.why
 
@@ -203,7 +209,8 @@ def test_all_steps_have_the_common_backend_but_for_what_they_say_themselves():
 def test_where_a_step_runs_is_no_part_of_what_it_depends_on():
     here = environment_of("local", "local", {})
     assert environment_of("local", "slurm", {"mem": "2G"}) == environment_of("local", "slurm", {"mem": "4G"}) == here
-    assert environment_of("local", "kubernetes", {}) != here, "which brings an environment of its own"
+    assert environment_of("local", "kubernetes", {"image": "pipeline:2"}) == here
+    assert environment_of("local", "databricks", {}) != here, "which brings an environment of its own"
     memory = Memory(chain("a", "b"))
     assert set(memory.run().values()) == {"executed"}
     assert set(memory.run(backend="slurm", backend_config={"mem": "2G"}).values()) == {"reused"}

@@ -1,7 +1,6 @@
 """A pipeline on stores of other kinds, for real: MLflow's server with PostgreSQL, artifacts in S3, several at once."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests import services
 from tests.pipeline.conftest import AT_ONCE
-from tests.services import BUCKET, free_port, process, wait_for_answer
+from tests.services import BUCKET
 
 pytestmark = pytest.mark.integration
 
@@ -25,12 +24,8 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def tracking_server(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an `mlflow server` that keeps its runs in PostgreSQL and serves their artifacts itself."""
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", postgresql, "--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("w") as log, process(command, cwd=folder, stdout=log, stderr=log):
-        wait_for_answer(f"http://127.0.0.1:{port}/health", folder / "log")
-        yield f"http://127.0.0.1:{port}"
+    with services.tracking_server(tmp_path_factory.mktemp("server"), postgresql) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
