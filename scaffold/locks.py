@@ -6,6 +6,7 @@ made with requirements-remote.in in mind: by itself it would have versions that 
 take a boto3 of ten years ago. A conda.yml has its lock's digest in it: MLflow goes by that text alone when it asks
 whether a conda environment is the right one.
 
+A package that a conda.yml marks with `# not the root's` has the version that stands there, whatever the root has.
 Where a conda.yml says `-c requirements.lock`, the lock holds versions alone: of PyTorch each machine takes the build
 that fits it, and no list of hashes has them all.
 """
@@ -14,6 +15,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,7 +33,19 @@ def environments(root: Path) -> list[Path]:
 
 def declared(conda: str) -> list[str]:
     """The packages that the text of a conda.yml pins for pip."""
-    return re.findall(r"^ *- ([A-Za-z].*==.*)$", conda, flags=re.MULTILINE)
+    return re.findall(r"^ *- ([A-Za-z]\S*==\S+)", conda, flags=re.MULTILINE)
+
+
+def of_its_own(conda: str) -> list[str]:
+    """The packages that the text of a conda.yml pins to other versions than the root's."""
+    return re.findall(r"^ *- ([A-Za-z].*)==.* # not the root's", conda, flags=re.MULTILINE)
+
+
+def but_for(exceptions: Iterable[str], lock: str) -> str:
+    """The text of a lock without these packages."""
+    for name in exceptions:
+        lock = re.sub(rf"(?m)^{re.escape(name)}==(?:.*\\\n)*.*\n", "", lock)
+    return lock
 
 
 def locked(lock: str) -> set[str]:
@@ -63,7 +77,11 @@ def main() -> int:
         for folder in environments(ROOT):
             conda = (folder / "conda.yml").read_text(encoding="utf-8")
             hashes = f"- -c {LOCK}" not in conda
-            compile_lock(declared(conda), folder / LOCK, remote if folder == ROOT else ROOT / LOCK, hashes=hashes)
+            versions = remote if folder == ROOT else ROOT / LOCK
+            with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as constraints:
+                constraints.write(but_for(of_its_own(conda), versions.read_text(encoding="utf-8")))
+                constraints.flush()
+                compile_lock(declared(conda), folder / LOCK, Path(constraints.name), hashes=hashes)
             lock = (folder / LOCK).read_text(encoding="utf-8")
             (folder / "conda.yml").write_text(with_digest(conda, lock), encoding="utf-8")
         shared = [remote]

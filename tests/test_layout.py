@@ -86,6 +86,14 @@ def test_local_mode_has_the_versions_of_every_step(step):
     assert pins(step) <= lock(step) <= lock(".")
 
 
+@pytest.mark.parametrize("folder", ENVIRONMENTS)
+def test_an_environment_has_the_roots_versions_but_where_it_says_so(folder):
+    conda, ours, roots = (ROOT / folder / "conda.yml").read_text(), lock(folder), lock(".")
+    both = {pin.partition("==")[0] for pin in ours} & {pin.partition("==")[0] for pin in roots}
+    same = {pin.partition("==")[0] for pin in ours & roots}  # on one system: there may be another version on Windows
+    assert both - same == set(locks.of_its_own(conda))
+
+
 def of_pytorch(folder: Path) -> bool:
     """Whether an environment has PyTorch, of which each kind of machine has another build: none has hashes for all."""
     conda = folder / "conda.yml"
