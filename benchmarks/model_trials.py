@@ -31,12 +31,13 @@ from cross_validation import (  # noqa: E402
     standard_error,
     summary,
 )
-from declaration import Table, read_declaration  # noqa: E402
+from declaration import read_declaration  # noqa: E402
 from estimators import DEFAULTS, Recipe  # noqa: E402
 from group_correction import corrected  # noqa: E402
 from model_choice import simplest  # noqa: E402
 from predictions import predict, score  # noqa: E402
 from results import REAL_LIST, SAMPLE, machine, write_section  # noqa: E402
+from table import Table  # noqa: E402
 from table_features import groups  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 from training_data import read_rows, split  # noqa: E402

@@ -13,7 +13,7 @@ from cleaning import DUPLICATE, INCOMPLETE, Cleaned, clean
 from csv_reading import Chunk, Source, inspect, read_chunks
 from csv_writing import as_bytes, csv_lines
 from data_profile import Profile
-from declaration import Table, read_declaration
+from declaration import read_declaration
 from duplicates import DuplicateDetector
 from file_dataset import file_dataset, source_dataset
 from recording import Record, record_step
@@ -28,6 +28,7 @@ from step import (
     whole,
 )
 from step_error import StepError, first_line
+from table import Table
 
 STEP = "data_cleaning"
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from cleaning import DUPLICATE, INCOMPLETE, ROW, Cleaned
 from csv_reading import RaggedRow
-from declaration import Table, metric_name
 from number_marks import NumberMarks
 from page import cards, folded, page, table
 from row_checks import rules
+from table import Table, metric_name
 
 MAX_EXAMPLES = 5  # first lines and values shown of each check
 MIN_PROBABILITY = 0.001  # an empty column that is less likely than this by chance is a failure

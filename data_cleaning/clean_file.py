@@ -24,12 +24,12 @@ from cleaning import clean
 from csv_reading import Chunk, Source, inspect, ranges, read_chunks, refuse_duplicate_columns, require_columns
 from csv_writing import as_bytes, csv_lines, header_line
 from data_profile import Profile
-from declaration import Table
 from duplicates import DuplicateDetector
 from labelling import Labels, join_labels
 from row_checks import TEXT
 from spark import PROCESSES, SPARK, Spark
 from step_error import StepError
+from table import Table
 from tqdm import tqdm
 from workers import Workers, cores, in_order
 

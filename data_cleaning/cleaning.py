@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 from csv_reading import name_columns, refuse_duplicate_columns, require_columns
 from csv_writing import csv_lines
-from declaration import Table
 from duplicates import DuplicateDetector
 from row_checks import judge
+from table import Table
 
 DUPLICATE = "duplicate"  # the same row again
 INCOMPLETE = "incomplete"  # a gap, with missing=drop

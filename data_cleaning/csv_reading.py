@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from byte_ranges import ByteRange, byte_ranges, can_be_cut, first_lines
-from declaration import Table
 from row_checks import TEXT
 from step_error import StepError
+from table import Table
 
 SEPARATORS = ",;\t|"
 BLOCK_BYTES = 1 << 20

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from declaration import BINARY, REGRESSION, Field, Table
 from page import page
 from page import table as page_table
+from table import BINARY, REGRESSION, Field, Table
 
 MAX_VALUES = 30  # whole numbers in a range of more are not drawn value by value
 BARS_IN_A_CELL = 6  # what is 320 pixels wide

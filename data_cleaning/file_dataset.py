@@ -3,7 +3,7 @@
 from typing import Any
 
 from csv_reading import Source
-from declaration import Table
+from table import Table
 
 TYPES = {"integer": "long", "number": "double", "boolean": "boolean"}  # MLflow's; anything else is text
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from csv_reading import Chunk, Source, inspect, read_chunks, refuse_duplicate_columns
 from csv_writing import csv_lines
-from declaration import Table
 from row_checks import TEXT, judge
 from step_error import StepError
+from table import Table
 
 MAX_SHOWN = 5  # values that a message names
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from declaration import Table
 from row_checks import NUMBER, OPEN_NUMBER, matches
+from table import Table
 
 OPEN_POINT = r"^\s*[+-]?[1-9][0-9]{0,2}\.[0-9]{3}\s*$"  # 1.234, which is 1234 where a comma stands before decimals
 

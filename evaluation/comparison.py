@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, REGRESSION, Table
 from predictions import PROBABILITY, probability_columns, score
 from scipy.stats import binomtest, wilcoxon
+from table import BINARY, REGRESSION, Table
 
 WORDS = {"roc_auc": "ROC AUC", "r2": "R²", "rmse": "RMSE", "mae": "MAE", "brier": "Brier score"}
 IN_UNITS = {"rmse", "mae", "mean", "mean_error"}  # of the target, whatever size that is

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import pandas as pd
-from declaration import DATE_FORMATS, REGRESSION, Table
 from drift import CATEGORY, MISSING, NUMBER, TEXT, Finding, column_kinds, comparable, compare_values
 from grouped_rows import Groups, group_codes
+from table import DATE_FORMATS, REGRESSION, Table
 
 SURE = 1e-4  # p-value of one test; a table has some dozens of them
 SURE_OF_TWO = 1e-5  # product of the p-values of two columns, of which either says that they are swapped

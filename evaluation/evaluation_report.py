@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from comparison import figure, word
-from declaration import BINARY, REGRESSION, Table
 from page import page as html_page
 from page import table as html_table
 from predictions import PROBABILITY
+from table import BINARY, REGRESSION, Table
 
 
 def page(verdict: dict[str, Any], table: Table, slices: pd.DataFrame, pictures: dict[str, bytes]) -> str:

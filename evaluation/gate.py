@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from comparison import figure, losses, word
-from declaration import REGRESSION, Table
 from predictions import HIGHER_IS_BETTER, METRICS
 from step_error import StepError
+from table import REGRESSION, Table
 
 MINIMUM = "minimum_"  # and a metric: the parameters that go before the declaration's `minimum`
 SIGNIFICANT = 1.75  # the t statistic of a one-sided test at 4 %: at 5 % a tenth of equals stays out

@@ -11,7 +11,6 @@ import champion_registry as registry
 import mlflow
 import pandas as pd
 from data_faults import faults
-from declaration import REGRESSION, Table
 from evaluation_report import page
 from gate import make_gate
 from mlflow.entities import LoggedModelInput
@@ -19,6 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from saved_model import SavedModel, open_model
 from step import boolean, file_digest, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError, first_line
+from table import REGRESSION, Table
 from verdict import Judged, make_verdict, refuse_other_table, run_metrics, summary
 
 STEP = "evaluation"

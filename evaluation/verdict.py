@@ -8,7 +8,6 @@ import champion_registry as registry
 import numpy as np
 import pandas as pd
 from comparison import compare, figure, largest_gaps, metrics_of, slices, word
-from declaration import Table
 from gate import Gate, is_better, reason_below_anchor, reason_to_stay, reason_too_few, reasons_against, reasons_worse
 from grouped_rows import group_codes
 from holdout import in_holdout_rows
@@ -16,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from predictions import METRICS
 from saved_model import SavedModel
 from step_error import StepError
+from table import Table
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from byte_ranges import ByteRange, header_range, open_ranges
-from declaration import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name, read_header
 from explanation import strongest
 from predictions import probability_columns
 from saved_model import SavedModel
 from sharing import ONE_PROCESS, Sharing
 from step_error import StepError, first_line
+from table import BINARY, REGRESSION, ROW_NUMBER, Table, metric_name, read_header
 
 HASH_RANGE = 2.0**64
 DUPLICATE = "duplicate"  # the reason of a row that an earlier one repeats: nothing is wrong with it

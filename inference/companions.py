@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from declaration import Table, text_of
 from predictions import DIGITS, PROBABILITY
 from scipy.special import expit, logit
+from table import Table, text_of
 
 COMPANIONS = "companions.json"
 

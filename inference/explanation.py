@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from declaration import MULTICLASS
 from predictions import DIGITS, probability_columns
 from saved_model import BACKGROUND, SavedModel
 from step_error import StepError
+from table import MULTICLASS
 
 STRONGEST = 3
 AT_ONCE = 50_000  # rows that the model is asked about together

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from declaration import Table, read_header
 from parquet_text import SECONDS, NestedColumnsError, csv_chunks
 from step_error import StepError, first_line
+from table import Table, read_header
 
 MAGIC = b"PAR1"
 BATCH_ROWS = 50_000

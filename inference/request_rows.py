@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from declaration import Table
 from step_error import first_line
+from table import Table
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 KINDS = (JSON, CSV, ARROW)

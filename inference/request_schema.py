@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
-from declaration import DATE_FORMATS, REGRESSION, Field, Table
 from predictions import probability_columns
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic import Field as Described
 from pydantic.json_schema import models_json_schema
 from request_rows import CSV, JSON
+from table import DATE_FORMATS, REGRESSION, Field, Table
 
 TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}  # in JSON; the others are text
 REFERENCE = "#/components/schemas/{model}"

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from declaration import DATE_FORMATS, REGRESSION, Field, Table, broken_values
 from step_error import StepError
+from table import DATE_FORMATS, REGRESSION, Field, Table, broken_values
 
 TEXT = pd.StringDtype("pyarrow")
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"

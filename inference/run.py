@@ -11,7 +11,6 @@ from pathlib import Path
 import mlflow
 import pyarrow as pa
 from batch_scoring import Totals, score_file
-from declaration import CLEAN_FIRST, REGRESSION
 from parquet_files import as_csv, declared_types, write_parquet
 from predictions import probability_columns
 from saved_model import SavedModel, open_model
@@ -19,6 +18,7 @@ from sharing import Sharing
 from spark import ENGINES
 from step import boolean, choice, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
+from table import CLEAN_FIRST, REGRESSION
 
 STEP = "inference"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from batch_scoring import Totals, compare
-from declaration import BINARY, REGRESSION, Table, metric_name
 from predictions import probability_columns, score
 from saved_model import champion_uri, open_model
 from serving_log import SERVED, SHADOW, answer_columns, asked_columns, header
 from step import fetch, parse_parameters, run_step, whole
 from step_error import StepError, first_line
+from table import BINARY, REGRESSION, Table, metric_name
 
 STEP = "inference"
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
-from declaration import text_of
 from explanation import without_background
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
@@ -28,6 +27,7 @@ from serving_door import MODEL_PATH, Door, log_to_standard_error, refusal
 from serving_live import Live
 from serving_metrics import Metrics
 from serving_settings import KEY_VARIABLE, Settings, handed_on
+from table import text_of
 
 SMALL = 1 << 16  # bytes of a request that is read at once; the others in a thread
 logger = logging.getLogger("uvicorn.error")

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from batch_scoring import in_canary, in_words, predict_rows
-from declaration import REGRESSION, Table, text_of
 from explanation import strongest
 from request_rows import Cells, RequestError, as_columns
 from row_checks import Judged, judge, rules
 from saved_model import SavedModel
 from serving_log import ServedLog, answer_columns
+from table import REGRESSION, Table, text_of
 from threadpoolctl import threadpool_limits
 
 SLICE = 1000  # rows of one request that are scored before others have their turn

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from batch_scoring import in_canary
-from declaration import Table
 from predictions import probability_columns
 from step_error import StepError
+from table import Table
 
 SERVED, SHADOW = "served_", "shadow_"  # who said it
 KEPT = 10  # pieces' rows that wait where none can be written; beyond it the oldest are lost

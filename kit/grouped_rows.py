@@ -9,7 +9,7 @@ This file is of kit/, which `make kit` copies to the steps that use it: edit it 
 
 import numpy as np
 import pandas as pd
-from declaration import Table
+from table import Table
 
 Groups = tuple[pd.Series | None, pd.Series | None]  # of the rows of reference and current; None: each its own
 ALONE: Groups = (None, None)

@@ -5,7 +5,7 @@ This file is of kit/, which `make kit` copies to the steps that use it: edit it 
 
 import numpy as np
 import pandas as pd
-from declaration import Table, text_of
+from table import Table, text_of
 
 
 def in_holdout_rows(table: Table, rows: pd.DataFrame, test_size: float, split_seed: int) -> np.ndarray:

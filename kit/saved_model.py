@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 import yaml
 from companions import COMPANIONS, Companions
-from declaration import BINARY, REGRESSION, Table, read_declaration
+from declaration import read_declaration
 from predictions import predict
 from step_error import StepError, first_line
+from table import BINARY, REGRESSION, Table
 
 # All that a model may hold beyond what skops trusts by itself: plain data types, pure functions of numbers. A model's
 # own list (skops_trusted_types in MLmodel) does not count: whoever wrote the file wrote that too.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from declaration import DATE_FORMATS, Field, Table, text_of
 from grouped_rows import ALONE, Groups, means_p_value
+from table import DATE_FORMATS, Field, Table, text_of
 
 NUMBER, CATEGORY, TEXT, MISSING = "number", "category", "text", "missing"  # MISSING: by its empty cells alone
 PREDICTION, TARGET, ACCURACY, ERROR = "prediction", "target", "accuracy", "error"

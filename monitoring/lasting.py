@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from declaration import Table
 from drift import CATEGORY, MISSING, NUMBER, Finding, codes_of, holm, title
 from grouped_rows import ALONE, Groups, design_effects
+from table import Table
 
 MIN_SHARE = 0.05  # of a value, in the reference, below which its share is not added up
 LASTING = " lasting"

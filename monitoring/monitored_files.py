@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from byte_ranges import ByteRange, header_range, open_ranges
-from declaration import REGRESSION, Table, read_header
 from sharing import ONE_PROCESS, Sharing, is_short
 from step_error import StepError, first_line
+from table import REGRESSION, Table, read_header
 
 CHUNK_ROWS = 50_000
 

@@ -20,7 +20,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from champion_lineage import Lineage
-from declaration import BINARY, DATE_FORMATS, MULTICLASS, REGRESSION, Table, metric_name, read_declaration
+from declaration import read_declaration
 from drift import CATEGORY, MISSING, NUMBER, Finding, Verdict
 from grouped_rows import Groups, design_effects, group_codes
 from monitored_files import read_predictions, read_rows
@@ -30,6 +30,7 @@ from sharing import Sharing
 from spark import ENGINES
 from step import boolean, choice, fetch, log_dataset, number, optional, parse_parameters, requested_uri, run_step, whole
 from step_error import StepError
+from table import BINARY, DATE_FORMATS, MULTICLASS, REGRESSION, Table, metric_name
 
 STEP = "monitoring"
 SHIFT, ROWS = "shift_", "shift_rows_"  # the beginnings of metrics that are kept for later runs

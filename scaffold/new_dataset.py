@@ -123,7 +123,7 @@ def decide(facts: Facts, target: str, ask: Callable[[str, Sequence[str]], str]) 
         content["primaryKey"] = key.name
     words = sorted({word for column in facts.columns for word in column.missing_words})
     if words:
-        from declaration import MISSING_VALUES
+        from table import MISSING_VALUES
 
         content["missingValues"] = [*MISSING_VALUES, *words]
     fields = []

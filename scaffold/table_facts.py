@@ -223,7 +223,7 @@ def look_at(csv: Path) -> Facts:
         StepError: not a CSV file, or a column is there twice.
     """
     from csv_reading import inspect, read_chunks, refuse_duplicate_columns
-    from declaration import MISSING_VALUES
+    from table import MISSING_VALUES
 
     source = inspect(csv)
     refuse_duplicate_columns(source.columns)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration, read_declaration
+from declaration import parse_declaration, read_declaration
+from table import BINARY, MULTICLASS, REGRESSION, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 TITANIC = read_declaration(ROOT / "dataset.yaml")

@@ -17,9 +17,10 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from declaration import REGRESSION, Table, read_declaration
+from declaration import read_declaration
 from predictions import METRICS, probability_columns
 from saved_model import open_model
+from table import REGRESSION, Table
 
 from tests import messy_tables
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 from cross_validation import FitFunction, Folds, cross_validate, make_folds
-from declaration import REGRESSION, Field, Table
 from declared_features import by_declaration
 from predictions import HIGHER_IS_BETTER, METRICS
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from table import REGRESSION, Field, Table
 
 DEPTH, LEAF = 3, 5  # of the tree on one column: up to eight groups of at least five rows
 

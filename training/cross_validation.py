@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import REGRESSION, Table
 from predictions import HIGHER_IS_BETTER, predict, score
 from scipy.special import stdtrit
 from sklearn.model_selection import GroupKFold, RepeatedKFold, RepeatedStratifiedKFold, StratifiedGroupKFold
+from table import REGRESSION, Table
 from tqdm import tqdm
 
 FitFunction = Callable[[pd.DataFrame], Any]  # rows with their target -> a fitted estimator

@@ -6,12 +6,12 @@ training rows is a constant.
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, MULTICLASS, REGRESSION, Table
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, TargetEncoder
+from table import BINARY, MULTICLASS, REGRESSION, Table
 
 TARGET_TYPES = {
     BINARY: "binary",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from declaration import BINARY, MULTICLASS, REGRESSION, Table
 from sklearn import ensemble, linear_model
 from sklearn.pipeline import Pipeline, make_pipeline
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION, Table
 from table_features import transformer
 
 Values = dict[str, Any]  # hyperparameter -> value

@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from declaration import Table
 from declared_features import categories, joined, numbers, scale
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from table import Table
 
 
 def titanic(table: Table, scaled: bool) -> ColumnTransformer:

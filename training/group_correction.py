@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from companions import Companions
 from cross_validation import Folds
-from declaration import BINARY, Table
 from predictions import PROBABILITY
 from scipy.special import expit, logit
 from sklearn.metrics import log_loss
 from step_error import StepError
+from table import BINARY, Table
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 from cross_validation import cross_validate, make_folds
-from declaration import REGRESSION
 from estimators import Recipe, Values
+from table import REGRESSION
 
 # Regularised on purpose: with a few hundred rows, what lies outside is noise fitted well.
 SPACES = {

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import REGRESSION, Table
 from predictions import predict, probability_columns, roc_auc
 from sklearn.metrics import r2_score
+from table import REGRESSION, Table
 
 REPEATS = 5
 BACKGROUND_ROWS = 32  # more would say little more: docs/decisions/0004

@@ -15,9 +15,9 @@ from cross_validation import (
     scores,
     summary,
 )
-from declaration import Table
 from group_correction import corrected
 from predictions import METRICS
+from table import Table
 from table_features import groups
 
 GROUP_FOLDS = 5  # at most: it costs as much again as the other

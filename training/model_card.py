@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, REGRESSION, Table
 from estimators import AUTO, Recipe
 from judgement import GROUP_FOLDS, Judgement
 from predictions import METRICS, probability_columns
+from table import BINARY, REGRESSION, Table
 from training_data import Split, class_counts
 
 CARD = """# Model card: {table.name}, {recipe.model}

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 from cross_validation import cross_validate, make_folds, make_group_folds, standard_error
-from declaration import REGRESSION
 from estimators import DEFAULTS, Recipe
+from table import REGRESSION
 from table_features import groups
 
 FOLDS = 5

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from declaration import BINARY, MULTICLASS, REGRESSION, Table
+from table import BINARY, MULTICLASS, REGRESSION, Table
 
 DIGITS = 10  # of a prediction: how a library sums, over one row or many, shows only after the 15th
 PROBABILITY = "probability"

@@ -13,7 +13,7 @@ import mlflow
 import skops_flavor
 import step
 from companions import Companions
-from declaration import REGRESSION, Table, read_declaration
+from declaration import read_declaration
 from estimators import AUTO, MODELS, Recipe, hyperparameters
 from group_correction import refuse_without_groups
 from importance import background, measure
@@ -25,6 +25,7 @@ from model_card import write_card
 from model_choice import chosen
 from pandas import DataFrame
 from predictions import METRICS, predict, score
+from table import REGRESSION, Table
 from threadpoolctl import threadpool_limits
 from training_data import Split, read_rows, split
 

@@ -18,12 +18,12 @@ import sklearn
 import skops.io
 import yaml
 from companions import COMPANIONS, Companions
-from declaration import Table
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
 from saved_model import BACKGROUND, DECLARATION, TRUSTED_TYPES
 from skops_private import TRUSTED_BY_SKOPS, model_state
 from step_error import StepError
+from table import Table
 
 KNOWN_TYPES = TRUSTED_BY_SKOPS.union(TRUSTED_TYPES)  # a model of these alone passes the audit
 DROPPED_ATTRIBUTES = [

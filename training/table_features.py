@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from declaration import Table
 from declared_features import by_declaration, joined
 from features import BY_HAND, GROUPS_BY_HAND
 from sklearn.compose import ColumnTransformer
+from table import Table
 
 
 def transformer(table: Table, scaled: bool) -> ColumnTransformer:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from declaration import Table
 from holdout import in_holdout_rows, places
 from step_error import StepError
+from table import Table
 
 MIN_ROWS = 20
 CHUNK_ROWS = 50_000

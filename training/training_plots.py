@@ -5,13 +5,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from declaration import BINARY, REGRESSION, Table
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from predictions import PROBABILITY, probability_columns
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_curve
+from table import BINARY, REGRESSION, Table
 
 MOST_COLUMNS = 25  # in the picture of their importance
 MOST_COUNTED = 15  # classes: with more, the numbers of a confusion matrix would overlap

@@ -9,9 +9,10 @@ import pytest
 from append import Appended
 from clean_file import clean_file
 from csv_reading import inspect
-from declaration import BINARY, Table, parse_declaration
+from declaration import parse_declaration
 from labelling import read_labels
 from step_error import StepError
+from table import BINARY, Table
 
 from tests.example_tables import TITANIC, rows, table
 

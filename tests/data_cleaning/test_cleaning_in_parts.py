@@ -7,9 +7,10 @@ from pathlib import Path
 import clean_file as cleaning
 import pytest
 from clean_file import clean_file
-from declaration import Table, parse_declaration
+from declaration import parse_declaration
 from labelling import read_labels
 from step_error import StepError
+from table import Table
 
 from tests.example_tables import TITANIC
 from tests.odd_passengers import odd_header, odd_rows

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from cleaning import Cleaned
-from declaration import Table, parse_declaration
+from declaration import parse_declaration
 from duplicates import DuplicateDetector
 from step_error import StepError
+from table import Table
 
 from tests.example_tables import TITANIC
 

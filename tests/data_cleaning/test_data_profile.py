@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from cleaning import clean
 from data_profile import Profile
-from declaration import BINARY, MULTICLASS, REGRESSION
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import TITANIC, rows, table
 

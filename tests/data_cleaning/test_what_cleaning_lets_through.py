@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from clean_file import Result, clean_file
 from csv_reading import inspect
-from declaration import Table, parse_declaration
+from declaration import parse_declaration
 from labelling import read_labels
 from step_error import StepError
+from table import Table
 
 from tests.conftest import ROOT
 from tests.example_tables import TITANIC

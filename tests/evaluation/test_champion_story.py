@@ -9,8 +9,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
+from declaration import parse_declaration
 from make_sample import passengers
+from table import BINARY, MULTICLASS, REGRESSION, Table
 
 from tests.example_tables import TITANIC, register_model, rows, table
 from tests.step_programs import run_program

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from data_faults import faults
-from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
+from declaration import parse_declaration
+from table import BINARY, MULTICLASS, REGRESSION, Table
 
 from tests.example_tables import rows, table
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from comparison import calibration_error, compare, largest_gaps, losses, metrics_of, paired_t, rank_auc, slices
-from declaration import BINARY, MULTICLASS, REGRESSION, Table, parse_declaration
+from declaration import parse_declaration
 from evaluation_report import draw, page
 from gate import (
     Gate,
@@ -25,6 +25,7 @@ from predictions import METRICS, probability_columns
 from scipy.stats import ttest_1samp, wilcoxon
 from sklearn.metrics import r2_score, roc_auc_score
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION, Table
 from verdict import refuse_other_table
 
 from tests.example_tables import TITANIC, rows, table

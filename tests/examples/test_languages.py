@@ -11,9 +11,10 @@ import pytest
 import yaml
 from batch_scoring import score_file
 from clean_file import clean_file
-from declaration import REGRESSION, read_declaration
+from declaration import read_declaration
 from saved_model import open_model
 from scipy.special import expit
+from table import REGRESSION
 
 from tests.conftest import ROOT, served_folder
 from tests.example_tables import rows, save_model, table

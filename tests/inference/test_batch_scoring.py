@@ -7,10 +7,11 @@ import pytest
 import sharing
 from batch_scoring import in_canary, score_file
 from companions import Companions
-from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
+from declaration import parse_declaration
 from predictions import predict, probability_columns
 from saved_model import open_model
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import TITANIC, rows, save_model, table
 from tests.spark_cluster import standalone

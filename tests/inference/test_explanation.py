@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from batch_scoring import score_file
 from companions import Companions
-from declaration import MULTICLASS, REGRESSION, TASKS
 from explanation import AT_ONCE, contributions, strongest, turns
 from predictions import probability_columns
 from request_rows import RequestError
@@ -20,6 +19,7 @@ from serving_batches import EXPLAINED, Job, Models, Part, score
 from serving_settings import Settings
 from sklearn.linear_model import LinearRegression
 from step_error import StepError
+from table import MULTICLASS, REGRESSION, TASKS
 
 from tests.example_tables import TITANIC, rows, save_model, table
 from tests.inference.in_process import Client, running

@@ -9,8 +9,8 @@ from pathlib import Path
 import make_sample
 import pandas as pd
 import pytest
-from declaration import BINARY, MULTICLASS, REGRESSION
 from predictions import probability_columns
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import ROOT, register_model, rows, table
 from tests.step_programs import run_program

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
+from declaration import parse_declaration
 from request_rows import ARROW, JSON, RequestError
 from saved_model import open_model
 from serving import answer
@@ -33,6 +33,7 @@ from serving_batches import SLICE, Batches, Job, Models
 from serving_live import LiveModel
 from serving_settings import KEY_VARIABLE, Settings, refuse_open_door, tls_files
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import FIELDS, TARGETS, TITANIC, register_model, rows, save_model, table
 from tests.inference.in_process import Client, running

@@ -10,13 +10,13 @@ import mlflow
 import pandas as pd
 import pytest
 from batch_scoring import in_canary, score_file
-from declaration import BINARY, MULTICLASS, REGRESSION
 from saved_model import open_model
 from serving_batches import Job, Models, Part, score
 from serving_live import OtherModel
 from serving_log import ServedLog, asked_columns, header
 from serving_settings import Settings, prepare_log
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import register_model, rows, save_model, table
 from tests.inference.in_process import Client, running

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from clean_file import clean_file
-from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
+from declaration import parse_declaration
 from request_rows import CSV, JSON, as_columns, read_rows
 from request_schema import example_value
 from row_checks import judge
@@ -21,6 +21,7 @@ from saved_model import open_model
 from serving import answer, application
 from serving_batches import typed
 from serving_settings import Settings
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import rows, save_model, table
 from tests.inference.in_process import Client, running

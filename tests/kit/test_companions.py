@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from companions import COMPANIONS, Companions
 from cross_validation import make_folds, out_of_fold, scores
-from declaration import BINARY, REGRESSION, Table, parse_declaration
+from declaration import parse_declaration
 from estimators import DEFAULTS, Recipe
 from explanation import contributions
 from group_correction import choose, corrected, refuse_without_groups
@@ -16,6 +16,7 @@ from judgement import judge
 from saved_model import open_model
 from scipy.special import expit, logit
 from step_error import StepError
+from table import BINARY, REGRESSION, Table
 
 from tests.example_tables import FIELDS, TARGETS, rows, save_model, table
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration, read_declaration
+from declaration import parse_declaration, read_declaration
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import TITANIC, rows, table
 

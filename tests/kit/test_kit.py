@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from declaration import BINARY, MULTICLASS, REGRESSION
 from predictions import METRICS, probability_columns
 from saved_model import open_model
+from table import BINARY, MULTICLASS, REGRESSION
 
 from kit.vendor import copies
 from tests.example_tables import model_columns, register_model, rows, save_model, table

@@ -13,11 +13,11 @@ import saved_model
 import skops.io
 import skops_flavor
 import yaml
-from declaration import BINARY, MULTICLASS, REGRESSION
 from saved_model import TRUSTED_TYPES, champion_uri, open_model
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import FunctionTransformer
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import model_columns, register_model, rows, save_model, table
 

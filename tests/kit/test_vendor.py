@@ -22,6 +22,19 @@ def test_a_step_gets_the_files_that_it_has_the_names_of_and_no_others(tmp_path, 
     assert capsys.readouterr().out == ""
 
 
+def test_what_a_file_imports_comes_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(vendor, "KIT", tmp_path / "kit")
+    texts = {"declaration": "import json\nfrom table import Table", "table": "    import step_error", "step_error": ""}
+    for name in ("kit", "mine"):
+        (tmp_path / name).mkdir()
+    for name, text in texts.items():
+        (tmp_path / "kit" / f"{name}.py").write_text(text)
+    (tmp_path / "mine" / "MLproject").touch()
+    (tmp_path / "mine" / "declaration.py").touch()
+    assert vendor.main() == 0
+    assert sorted(path.stem for path in (tmp_path / "mine").glob("*.py")) == ["declaration", "step_error", "table"]
+
+
 def test_the_steps_of_the_project_share_the_frame_of_a_step():
     assert {path.name for path in vendor.copies().values()} >= {"step.py", "step_error.py", "declaration.py"}
     assert all(copy.parent != vendor.KIT for copy in vendor.copies())

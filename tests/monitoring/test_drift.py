@@ -4,7 +4,7 @@ import make_sample
 import numpy as np
 import pandas as pd
 import pytest
-from declaration import BINARY, Field, parse_declaration
+from declaration import parse_declaration
 from drift import (
     CATEGORY,
     MISSING,
@@ -23,6 +23,7 @@ from drift import (
     title,
 )
 from grouped_rows import design_effects, group_codes, means_p_value
+from table import BINARY, Field
 
 from tests.example_tables import TITANIC, rows, table
 

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import sharing
-from declaration import BINARY, MULTICLASS, REGRESSION, parse_declaration
+from declaration import parse_declaration
 from monitored_files import read_predictions, read_rows
 from predictions import probability_columns
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import rows, table
 from tests.spark_cluster import standalone

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import sharing
 import yaml
-from declaration import BINARY, MULTICLASS, REGRESSION
 from predictions import METRICS
 from saved_model import open_model
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import register_model, rows, table
 from tests.step_programs import run_program

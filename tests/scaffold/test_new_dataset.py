@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from clean_file import clean_file
-from declaration import BINARY, MULTICLASS, REGRESSION, read_declaration
+from declaration import read_declaration
+from table import BINARY, MULTICLASS, REGRESSION
 
 from scaffold.new_dataset import DatasetError, write_declaration
 from tests import messy_tables

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import skops.io
 from cross_validation import cross_validate, interval, make_folds, make_group_folds, summary
-from declaration import BINARY, MULTICLASS, REGRESSION, Table
 from estimators import DEFAULTS, Recipe, hyperparameters
 from hyperparameter_search import SPACES, search
 from make_sample import passengers
@@ -22,6 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import FunctionTransformer
 from skops_flavor import KNOWN_TYPES, dump_with_types, dumps, save_model
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION, Table
 from training_data import read_rows
 
 from tests.example_tables import TITANIC, rows, table
@@ -224,7 +224,7 @@ def test_the_search_finds_the_same_again_and_leaves_alone_what_was_given(task: s
 @pytest.mark.integration
 def test_the_default_model_reaches_what_the_project_promises_on_the_real_list(real_list: Path) -> None:
     how = Recipe(TITANIC, "soft_vote", hyperparameters(BINARY, "soft_vote", {}), 0)
-    frame = read_rows(TITANIC, real_list)
+    frame, _ = read_rows(TITANIC, real_list)
     folds = make_folds(TITANIC, frame, 10, 2, 0)
     figures = summary(cross_validate(how.fit, TITANIC, how.columns, frame, folds), 10)
     assert figures["cv_accuracy_mean"] >= 0.835

@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from declaration import BINARY, REGRESSION, TASKS, Table, parse_declaration
+from declaration import parse_declaration
 from declared_features import by_declaration, date_parts, numbers, texts
 from estimators import Recipe
 from features import BY_HAND
 from make_sample import passengers
 from sklearn.compose import ColumnTransformer
 from step_error import StepError
+from table import BINARY, REGRESSION, TASKS, Table
 
 from tests.example_tables import FIELDS, TARGETS, TITANIC, rows, table
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from baselines import best_single_column, constant
 from cross_validation import make_folds
-from declaration import BINARY, REGRESSION, TASKS, parse_declaration
+from declaration import parse_declaration
 from declared_features import joined
 from estimators import DEFAULTS, Recipe
 from features import party
@@ -13,6 +13,7 @@ from importance import background
 from judgement import judge
 from make_sample import passengers
 from predictions import METRICS, predict, probability_columns
+from table import BINARY, REGRESSION, TASKS
 from table_features import groups
 
 from tests.example_tables import FIELDS, TARGETS, TITANIC, rows, table

@@ -2,10 +2,10 @@
 
 import pandas as pd
 import pytest
-from declaration import BINARY, MULTICLASS, REGRESSION
 from estimators import AUTO, DEFAULTS, Recipe, hyperparameters
 from model_choice import chosen, simplest
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION
 
 from tests.example_tables import rows, table
 

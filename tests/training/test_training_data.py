@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import training_data
-from declaration import BINARY, MULTICLASS, REGRESSION, TASKS, Table, parse_declaration
+from declaration import parse_declaration
 from holdout import in_holdout, in_holdout_rows
 from make_sample import passengers
 from step_error import StepError
+from table import BINARY, MULTICLASS, REGRESSION, TASKS, Table
 from training_data import read_rows, split
 
 from tests.example_tables import FIELDS, ROOT, TARGETS, TITANIC, rows, table

@@ -7,7 +7,7 @@ import mlflow
 import pandas as pd
 import pytest
 import yaml
-from declaration import BINARY, MULTICLASS, REGRESSION, TASKS, Table, parse_declaration
+from declaration import parse_declaration
 from declared_features import numbers
 from estimators import DEFAULTS
 from features import BY_HAND
@@ -16,6 +16,7 @@ from predictions import METRICS
 from saved_model import open_model
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import FunctionTransformer
+from table import BINARY, MULTICLASS, REGRESSION, TASKS, Table
 
 from tests.example_tables import FIELDS, ROOT, TARGETS, TITANIC, rows, table
 from tests.step_programs import run_program

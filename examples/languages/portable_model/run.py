@@ -15,7 +15,6 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from declaration import BINARY, Table
 from saved_model import open_model
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
@@ -23,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from step import parse_parameters, run_step
 from step_error import StepError
+from table import BINARY, Table
 
 STEP = "portable_model"
 HEADER = ["kind", "column", "fill", "value", "pattern", "weight"]

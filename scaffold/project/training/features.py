@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from declaration import Table
 from sklearn.compose import ColumnTransformer
+from table import Table
 
 BY_HAND: dict[str, Callable[[Table, bool], ColumnTransformer]] = {}
 GROUPS_BY_HAND: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {}
