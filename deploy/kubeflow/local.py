@@ -1,7 +1,7 @@
 """Run a compiled pipeline here, without a cluster: `python -m deploy.kubeflow.local FILE.yaml [NAME=VALUE …]`.
 
 By kfp.local, one task after the other, in the project's folder; `python` on the PATH is the project's. Exit code 1: a
-task failed.
+task failed, or could not begin.
 """
 
 import sys
@@ -15,6 +15,9 @@ ROOT = Path("build", "kubeflow-local")  # what kfp keeps of its tasks
 
 
 def main(arguments: list[str]) -> int:
+    if not arguments or not all("=" in one for one in arguments[1:]):
+        print(__doc__, file=sys.stderr)
+        return 2
     file, *given = arguments
     # As a process of its own kfp.local runs only what is made of a Python function, which it knows by this name.
     component_factory.EXECUTOR_MODULE = "deploy.kubeflow.component"
@@ -22,7 +25,7 @@ def main(arguments: list[str]) -> int:
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(ROOT), raise_on_error=True)
     try:
         components.load_component_from_file(file)(**dict(pair.split("=", 1) for pair in given))
-    except RuntimeError as error:
+    except (OSError, RuntimeError, TypeError) as error:  # no such file, a task that failed, a parameter that is none
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
