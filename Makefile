@@ -37,7 +37,7 @@ help:
 	@echo "make bench  how fast it is        make bench-scale   on large data and long histories"
 	@echo "make retrain   train, without promoting      make propose   what passed, for a person to approve"
 	@echo "make promote   what was approved is champion      make deploy URL=http://…   see it live, or go back"
-	@echo "make kubeflow TRACKING_URI=http://…   config.yaml as a pipeline of Kubeflow (docs/clusters.md)"
+	@echo "make kubeflow TRACKING_URI=http://…   config.yaml as a pipeline of Kubeflow (docs/clusters.md)      make kubeflow-local   run it here"
 	@echo "make ci-report BASE=origin/main   what this commit changes of the pipeline's results, as Markdown"
 	@echo "make image IMAGE=pipeline:1   what pods run, built by buildah, podman or docker"
 	@echo "make bundle all that make run needs in one archive; without a network: make run BUNDLE=FILE"

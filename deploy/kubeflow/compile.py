@@ -33,7 +33,8 @@ from pipeline.planning.graph import order
 
 TABLES = {".csv", ".jsonl", ".parquet", ".tsv"}
 MEMORY = re.compile(r"(\d+)([KMGT]?)B?", re.IGNORECASE)  # as Slurm has it: in mebibytes where it does not say
-RESOURCES = ("cpus_per_task", "mem", "gpus")  # what is asked of Kubernetes, of a step's backend_config
+# What is asked of Kubernetes, and what a step's backend_config has for it, for Kubernetes and for Slurm.
+RESOURCES = {"cpu": ("cpu", "cpus_per_task"), "memory": ("memory", "mem"), "gpus": ("gpus",)}
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 CONDITION = "condition"
 
@@ -103,9 +104,9 @@ def task(
         made.set_env_variable(variable, value)
     if step.retries:
         made.set_retry(step.retries, backoff_duration=f"{max(1, round(step.retry_pause))}s", backoff_factor=2)
-    if cpus := limits.get("cpus_per_task"):
+    if cpus := limits.get("cpu"):
         made.set_cpu_request(cpus).set_cpu_limit(cpus)
-    if memory := limits.get("mem"):
+    if memory := limits.get("memory"):
         made.set_memory_request(memory).set_memory_limit(memory)
     if gpus := limits.get("gpus"):
         made.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
@@ -196,12 +197,17 @@ def artifact_type(path: str) -> Any:
 
 
 def limits_of(step: str, config: Mapping[str, Any]) -> dict[str, str]:
-    """What a step asks of Kubernetes, by the keys of its backend_config."""
-    found = {key: str(config[key]) for key in RESOURCES if config.get(key) is not None}
-    if "mem" in found:
-        if not (match := MEMORY.fullmatch(found["mem"])):
-            raise RequestError(f"{step}: mem={found['mem']!r} in backend_config is no amount of memory; write 4G")
-        found["mem"] = f"{match[1]}{(match[2] or 'M').upper()}i"
+    """What a step asks of Kubernetes, by the keys of RESOURCES."""
+    found = {
+        name: str(config[key])
+        for name, keys in RESOURCES.items()
+        for key in reversed(keys)
+        if config.get(key) is not None
+    }
+    if "memory" in found and config.get("memory") is None:
+        if not (match := MEMORY.fullmatch(found["memory"])):
+            raise RequestError(f"{step}: mem={found['memory']!r} in backend_config is no amount of memory; write 4G")
+        found["memory"] = f"{match[1]}{(match[2] or 'M').upper()}i"
     if "gpus" in found:
         found["gpus"] = found["gpus"].rpartition(":")[2]  # a100:2
     return found

@@ -151,6 +151,7 @@ def test_a_component_asks_for_what_its_step_does():
         "backend_config": {"cpus_per_task": 8, "mem": "4G", "gpus": "a100:2"},
     }
     score = {"parameters": {"model": "${artifact:train,model}", "notes": "${artifact:train,notes.md}"}}
+    score["backend_config"] = {"cpu": "500m", "memory": "2Gi"}
     steps = {"clean": {"backend": "slurm", "backend_config": {"partition": "cpu"}}, "train": train, "score": score}
     [spec] = compile_all([asked_for(steps, backend_config={"mem": 512})])
     executors = spec["deploymentSpec"]["executors"]
@@ -158,6 +159,7 @@ def test_a_component_asks_for_what_its_step_does():
     assert resources["clean"]["resourceMemoryLimit"] == "512Mi"
     assert resources["train"]["resourceCpuLimit"] == "8"
     assert resources["train"]["resourceMemoryLimit"] == "4Gi"
+    assert (resources["score"]["resourceCpuLimit"], resources["score"]["resourceMemoryLimit"]) == ("500m", "2Gi")
     accelerator = resources["train"]["accelerator"]
     assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
     assert spec["root"]["inputDefinitions"]["parameters"]["train_seed"]["defaultValue"] == "0"
