@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 PROJECT = Path(__file__).resolve().parent.parent  # the folder with main.py
 UNFINISHED = ".pipeline-"  # what a file's or folder's name begins with that is not whole yet
+RESERVED = "pipeline"  # the artifact folder of a step's run that is ours, not the step's
 JUST_MADE = 1.0  # seconds in which something may have been made and not been owned yet
 # What MLflow writes anew into every MLmodel file, whatever the model.
 VOLATILE_MLMODEL_KEYS = {

@@ -22,8 +22,7 @@ from pipeline.execution.environ import TEMPORARY
 from pipeline.execution.launcher import Process
 from pipeline.execution.runner import Exit
 from pipeline.execution.task import RemoteTask, Submission
-from pipeline.files import UNFINISHED, owned
-from pipeline.tracking.artifacts import RESERVED
+from pipeline.files import RESERVED, UNFINISHED, owned
 
 JOBS = Path(".pipeline", "jobs")
 LAG = 15.0  # seconds that a shared folder may take to show what a node wrote, and a job to be gone

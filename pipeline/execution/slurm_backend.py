@@ -31,12 +31,12 @@ from pipeline.execution.runner import POLL, Exit, tail
 from pipeline.execution.snapshot import pack
 from pipeline.execution.task import RemoteTask, figures_left
 from pipeline.execution.worker import hand_over
-from pipeline.files import PROJECT, copy_from
+from pipeline.files import PROJECT, RESERVED, copy_from
 from pipeline.planning.fingerprint import environment_of, folder_files
 from pipeline.planning.project import load
 from pipeline.planning.references import local_file
 from pipeline.states import RunStatus
-from pipeline.tracking.artifacts import RESERVED, TASK_ARTIFACT
+from pipeline.tracking.artifacts import TASK_ARTIFACT
 from pipeline.tracking.liveness import new_lease, renewing, this_process
 from pipeline.tracking.remote_run import outcome
 from pipeline.tracking.store import local_path, sqlite_file

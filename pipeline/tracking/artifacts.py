@@ -18,14 +18,14 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from pipeline.credentials import masked
 from pipeline.errors import StoreError
-from pipeline.files import UNFINISHED, content_digest, owned
+from pipeline.files import RESERVED, UNFINISHED, content_digest, owned
 from pipeline.planning.reads import Look, looks
 from pipeline.tracking.store import NOT_THERE, TrackingStore, first_line, if_there, local_path
 from pipeline.tracking.tags import SIZES, Listed, Listing, listing_of, outputs_of
 
 PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
 ETAG = 16  # characters of an ETag that are kept: tags are short
-RESERVED = "pipeline"  # the artifact folder that is ours, not the step's
+
 T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
 TASK_ARTIFACT = f"{RESERVED}/task.json"  # what another machine has to know of a step

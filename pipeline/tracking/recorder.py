@@ -21,13 +21,13 @@ from mlflow.utils.mlflow_tags import (
 
 from pipeline.config import Step
 from pipeline.credentials import masked
-from pipeline.files import printable
+from pipeline.files import RESERVED, printable
 from pipeline.planning.decision import Decision, Result
 from pipeline.planning.fingerprint import Fingerprint
 from pipeline.planning.reads import Reads, name_of
 from pipeline.planning.reads import moved as paths_moved
 from pipeline.states import RunStatus, State
-from pipeline.tracking.artifacts import READS_ARTIFACT, RESERVED, TASK_ARTIFACT
+from pipeline.tracking.artifacts import READS_ARTIFACT, TASK_ARTIFACT
 from pipeline.tracking.history import History
 from pipeline.tracking.liveness import is_dead, new_lease, renewing, this_process
 from pipeline.tracking.provenance import git_state, source_tags, user

@@ -9,8 +9,9 @@ import mlflow
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.errors import RequestError
+from pipeline.files import RESERVED
 from pipeline.states import RunStatus
-from pipeline.tracking.artifacts import RESERVED, TASK_ARTIFACT, no_read
+from pipeline.tracking.artifacts import TASK_ARTIFACT, no_read
 from pipeline.tracking.liveness import is_dead
 from pipeline.tracking.reach import check_connection
 from pipeline.tracking.store import absolute, if_there, impatience, in_a_sentence
