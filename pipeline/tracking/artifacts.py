@@ -25,7 +25,6 @@ from pipeline.tracking.tags import SIZES, Listed, Listing, listing_of, outputs_o
 
 PAUSES = (0.5, 2.0)  # seconds before a further try to read, after MLflow's own
 ETAG = 16  # characters of an ETag that are kept: tags are short
-
 T = TypeVar("T")
 READS_ARTIFACT = f"{RESERVED}/reads.json"
 TASK_ARTIFACT = f"{RESERVED}/task.json"  # what another machine has to know of a step
