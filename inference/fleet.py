@@ -59,6 +59,7 @@ frontend requests
 backend replicas
   balance leastconn
   option forwardfor
+  option http-buffer-request # of which a part has come only cannot be sent to another replica
   option redispatch 1
   retries 3
   retry-on conn-failure empty-response response-timeout

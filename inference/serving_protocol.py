@@ -1,5 +1,9 @@
-"""Uvicorn's HTTP protocol, but it hangs up on who does not send the head of a request in time."""
+"""Uvicorn's HTTP protocol, but it hangs up on who does not send the head of a request in time, and answers at once.
 
+An answer whose head has gone out, and whose body died with the server, can be asked of no other server any more.
+"""
+
+import asyncio
 import functools
 from typing import Any
 
@@ -12,11 +16,36 @@ def read_seconds() -> float:
     return handed_on().read_seconds
 
 
+class WholeWrites:
+    """A transport that writes in one piece all that comes in one turn of the loop, such as a head and its body."""
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport, self.loop = transport, loop
+        self.pieces: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self.pieces:
+            self.loop.call_soon(self.flush)
+        self.pieces.append(data)
+
+    def flush(self) -> None:
+        if self.pieces:
+            self.transport.write(b"".join(self.pieces))
+            self.pieces.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self.transport.close()
+
+
 class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes, by what is installed
     patience: Any = None  # the timer that runs while there is no whole head
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(WholeWrites(transport, self.loop))
         self.look()
 
     def data_received(self, data: bytes) -> None:

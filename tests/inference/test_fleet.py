@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +154,26 @@ def test_no_request_fails_while_versions_change_and_replicas_come_go_and_die(sta
     assert running.process.wait(HANG) == 0
     assert "inference: stopped" in running.log.read_text()
     wait_until_gone(family)
+
+
+@pytest.mark.integration
+def test_a_request_whose_body_comes_late_is_asked_of_another_replica_when_one_dies(start, register):
+    register("champion")
+    running = start(model="models:/titanic@champion", min=2, max=2)
+    running.wait_for("2 to 2 replicas")
+    body = json.dumps({"dataframe_records": [ROW]}).encode()
+    head = f"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n"
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", running.port)
+        connections = [stack.enter_context(socket.create_connection(address, HANG)) for _ in range(2)]
+        for connection in connections:
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+        time.sleep(0.3)  # were heads handed on by themselves, each replica would have one now
+        running.replicas()[0].kill()
+        running.wait_for("a replica died (-9)")
+        for connection in connections:
+            connection.sendall(body)
+        assert [connection.recv(65536).split(b" ")[1] for connection in connections] == [b"200"] * 2
 
 
 @pytest.mark.integration

@@ -1,5 +1,6 @@
 """What a server in production must do: share its time, keep its limits, know who asks, say what it does."""
 
+import asyncio
 import contextlib
 import http.client
 import io
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import serving_protocol
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -386,3 +388,28 @@ def test_an_arrow_stream_is_answered_as_json_is(models):
         assert said[0] == 200
         for body in (b"", b"nonsense", stream.getvalue()[:200], stream.getvalue()[:-300]):
             assert Client(port).ask(body, ARROW)[0] == 400
+
+
+def test_an_answer_goes_out_in_one_piece_even_where_the_server_hangs_up_right_after_it():
+    written: list[bytes] = []
+
+    class Transport(asyncio.Transport):
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+        def close(self) -> None:
+            written.append(b"closed")
+
+    async def answer() -> None:
+        transport = serving_protocol.WholeWrites(Transport(), asyncio.get_running_loop())
+        transport.write(b"head,")
+        transport.write(b"body")
+        assert written == []
+        await asyncio.sleep(0)
+        assert written == [b"head,body"]
+        transport.write(b"last")
+        transport.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(answer())
+    assert written == [b"head,body", b"last", b"closed"]
