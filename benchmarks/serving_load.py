@@ -98,19 +98,15 @@ def local_model(uri: str, folder: Path) -> Path:
 
 def save(estimator: Any, of: Any, example: Any, folder: Path) -> None:
     import skops_flavor
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
 
-    inputs = Schema([ColSpec("double" if of.by_name[name].numeric else "string", name) for name in example])
     skops_flavor.save_model(
-        path=str(folder),
-        mlflow_model=Model(),
-        sk_model=estimator,
-        table=of,
-        companions=None,
+        folder,
+        estimator,
+        of,
+        list(example),
         background=example.assign(**{of.key.name: range(len(example))}),
-        signature=ModelSignature(inputs=inputs),
-        input_example=example.astype(object).where(example.notna(), None),
+        companions=None,
+        example=example,
         pip_requirements=["mlflow==3.17.2", "scikit-learn==1.9.1", "skops==0.16.0"],
         python_version="3.11.0",
     )

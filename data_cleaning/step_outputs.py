@@ -1,10 +1,14 @@
 """What a program of any language leaves in the folder $STEP_OUTPUTS, as the record of a run.
 
-Files are artifacts, but for three: metrics.json holds metrics, tags.json tags, and dataset.json says which data were
+Files are artifacts, but for four: metrics.json holds metrics, tags.json tags, and dataset.json says which data were
 read (or a list of such), where that was no argument: `{"source": "https://…", "path": "data.csv"}`, the path being that
 of the bytes there. Of bytes that are not there: `name` and `sha256` instead; of an output that is such data: no source;
 of what a parameter named: its name as `parameter` instead of a source. Beside them, if known, `context` ("input"),
 `columns` with MLflow's types, such as `{"age": "double"}`, and `profile`, any figures.
+
+model.json says that a folder there is a model: `{"path": "model", "name": "houses", "tags": {"seed": "0"}}`. It has an
+MLmodel file, which MLflow documents, and is logged as the run's model, under the folder's name; the metrics are its
+metrics, too. `name` is that of the registered model that it becomes a version of; without one, it is not registered.
 
 This file is of kit/, which `make kit` copies to the steps that use it, and to the orchestrator: edit it there.
 """
@@ -13,13 +17,15 @@ import hashlib
 import json
 import math
 import shlex
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
+from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from mlflow.utils.time import get_current_time_millis
@@ -27,27 +33,32 @@ from mlflow.utils.time import get_current_time_millis
 
 @dataclass(frozen=True)
 class Records:
-    """What the three files say."""
+    """What the four files say."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     datasets: list[dict[str, Any]] = field(default_factory=list)
+    model: dict[str, Any] = field(default_factory=dict)
 
 
-FORMS = {
-    "metrics.json": '{"rows_out": 900}',
-    "tags.json": '{"data.source": "some text"}',
-    "dataset.json": '{"source": "https://…", "path": "data.csv"}, with the path of an output',
+FORMS = {  # what it is -> the file that says it, and its form
+    "metrics": ("metrics.json", '{"rows_out": 900}'),
+    "tags": ("tags.json", '{"data.source": "some text"}'),
+    "datasets": ("dataset.json", '{"source": "https://…", "path": "data.csv"}, with the path of an output'),
+    "model": (
+        "model.json",
+        '{"path": "model", "name": "houses"}, with the path of a folder that has an MLmodel file',
+    ),
 }
 
 
 def log_outputs(folder: Path, client: MlflowClient, run_id: str) -> None:
-    """Log to the run what lies in the folder; the three files are gone afterwards.
+    """Log to the run what lies in the folder; the four files are gone afterwards.
 
     Raises:
-        ValueError: one of the three is not of its form; the text is a sentence.
+        ValueError: one of the four is not of its form; the text is a sentence.
     """
-    records = read_records(folder)
+    records = log_model(folder, read_records(folder), client, run_id)
     log_figures(records, client, run_id)
     run = client.get_run(run_id)
     # MLflow stores parameters shell-quoted.
@@ -56,21 +67,22 @@ def log_outputs(folder: Path, client: MlflowClient, run_id: str) -> None:
 
 
 def read_records(folder: Path) -> Records:
-    """What the three files say; they are gone afterwards.
+    """What the four files say; they are gone afterwards.
 
     Raises:
         ValueError: one of them is not of its form; the text is a sentence.
     """
     found: dict[str, Any] = {}
-    for (name, form), read in zip(FORMS.items(), (metrics_in, tags_in, datasets_in), strict=True):
+    readers = metrics_in, tags_in, datasets_in, model_in
+    for (what, (name, form)), read in zip(FORMS.items(), readers, strict=True):
         file = folder / name
         if file.is_file():
             try:
-                found[name] = read(json.loads(file.read_text(encoding="utf-8")), folder)
+                found[what] = read(json.loads(file.read_text(encoding="utf-8")), folder)
             except (ValueError, TypeError, AttributeError, KeyError):
                 raise ValueError(f"its {name} is not of the form {form}; correct what writes it") from None
             file.unlink()
-    return Records(found.get("metrics.json", {}), found.get("tags.json", {}), found.get("dataset.json", []))
+    return Records(**found)
 
 
 def metrics_in(content: Any, folder: Path) -> dict[str, float]:
@@ -108,10 +120,71 @@ def datasets_in(content: Any, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def log_figures(records: Records, client: MlflowClient, run_id: str) -> None:
-    """Log metrics and tags, in one request."""
+def model_in(content: Any, folder: Path) -> dict[str, Any]:
+    """`path`, `name` ("" where it is not to be registered) and `tags` of the model, and what is `saved` there.
+
+    Raises:
+        ValueError, TypeError, AttributeError, KeyError: it is none, or not in the folder.
+    """
+    told = {"name": "", "tags": {}, **content}
+    path = folder.resolve() / told["path"]
+    links = any(one.is_symlink() for one in (path, *path.rglob("*")))
+    if not isinstance(told["name"], str) or len(told) > 3 or path.resolve().parent != folder.resolve() or links:
+        raise ValueError
+    try:
+        saved = Model.load(str(path))
+    except Exception as error:  # MLflow's own, YAML's, the disk's
+        raise ValueError from error
+    example = saved.saved_input_example_info or {}
+    files = [(path / example[key]).resolve() for key in ("artifact_path", "serving_input_path") if key in example]
+    if not saved.flavors or not all(file.is_file() and file.is_relative_to(path) for file in files):
+        raise ValueError
+    return told | {"path": path.resolve().name, "tags": tags_in(told["tags"], folder), "saved": saved}
+
+
+class SavedFolder:
+    """A flavor, as `Model.log` calls it, whose models have been saved already."""
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, folder: Path, saved: Model, **_: object) -> None:
+        """Move what is `saved` in `folder` to `path`, with what MLflow knows of it in its MLmodel file."""
+        of_run = ("run_id", "artifact_path", "model_id", "model_uuid", "utc_time_created")
+        vars(mlflow_model).update({name: value for name, value in vars(saved).items() if name not in of_run})
+        shutil.move(folder, path)
+        mlflow_model.save(str(Path(path, "MLmodel")))
+
+
+def log_model(folder: Path, records: Records, client: MlflowClient, run_id: str) -> Records:
+    """Log and register the model that lies in the folder, if one does, and its metrics; what is left to be logged."""
+    if not records.model:
+        return records
+    told, tags = records.model, {}
+    info = Model.log(
+        artifact_path=None,
+        name=told["path"],
+        flavor=SavedFolder,
+        flavor_name=next((name for name in told["saved"].flavors if name != "python_function"), "pyfunc"),
+        registered_model_name=told["name"] or None,
+        await_registration_for=0,
+        run_id=run_id,
+        tags=told["tags"],
+        folder=folder / told["path"],
+        saved=told["saved"],
+        validate_serving_input=False,
+    )
+    if told["name"]:
+        version = str(info.registered_model_version)
+        # The last is looked at before the run is reused: whether that version is still there.
+        effect = json.dumps({"model": told["name"], "version": version})
+        tags = {"model.name": told["name"], "model.version": version, "effect.registry": effect}
+    log_figures(Records(records.metrics), client, run_id, info.model_id)
+    return replace(records, metrics={}, tags=records.tags | tags, model={})
+
+
+def log_figures(records: Records, client: MlflowClient, run_id: str, model_id: str | None = None) -> None:
+    """Log metrics, of the run and of its model if it has one, and tags, in one request."""
     now = get_current_time_millis()
-    metrics = [Metric(name, value, now, 0) for name, value in records.metrics.items()]
+    metrics = [Metric(name, value, now, 0, model_id=model_id) for name, value in records.metrics.items()]
     tags = [RunTag(name, value) for name, value in records.tags.items()]
     if metrics or tags:
         client.log_batch(run_id, metrics=metrics, tags=tags)

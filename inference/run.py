@@ -8,15 +8,15 @@ import argparse
 import sys
 from pathlib import Path
 
-import mlflow
 import pyarrow as pa
 from batch_scoring import Totals, score_file
 from parquet_files import as_csv, declared_types, write_parquet
 from predictions import probability_columns
+from recording import Record, record_step
 from saved_model import SavedModel, open_model
 from sharing import Sharing
 from spark import ENGINES
-from step import boolean, choice, fetch, log_dataset, number, parse_parameters, requested_uri, run_step, whole
+from step import boolean, choice, fetch, number, parse_parameters, whole
 from step_error import StepError
 from table import CLEAN_FIRST, REGRESSION
 
@@ -24,10 +24,10 @@ STEP = "inference"
 
 
 def main() -> int:
-    return run_step(STEP, work)
+    return record_step(STEP, work)
 
 
-def work(run: mlflow.ActiveRun, folder: Path) -> None:
+def work(record: Record, folder: Path) -> None:
     arguments = parse_parameters(
         STEP,
         model=str,
@@ -45,13 +45,14 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
         master=str.strip,
         parquet=boolean,
     )
-    original, source = arguments.input, requested_uri(run, "input", arguments.input)
+    original, source = arguments.input, record.requested("input", arguments.input)
     arguments.input = as_csv(original, folder)
-    model = open_model(arguments.model)
+    model = open_model(arguments.model, record.registered("model"))
     challenger_uri = arguments.challenger or f"models:/{model.table.name}@challenger"
     challenger = open_model(challenger_uri) if arguments.canary > 0 else None
-    shadow = open_model(arguments.shadow) if arguments.shadow else None
-    predictions, differences = folder / "predictions.csv", folder / "shadow_differences.csv"
+    shadow = open_model(arguments.shadow, record.registered("shadow")) if arguments.shadow else None
+    (output := folder / "output").mkdir()
+    predictions, differences = output / "predictions.csv", output / "shadow_differences.csv"
     try:
         totals = score(arguments, model, challenger, shadow, predictions, differences)
     except StepError as error:
@@ -59,19 +60,15 @@ def work(run: mlflow.ActiveRun, folder: Path) -> None:
             raise
         raise StepError(f"{error}: mlflow run data_cleaning -P input={source} -P require_target=false") from None
     metrics = totals.metrics(shadow is not None, arguments.canary > 0)
-    mlflow.log_artifact(str(predictions))
     if arguments.parquet:
         types = declared_types(model.table) | dict.fromkeys(probability_columns(model.table), pa.float64())
-        write_parquet(predictions, folder / "predictions.parquet", types)
-        mlflow.log_artifact(str(folder / "predictions.parquet"))
-    if shadow:
-        mlflow.log_artifact(str(differences))
-    mlflow.log_metrics(metrics)
+        write_parquet(predictions, output / "predictions.parquet", types)
+    record.take(output)
+    record.metrics = metrics
     for role, one in (("model", model), ("challenger", challenger), ("shadow", shadow)):
-        if one:
-            mlflow.set_tags(one.tags(role))
-    log_dataset(original, source, "scoring")
-    log_dataset(predictions, "", "output")
+        record.tags |= one.tags(role) if one else {}
+    record.read("input", original, "scoring")
+    record.datasets.append({"path": predictions.name, "context": "output"})
     refuse_many_errors(totals, arguments.max_errors)
     print_summary(totals, metrics, model)
 

@@ -124,8 +124,16 @@ def fetch(uri: str, what: str) -> Path:
 
 
 def requested_uri(run: "mlflow.ActiveRun", parameter: str, path: Path) -> str:
-    """The parameter as requested (a URI, where `path` has become a local copy); MLflow stores it shell-quoted."""
-    return (shlex.split(run.data.params.get(parameter, "")) or [str(path)])[0]
+    """The parameter as requested: a URI, where `path` has become a local copy."""
+    return unquoted(run.data.params.get(parameter, "")) or str(path)
+
+
+def unquoted(text: str) -> str:
+    """A parameter as it was given: MLflow stores it shell-quoted."""
+    try:
+        return "".join(shlex.split(text)[:1])
+    except ValueError:  # it was not MLflow who did
+        return text
 
 
 def log_dataset(path: Path, uri: str, context: str) -> str:

@@ -88,32 +88,27 @@ def model_columns(of: Table) -> list[str]:
     return [one.name for one in of.features if one.numeric or one.enum]
 
 
-def model_options(of: Table, frame: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """What skops_flavor.save_model takes, beside the folder and MLflow's own object."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    names = model_columns(of)
-    inputs = Schema([ColSpec("double" if of.by_name[name].numeric else "string", name) for name in names])
-    example = frame[names].head(2)
-    return {
-        "sk_model": fit(of, frame, seed),
-        "table": of,
-        "companions": None,
-        "background": frame[[of.key.name, *names]].head(12),
-        "signature": ModelSignature(inputs=inputs),
-        "input_example": example.astype(object).where(example.notna(), None),
-        "pip_requirements": ["mlflow==3.17.2", "scikit-learn==1.9.1", "skops==0.16.0"],
-        "python_version": "3.11.0",
-    }
-
-
 def save_model(folder: Path, of: Table, frame: pd.DataFrame, seed: int = 0) -> Path:
     """A model folder as training leaves it; in no registry."""
-    import skops_flavor
-    from mlflow.models import Model
+    return save_fitted(folder, of, frame, fit(of, frame, seed))
 
-    skops_flavor.save_model(path=str(folder), mlflow_model=Model(), **model_options(of, frame, seed))
+
+def save_fitted(folder: Path, of: Table, frame: pd.DataFrame, estimator: Any) -> Path:
+    """`save_model` of one that was fitted to `frame`."""
+    import skops_flavor
+
+    names = model_columns(of)
+    skops_flavor.save_model(
+        folder,
+        estimator,
+        of,
+        names,
+        background=frame[[of.key.name, *names]].head(12),
+        companions=None,
+        example=frame[names].head(2),
+        pip_requirements=["mlflow==3.17.2", "scikit-learn==1.9.1", "skops==0.16.0"],
+        python_version="3.11.0",
+    )
     return folder
 
 
@@ -123,36 +118,26 @@ def register_model(of: Table, frame: pd.DataFrame, alias: str = "", seed: int = 
     As training does it: with train.csv and holdout.csv beside the model, the metrics of the holdout, and tags.
     """
     import mlflow
-    import skops_flavor
     from holdout import in_holdout_rows
-    from mlflow.models import Model
     from predictions import predict, score
+    from recording import Record
 
     held = in_holdout_rows(of, frame, 0.2, 0)
     train, rest = frame[~held], frame[held]
     with mlflow.start_run() as run:
-        options = model_options(of, train, seed)
         folder = Path(mlflow.get_tracking_uri().removeprefix("sqlite:///")).parent / f"lists-{run.info.run_id}"
         folder.mkdir()
         of.write(train, folder / "train.csv")
         of.write(rest, folder / "holdout.csv")
-        mlflow.log_artifacts(str(folder))
-        said = predict(options["sk_model"], of, rest[model_columns(of)])
-        mlflow.log_metrics(
-            {"rows_train": len(train), "rows_holdout": len(rest)} | score(of, rest[of.target.name], said)
-        )
-        info = Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=skops_flavor,
-            flavor_name="sklearn",
-            registered_model_name=of.name,
-            tags={"split_seed": "0", "test_size": "0.2", "data.sha256": "0" * 64, "rows_train": str(len(train))},
-            validate_serving_input=False,
-            await_registration_for=0,
-            **options,
-        )
-    version = str(info.registered_model_version)
+        estimator, record = fit(of, train, seed), Record(folder)
+        save_fitted(folder / "model", of, train, estimator)
+        said = predict(estimator, of, rest[model_columns(of)])
+        rows_of = {"rows_train": len(train), "rows_holdout": len(rest)}
+        record.metrics = rows_of | score(of, rest[of.target.name], said)
+        tags = {"split_seed": "0", "test_size": "0.2", "data.sha256": "0" * 64, "rows_train": str(len(train))}
+        record.model = {"path": "model", "name": of.name, "tags": tags}
+        record.log(run.info.run_id)
+    version = str(mlflow.get_run(run.info.run_id).data.tags["model.version"])
     if alias:
         mlflow.MlflowClient().set_registered_model_alias(of.name, alias, version)
     return version

@@ -1,7 +1,6 @@
 """training: a clean table in, a registered model and the rows it has not seen (holdout.csv) out."""
 
 import argparse
-import json
 import platform
 import sys
 from dataclasses import replace
@@ -9,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import skops_flavor
 import step
 from companions import Companions
@@ -18,14 +16,11 @@ from estimators import AUTO, MODELS, Recipe, hyperparameters
 from group_correction import refuse_without_groups
 from importance import background, measure
 from judgement import Judgement, judge
-from mlflow.models import Model, ModelSignature
-from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, Schema
 from model_card import write_card
 from model_choice import chosen
 from pandas import DataFrame
 from predictions import METRICS, predict, score
-from table import REGRESSION, Table
+from recording import Record, record_step
 from threadpoolctl import threadpool_limits
 from training_data import Split, read_rows, split
 
@@ -52,10 +47,10 @@ HYPERPARAMETERS = {
 
 
 def main() -> int:
-    return step.run_step(STEP, train)
+    return record_step(STEP, train)
 
 
-def train(run: mlflow.ActiveRun, folder: Path) -> None:
+def train(record: Record, folder: Path) -> None:
     """Read, split, cross-validate, fit, evaluate on the holdout, save."""
     asked = parse_parameters()
     table = read_declaration(asked.dataset)
@@ -71,6 +66,8 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     with threadpool_limits(1):  # sums in another order, on another number of cores, are other sums
         judged = cross_validated(recipe, parts.train, asked)
         recipe = tune(recipe, parts.train, asked, folder)
+        if asked.search_trials:
+            record.tags = {f"search.{name}": str(value) for name, value in recipe.values.items()}
         model = recipe.fit(parts.train)
         said = predict(model, table, parts.holdout[columns])
         if judged.companions:
@@ -84,26 +81,20 @@ def train(run: mlflow.ActiveRun, folder: Path) -> None:
     importance.to_csv(folder / "importance.csv", index=False, lineterminator="\n")
     table.write(parts.train, folder / "train.csv")
     table.write(parts.holdout, folder / "holdout.csv")
-    digest = step.log_dataset(asked.input, step.requested_uri(run, "input", asked.input), "training")
-    for name in ("train", "holdout"):
-        step.log_dataset(folder / f"{name}.csv", f"runs:/{run.info.run_id}/{name}.csv", name)
+    digest = record.read("input", asked.input, "training")
     card = write_card(recipe, asked, parts, digest, said, results, judged, importance)
     (folder / "model_card.md").write_text(card, encoding="utf-8")
-    mlflow.log_artifacts(str(folder))
-    info = log_model(model, recipe, parts, asked, digest, judged.companions)
-    registered = int(info.registered_model_version or 0)
-    # After the model: MLflow would copy those of before to it one by one.
+    record.take(folder)
+    record.datasets += [{"path": f"{name}.csv", "context": name} for name in ("train", "holdout")]
+    record.model = save_model(record.outputs / "model", model, recipe, parts, asked, digest, judged.companions)
     rows_of = sampled | {"rows_train": len(parts.train), "rows_holdout": len(parts.holdout)}
-    mlflow.log_metrics(rows_of | results | judged.metrics, model_id=info.model_id)
-    made = json.dumps({"model": table.name, "version": str(registered)})  # looked at before this run is reused
-    mlflow.set_tags({"model.name": table.name, "model.version": registered, "effect.registry": made})
+    record.metrics = rows_of | results | judged.metrics
     how = f"{recipe.model}, corrected by companions," if judged.companions else recipe.model
     print(
         f"{STEP}: {how} on {len(parts.train)} {table.rows}; "
         + (f"{headline}; " if (headline := judged.headline(table)) else "")
         + f"on the {len(parts.holdout)} held out "
         + ", ".join(f"{name} {results[name]:.3f}" for name in METRICS[table.task][:2])
-        + f"; {table.name} version {registered}"
     )
 
 
@@ -157,21 +148,32 @@ def tune(recipe: Recipe, rows: DataFrame, asked: argparse.Namespace, folder: Pat
     values, trials = search(recipe, asked.given, rows, asked.search_trials, quiet=folder is None)
     if folder:
         trials.to_csv(folder / "search_trials.csv", index=False)
-        mlflow.set_tags({f"search.{name}": str(value) for name, value in values.items()})
     return replace(recipe, values=values)
 
 
-def log_model(
+def save_model(
+    folder: Path,
     model: object,
     recipe: Recipe,
     parts: Split,
     asked: argparse.Namespace,
     digest: str,
     companions: Companions | None,
-) -> ModelInfo:
-    """Save and register the model."""
+) -> dict[str, Any]:
+    """Save the model; what model.json says of it: to be registered under the table's name."""
     more = [recipe.table.key.name, companions.group] if companions else []  # which the server asks for, too
-    example = parts.train[[*dict.fromkeys([*recipe.columns, *more])]].head(3)
+    skops_flavor.save_model(
+        folder,
+        model,
+        recipe.table,
+        recipe.columns,
+        background=background(model, recipe.table, recipe.columns, parts.train),
+        companions=companions,
+        example=parts.train[[*dict.fromkeys([*recipe.columns, *more])]].head(3),
+        # mlflow-skinny is the part of MLflow that this step's environment has.
+        pip_requirements=[f"mlflow=={version('mlflow-skinny')}", *(f"{name}=={version(name)}" for name in PACKAGES)],
+        python_version=platform.python_version(),
+    )
     tags = {
         "data.sha256": digest,
         "split_seed": asked.split_seed,
@@ -179,34 +181,11 @@ def log_model(
         "model": recipe.model,
         "rows_train": len(parts.train),
     }
-    info: ModelInfo = Model.log(
-        artifact_path=None,
-        name="model",
-        flavor=skops_flavor,
-        flavor_name="sklearn",
-        sk_model=model,
-        table=recipe.table,
-        background=background(model, recipe.table, recipe.columns, parts.train),
-        companions=companions,
-        signature=signature(recipe.table, recipe.columns),
-        input_example=example.astype(object).where(example.notna(), None),  # type: ignore[call-overload]  # stubs: no None
-        pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={version(name)}" for name in PACKAGES)],
-        python_version=platform.python_version(),
-        validate_serving_input=False,
-        registered_model_name=recipe.table.name,
-        tags={name: str(value) for name, value in tags.items()},
-        await_registration_for=0,
-    )
-    return info
-
-
-def signature(table: Table, columns: list[str]) -> ModelSignature:
-    """The columns that the model reads, and the target that it gives."""
-    # Whole numbers too: an empty cell makes a column of them float64, and MLflow would refuse it as `long`.
-    inputs = Schema([ColSpec("double" if table.by_name[name].numeric else "string", name) for name in columns])
-    classes = "long" if all(isinstance(value, int) for value in table.classes) else "string"
-    kind = "double" if table.task == REGRESSION else classes
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(kind, table.target.name)]))
+    return {
+        "path": folder.name,
+        "name": recipe.table.name,
+        "tags": {name: str(value) for name, value in tags.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -1,29 +1,26 @@
-"""MLflow's scikit-learn flavor, saved so that the same model gives the same bytes.
+"""MLflow's scikit-learn flavor, saved so that the same model gives the same bytes. No MLflow here.
 
-`mlflow.models.Model.log(flavor=skops_flavor, …)` instead of `mlflow.sklearn.log_model(…)`; what is saved is loaded by
-`mlflow.sklearn` and `mlflow.pyfunc` like any other. skops itself writes memory addresses and times into its zip.
+What `save_model` writes, the orchestrator logs (step_outputs.py), and `mlflow.sklearn` and `mlflow.pyfunc` load like
+any other model. skops itself writes memory addresses and times into its zip.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import sklearn
 import skops.io
 import yaml
 from companions import COMPANIONS, Companions
-from mlflow.models import Model, ModelSignature
-from mlflow.models.utils import _save_example
 from saved_model import BACKGROUND, DECLARATION, TRUSTED_TYPES
 from skops_private import TRUSTED_BY_SKOPS, model_state
 from step_error import StepError
-from table import Table
+from table import REGRESSION, Table
 
 KNOWN_TYPES = TRUSTED_BY_SKOPS.union(TRUSTED_TYPES)  # a model of these alone passes the audit
 DROPPED_ATTRIBUTES = [
@@ -34,27 +31,24 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
 def save_model(
-    sk_model: object,
+    folder: Path,
+    model: object,
     table: Table,
+    columns: Sequence[str],
     background: pd.DataFrame,
     companions: Companions | None,
-    path: str,
-    mlflow_model: Model,
-    signature: ModelSignature,
-    input_example: object,
+    example: pd.DataFrame,
     pip_requirements: list[str],
     python_version: str,
-    **_: object,
 ) -> None:
     """Write the model folder: MLmodel, model.skops, dataset.json (the declaration), background.csv, input_example.json,
-    environment. `background` are rows with their key and the columns that the model reads.
+    environment. `background` are rows with their key and the `columns` that the model reads; `example`, some to show.
 
     Raises:
         StepError: the model holds types beyond TRUSTED_TYPES.
     """
-    folder = Path(path)
     folder.mkdir(parents=True)
-    data, types = dump_with_types(sk_model)
+    data, types = dump_with_types(model)
     # The audit takes half as long as the writing: only for what is not known to pass it.
     if types - KNOWN_TYPES and (unknown := set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES)):
         raise StepError(
@@ -66,27 +60,61 @@ def save_model(
     table.write(background, folder / BACKGROUND)
     if companions:
         (folder / COMPANIONS).write_text(companions.text(), encoding="utf-8")
-    _save_example(mlflow_model, input_example, path)
-    mlflow_model.signature = signature
-    mlflow.pyfunc.add_to_model(
-        mlflow_model,
-        loader_module="mlflow.sklearn",
-        model_path="model.skops",
-        conda_env="conda.yaml",
-        python_env="python_env.yaml",
-        predict_fn="predict",
-    )
-    mlflow_model.add_flavor(
-        "sklearn",
-        pickled_model="model.skops",  # the key's name is historical; serialization_format says what it is
-        sklearn_version=sklearn.__version__,
-        serialization_format="skops",
-        code=None,
-        skops_trusted_types=list(TRUSTED_TYPES),
-    )
-    mlflow_model.model_size_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    mlflow_model.save(str(folder / "MLmodel"))
     write_environment(folder, pip_requirements, python_version)
+    mlmodel = {
+        "flavors": flavors(python_version),
+        "model_size_bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "saved_input_example_info": write_example(folder, example),
+        "signature": signature(table, columns),
+    }
+    (folder / "MLmodel").write_text(yaml.safe_dump(mlmodel), encoding="utf-8")
+
+
+def flavors(python_version: str) -> dict[str, Any]:
+    """How MLflow is to load the model: of its format, https://mlflow.org/docs/latest/ml/model/#storage-format."""
+    return {
+        "python_function": {
+            "loader_module": "mlflow.sklearn",
+            "model_path": "model.skops",
+            "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+            "predict_fn": "predict",
+            "python_version": python_version,
+        },
+        "sklearn": {
+            "pickled_model": "model.skops",  # the key's name is historical; serialization_format says what it is
+            "sklearn_version": sklearn.__version__,
+            "serialization_format": "skops",
+            "code": None,
+            "skops_trusted_types": list(TRUSTED_TYPES),
+        },
+    }
+
+
+def signature(table: Table, columns: Sequence[str]) -> dict[str, str]:
+    """The columns that the model reads, and the target that it gives, in MLflow's types."""
+    # Whole numbers too: an empty cell makes a column of them float64, and MLflow would refuse it as `long`.
+    inputs = [column_of(name, "double" if table.by_name[name].numeric else "string") for name in columns]
+    classes = "long" if all(isinstance(value, int) for value in table.classes) else "string"
+    outputs = [column_of(table.target.name, "double" if table.task == REGRESSION else classes)]
+    return {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs)}
+
+
+def column_of(name: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, "name": name, "required": True}
+
+
+def write_example(folder: Path, rows: pd.DataFrame) -> dict[str, str]:
+    """Rows as one asks the model for them, and as one asks its server; what MLmodel says of the two files."""
+    values = rows.astype(object).where(rows.notna(), None).to_numpy().tolist()  # type: ignore[call-overload]  # stubs: no None
+    example = {"columns": list(rows.columns), "data": values}
+    (folder / "input_example.json").write_text(json.dumps(example), encoding="utf-8")
+    (folder / "serving_input_example.json").write_text(json.dumps({"dataframe_split": example}), encoding="utf-8")
+    return {
+        "artifact_path": "input_example.json",
+        "pandas_orient": "split",
+        "serving_input_path": "serving_input_example.json",
+        "type": "dataframe",
+    }
 
 
 def write_environment(folder: Path, pip_requirements: list[str], python_version: str) -> None:

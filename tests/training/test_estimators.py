@@ -14,7 +14,6 @@ from cross_validation import cross_validate, interval, make_folds, make_group_fo
 from estimators import DEFAULTS, Recipe, hyperparameters
 from hyperparameter_search import SPACES, search
 from make_sample import passengers
-from mlflow.models import Model
 from predictions import HIGHER_IS_BETTER, METRICS, predict, score
 from saved_model import TRUSTED_TYPES
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -85,7 +84,7 @@ def test_a_model_that_no_step_would_open_is_not_saved(odd: Any, tmp_path: Path) 
     if hasattr(odd, "predict"):
         odd.fit(np.arange(40.0).reshape(20, 2), [0, 1] * 10)
     with pytest.raises(StepError, match=r"types that are not trusted: (posix\.system|sklearn.*TreePredictor)"):
-        save_model(odd, TITANIC, None, None, str(tmp_path / "model"), Model(), None, None, [], "3.11")
+        save_model(tmp_path / "model", odd, TITANIC, [], pd.DataFrame(), None, pd.DataFrame(), [], "3.11")
     assert not list((tmp_path / "model").iterdir())
 
 

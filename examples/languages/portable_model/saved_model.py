@@ -87,8 +87,10 @@ class SavedModel:
         return tuple(dict.fromkeys([*key, *self.columns, self.companions.group]))
 
 
-def open_model(uri: str | Path) -> SavedModel:
+def open_model(uri: str | Path, registered: tuple[str, str] = ("", "")) -> SavedModel:
     """The model at `uri`: a folder, or any URI that MLflow knows.
+
+    `registered`: its name and version in the registry, which is asked where they are not known.
 
     Raises:
         StepError: nothing there, a pickle or code in it, types that are not trusted, no declaration.
@@ -111,10 +113,10 @@ def open_model(uri: str | Path) -> SavedModel:
         digest = hashlib.file_digest(stream, "sha256")
     if companions:
         digest.update(companions.text().encode())
-    registered, version = registered_as(folder, run_id, model_id)
+    known, version = registered if all(registered) else registered_as(folder, run_id, model_id)
     others = read_background(folder, table, columns)
     return SavedModel(
-        estimator, table, folder, columns, run_id, model_id, digest.hexdigest(), registered, version, others, companions
+        estimator, table, folder, columns, run_id, model_id, digest.hexdigest(), known, version, others, companions
     )
 
 
