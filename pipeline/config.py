@@ -88,9 +88,8 @@ class Request:
     pass_env: tuple[str, ...] = ()  # as of a step, for all of them
     start_method: str = "forkserver"
     journal: bool = True  # answer from the journal where nothing changed
-    verify: str = (
-        "size"  # of artifacts elsewhere, before they are reused: as the store lists them, or `full`, their content
-    )
+    # Of artifacts elsewhere, before they are reused: as the store lists them, or `full`, their content.
+    verify: str = "size"
     outputs: tuple[Reference, ...] = ()  # files that are copied to outputs/ after a run
     sweep_metric: str = ""
     # The runs that steps which are not selected stand for, where that is not their latest good one; "": skipped.

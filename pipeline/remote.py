@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.credentials import masked
 from pipeline.errors import RequestError, StoreError
-from pipeline.execution.environ import handed_on, step_environ
+from pipeline.execution.environ import INPUTS, handed_on, step_environ
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.runner import POLL, Exit
 from pipeline.execution.snapshot import unpack
@@ -142,6 +142,9 @@ def as_task(told: RemoteTask, run: "RemoteRun", folder: Path, scratch: Path, tem
     """
     files = {name: str(run.fetch(artifact, temporary / "inputs" / name)) for name, artifact in told.inputs.items()}
     environ = handed_on(os.environ, [*told.pass_env, *SCHEDULER]) | dict(told.env)
+    environ = step_environ(environ, scratch, temporary, [*told.ignored, str(scratch)])
+    known = {name: {"uri": told.requested[name]} for name in told.inputs}
+    (scratch / INPUTS).write_text(json.dumps(known), encoding="utf-8")
     return Task(
         folder=str(folder),
         entry_point=told.entry_point,
@@ -158,7 +161,7 @@ def as_task(told: RemoteTask, run: "RemoteRun", folder: Path, scratch: Path, tem
         scratch=str(scratch),
         root=str(PROJECT),
         verbose=told.verbose,
-        environ=step_environ(environ, scratch, temporary, [*told.ignored, str(scratch)]),
+        environ=environ,
         in_process=not told.env,
     )
 

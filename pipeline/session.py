@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import CLUSTERS, Request
 from pipeline.errors import RequestError
-from pipeline.execution import jobs, kubernetes, slurm
+from pipeline.execution import jobs, kubernetes, script_server, slurm
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.prewarming import modules_of_scripts
+from pipeline.execution.prewarming import modules_of_scripts, running_here, uses_mlflow
 from pipeline.execution.runner import GRACE, Event, Listener, Outcome, Runner, dry_run
 from pipeline.files import UNFINISHED, clear_abandoned, content_digest, owned, write_atomically
 from pipeline.journal import FOLDER
@@ -127,7 +127,7 @@ class Session(contextlib.ExitStack):
         # What follows imports MLflow.
         if not request.dry_run:
             launcher.import_base_modules()
-            if (modules := early_modules(request, projects)) is not None:
+            if modules := early_modules(request, projects):
                 launcher.start_server(modules)
         from pipeline.tracking.artifacts import Artifacts
         from pipeline.tracking.history import History
@@ -200,8 +200,9 @@ class Session(contextlib.ExitStack):
         shared = self.enter_context(jobs.jobs_folder(self.root)) if elsewhere else None
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch, shared)
         dispose_connections()
+        begun_before = bool(plan.launcher.server)
         plan.launcher.start_server(executor.modules(plan.order))
-        if recorder.store.database():
+        if begun_before and recorder.store.database():  # else it is open there as it is here
             plan.launcher.call_once(open_store, recorder.store.uri)
         executor.start_early_server(plan.order)
         with contextlib.closing(executor), recorder.failed_on_error():
@@ -304,15 +305,14 @@ class Session(contextlib.ExitStack):
 
         if not (database := plan.recorder.store.sole_database()):
             return  # who could say whether a server's runs are as they were, but the server
-        artifacts, old = plan.recorder.artifacts, plan.planner
+        artifacts = plan.recorder.artifacts
         history = History(plan.recorder.store, artifacts)
         history.prefetch(len(plan.order))
-        planner = Planner(plan.request, old.projects, history, old.root, old.env_manager)
         with contextlib.suppress(RequestError):  # another pipeline has changed what is there meanwhile
             keep_journal(
                 plan.request,
                 plan.order,
-                planner,
+                plan.planner.anew(history),
                 artifacts.looks,
                 database,
                 record,
@@ -356,19 +356,10 @@ def save_outputs(run: PipelineRun, folder: Path) -> set[str]:
     return saved
 
 
-def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str] | None:
-    """What the scripts of the steps import, to be imported while the plan is made; None where that may be in vain.
-
-    `mlflow run` starts us with the Python of the root's environment, if it made one: the steps then have theirs.
-    """
-    own = Path(sys.prefix).name.startswith("mlflow-")
-    if request.env_manager != "local" and (request.env_manager != "inherit" or own):
-        return None
-    return modules_of_scripts(
-        projects[name]
-        for name in projects
-        if request.steps[name].env_manager in ("inherit", "local") and not request.steps[name].is_remote
-    )
+def early_modules(request: Request, projects: Mapping[str, Project]) -> list[str]:
+    """What a fork server imports for the steps' scripts while the plan is made; nothing where that may be in vain."""
+    here = running_here(request, projects)
+    return modules_of_scripts(project for project in here if uses_mlflow(project) or not script_server.current)
 
 
 @contextlib.contextmanager

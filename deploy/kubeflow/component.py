@@ -39,20 +39,15 @@ class Interface:
 
     step: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)  # input -> the step's parameter
-    upstream: Mapping[str, str] = field(
-        default_factory=dict
-    )  # input -> the step whose run it names; "": it was skipped
+    upstream: Mapping[str, str] = field(default_factory=dict)  # input -> the step whose run it names, "" if skipped
     conditions: Mapping[str, str] = field(default_factory=dict)  # output -> the metric that others ask for
     artifacts: Mapping[str, str] = field(default_factory=dict)  # output -> the artifact's path
     overrides: tuple[str, ...] = ()  # of config.yaml, as typed
 
 
 def main(arguments: list[str]) -> None:
-    interface, kubeflow_run, executor_input = (
-        Interface(**json.loads(arguments[0])),
-        arguments[1],
-        json.loads(arguments[2]),
-    )
+    interface, kubeflow_run = Interface(**json.loads(arguments[0])), arguments[1]
+    executor_input = json.loads(arguments[2])
     if interface.step:
         do = functools.partial(run_step, interface, kubeflow_run, executor_input)
         run_application(do, PROJECT, [*interface.overrides, "journal=false"])

@@ -1,7 +1,8 @@
-"""Import what every step needs while a fork of this process composes the configuration: each on a core of its own.
+"""Import what the steps need while another process composes the configuration: each on a core of its own.
 
-Whether that is worth it is guessed from the request as it was typed, and whatever is guessed, the answer is the same: a
-mistake is found a second later, or the imports are made later.
+The next one is the script server, which imports what scripts need that are run without MLflow, while MLflow is imported
+here. Whether it is worth it is guessed from the request as it was typed, and whatever is guessed, the answer is the
+same: a mistake is found later, or the imports are made later.
 """
 
 import contextlib
@@ -15,11 +16,15 @@ from typing import Any
 
 from pipeline.cli.arguments import MULTIRUN, hydra_arguments, raw_config
 from pipeline.cli.composing import Composed, compose
-from pipeline.config import SETTINGS, Step
+from pipeline.config import SETTINGS, Request
 from pipeline.errors import RequestError
+from pipeline.execution.fork_server import import_quietly
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.prewarming import imports_of, known_imports
-from pipeline.planning.project import load
+from pipeline.execution.prewarming import modules_without_mlflow
+from pipeline.planning.fingerprint import installed_files, known_records
+from pipeline.planning.project import Project, load
+
+FIRST_OF_MLFLOW = ("pandas", "sqlalchemy")  # of what it imports; forks for scripts that want pandas, too, have it
 
 
 def import_ahead(root: Path, arguments: list[str]) -> tuple[Launcher | None, list[Composed]]:
@@ -37,24 +42,40 @@ def import_ahead(root: Path, arguments: list[str]) -> tuple[Launcher | None, lis
         return None, compose(root, arguments)
     if launcher.has_base_modules():  # a round of --watch: there is nothing to do meanwhile
         return launcher, compose(root, arguments)
+    try:
+        return launcher, compose_beside(launcher, root, arguments)
+    except BaseException:
+        launcher.close()
+        raise
+
+
+def compose_beside(launcher: Launcher, root: Path, arguments: list[str]) -> list[Composed]:
+    """Import the base modules, and start the script server, while the configuration is composed: what came of that."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=compose_for, args=(theirs, root, arguments))
     process.start()
     theirs.close()
-    launcher.import_base_modules()
-    try:
-        answer, imports = ours.recv()
-    except EOFError:  # it was killed
-        answer, imports = compose(root, arguments), {}
+    with ours:
+        for module in FIRST_OF_MLFLOW:
+            import_quietly(module)
+        try:
+            answer = ours.recv()
+        except EOFError:  # it was killed
+            answer = compose(root, arguments)
+        if isinstance(answer, RequestError):
+            raise answer
+        with contextlib.suppress(IndexError, OSError, RequestError):  # the plan will say so
+            request = answer[0].request()
+            launcher.start_script_server(modules_without_mlflow(request, projects_here(request, root)))
+        launcher.import_base_modules()
+        with contextlib.suppress(EOFError):
+            known_records.update(ours.recv())
     process.join()
-    known_imports.update(imports)
-    if isinstance(answer, RequestError):
-        raise answer
-    return launcher, answer
+    return list(answer)
 
 
 def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
-    """In the fork: compose, read what the steps' scripts import, and hand both over."""
+    """In a fork: compose, and hand over what came of it; then, what the plan will ask for."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the other process says that it was interrupted
         signal.signal(number, signal.SIG_DFL)
     answer: list[Composed] | RequestError
@@ -62,12 +83,16 @@ def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
         answer = compose(root, arguments)
     except RequestError as error:
         answer = error
-    with contextlib.suppress(AttributeError, KeyError, TypeError):  # the parser will say so
-        for name, block in raw_config(root)["pipeline"].items():
-            with contextlib.suppress(OSError, RequestError):
-                step = Step(name, entry_point=(block or {}).get("entry_point", "main"))
-                imports_of(load(step, root / ((block or {}).get("uri") or name), check=False))
-    parent.send((answer, known_imports))
+    with contextlib.suppress(OSError):  # nobody wants to know any more
+        parent.send(answer)
+        installed_files()
+        parent.send(known_records)
+
+
+def projects_here(request: Request, root: Path) -> dict[str, Project]:
+    """The projects of the selected steps that lie here, as far as they can be read."""
+    folders = {name: root / (request.steps[name].uri or name) for name in request.selected}
+    return {name: load(request.steps[name], folder, check=False) for name, folder in folders.items() if folder.is_dir()}
 
 
 def start_method_of(root: Path, arguments: list[str], written: Mapping[str, Any]) -> str:

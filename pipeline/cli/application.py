@@ -148,6 +148,9 @@ def run_all(main: Main, root: Path, arguments: list[str], started: float) -> int
 
 def exit_process(code: int) -> NoReturn:
     """End the process with this exit code, without taking apart all that was imported: that takes half a second."""
+    if processes := sys.modules.get("multiprocessing"):  # whose exit handler waits for what an interruption left behind
+        for child in processes.active_children():
+            child.kill()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):

@@ -87,9 +87,10 @@ def import_ahead(root: Path) -> None:
 
     launcher = Launcher()
     launcher.import_base_modules()
-    from pipeline.execution.fork_server import import_quietly
+    from pipeline.execution.fork_server import AT_FIRST_USE, import_quietly
 
-    for module in ("pipeline.session", "pipeline.execution.executor", "pipeline.cli.composing", "rich.live"):
+    ours = ("pipeline.session", "pipeline.execution.executor", "pipeline.cli.composing", "rich.live")
+    for module in (*AT_FIRST_USE, *ours):
         import_quietly(module)
     for file in root.glob("*/MLproject"):
         entry_points = (read_yaml(file.read_bytes()) or {}).get("entry_points") or {}

@@ -10,7 +10,9 @@ from pipeline.execution.read_tracer import FILE, IGNORED
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE / "site"  # its sitecustomize.py starts the tracer in every Python that a step starts
-READS_LOG = "reads.jsonl"  # in the step's scratch folder
+# In the step's scratch folder:
+READS_LOG = "reads.jsonl"
+INPUTS = "inputs.json"
 # The environment variables that every step gets, as far as they are set: what programs need to run at all, to reach the
 # network, and to find the tracking store and the hardware. None of them counts for reuse; docs/running.md lists them.
 PASSED_ON = (
@@ -37,10 +39,13 @@ def handed_on(environ: Mapping[str, str], pass_env: Iterable[str]) -> dict[str, 
 def step_environ(environ: Mapping[str, str], scratch: Path, temporary: Path, ignored: Iterable[str]) -> dict[str, str]:
     """A step's variables, from those that were handed on and its own; makes its folder for outputs in `scratch`.
 
+    So is the file in which it is told what is known of its inputs: nothing yet.
+
     `python` means this interpreter, output is unbuffered, and what Python reads is taken down, but for what is
     `ignored`.
     """
     (outputs := scratch / "outputs").mkdir()
+    (inputs := scratch / INPUTS).write_text("{}", encoding="utf-8")
     return {
         **environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)]),
@@ -48,6 +53,7 @@ def step_environ(environ: Mapping[str, str], scratch: Path, temporary: Path, ign
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),
         "STEP_OUTPUTS": str(outputs),
+        "STEP_INPUTS": str(inputs),
         FILE: str(scratch / READS_LOG),
         IGNORED: os.pathsep.join([str(temporary), str(HERE.parent), *ignored]),
     }

@@ -1,7 +1,9 @@
 """Between the runner, the tracking store and the processes: starts a step, and closes its record when it ends."""
 
+import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -10,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import OWN_BACKENDS, Request, Step
-from pipeline.execution import jobs, kubernetes, slurm
-from pipeline.execution.environ import READS_LOG, handed_on, step_environ
-from pipeline.execution.fork_server import BASE_MODULES
+from pipeline.execution import jobs, kubernetes, script_server, slurm
+from pipeline.execution.environ import INPUTS, READS_LOG, handed_on, step_environ
+from pipeline.execution.fork_server import AT_FIRST_USE, BASE_MODULES
 from pipeline.execution.launcher import Launcher, Process
 from pipeline.execution.prewarming import modules_of_scripts, uses_mlflow
 from pipeline.execution.runner import Event, Job
@@ -26,8 +28,10 @@ from pipeline.planning.reads import collect, name_of
 from pipeline.states import RunStatus
 from pipeline.tracking.recorder import Recorder
 from pipeline.tracking.remote_run import outcome
+from pipeline.tracking.tags import effects_of
 
 CODE_LIMIT = 20 * 2**20  # bytes of a step's files, over which they are not kept with each of its runs
+MLFLOW_MODULES = tuple(one for one in (*BASE_MODULES, *AT_FIRST_USE) if not one.startswith("pipeline."))
 MAX_PREWARMED = 4  # interpreters of steps' environments that wait for their step at a time
 
 
@@ -77,12 +81,14 @@ class ProcessExecutor:
         uri = self.recorder.artifacts.artifact_uri(run_id) if run_id else ""
         given, asked = self.parameters(step, decision), decision.parameters
         task = replace(task, run_id=run_id, artifact_uri=uri, parameters=given, requested=asked)
+        Path(task.scratch, INPUTS).write_text(json.dumps(self.known_of_inputs(decision)), encoding="utf-8")
         if prewarmed:
             process = prewarmed.process
             # The process has its environment variables already, and they may be secret.
             write_atomically(Path(prewarmed.ahead.task_file), json.dumps(asdict(replace(task, environ={}))))
         else:
-            process = self.launcher.start(run_step, task, self.modules([step.name]), early=step.name in self.early)
+            modules = self.modules([step.name])
+            process = self.launcher.start(run_step, task, modules, early=step.name in self.early)
         if run_id and self.recorder.store.keeps_artifacts_here():  # a server would be asked once more for each step
             try:
                 self.keep_code(step, run_id)  # while it runs
@@ -196,6 +202,7 @@ class ProcessExecutor:
             verbose=self.request.verbose,
             environ=self.environ(step, Path(scratch)),
             in_process=not step.env,
+            script_modules=tuple(self.imports(step.name)) if self.by_script_server(step.name) else (),
         )
 
     def parameters(self, step: Step, decision: Decision) -> dict[str, str]:
@@ -212,6 +219,24 @@ class ProcessExecutor:
             elif (cluster := self.clusters.get(step.backend)) and cluster.is_shared(step.backend_config):
                 # A copy of ours is not there.
                 found[name] = str(self.recorder.artifacts.local(found[name]) or found[name])
+        return found
+
+    def known_of_inputs(self, decision: Decision) -> dict[str, dict[str, Any]]:
+        """What $STEP_INPUTS says of the parameters that point at content: the URI, and what the run that made it did.
+
+        So that a step need not ask the store, for which it would have to import MLflow. Nothing of runs that are of no
+        selected step: nobody has looked whether what they did still holds.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        borrowed = {result.run_id for result in self.planner.reused_upstream.values()}
+        for name in decision.inputs:
+            uri = decision.parameters[name]
+            match = re.match(r"runs:/(\w+)/", uri)
+            run = self.recorder.artifacts.known_runs.get(match[1]) if match and match[1] not in borrowed else None
+            found[name] = {"uri": uri, "effects": {}}
+            for effect, text in effects_of(run.data.tags).items() if run else ():
+                with contextlib.suppress(ValueError):  # anybody may have set a tag
+                    found[name]["effects"][effect] = json.loads(text)
         return found
 
     def folder(self, step: Step) -> Path:
@@ -237,22 +262,30 @@ class ProcessExecutor:
     # What can be done before a step is started -----------------------------------------------------------------------
 
     def modules(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The modules that the scripts of these steps import, of those steps that run in this environment."""
-        found: dict[str, None] = {}
-        for name in names:
-            if name not in self.known_modules:  # their scripts are read once, not at each start
-                step = self.request.steps[name]
-                here = self.planner.env_manager_of(step) == "local" and step.backend == "local"
-                self.known_modules[name] = modules_of_scripts([self.planner.projects[name]] if here else [])
-            found |= dict.fromkeys(self.known_modules[name])
-        return tuple(found)
+        """What a fork server is to import for these steps: what their scripts import, if they run in its forks."""
+        return tuple(
+            dict.fromkeys(one for name in names if not self.by_script_server(name) for one in self.imports(name))
+        )
+
+    def imports(self, name: str) -> list[str]:
+        """The modules that a step's script imports, if it runs in this environment, and this process has not."""
+        if name not in self.known_modules:  # their scripts are read once, not at each start
+            step = self.request.steps[name]
+            here = self.planner.env_manager_of(step) == "local" and step.backend == "local"
+            self.known_modules[name] = modules_of_scripts([self.planner.projects[name]] if here else [])
+        return self.known_modules[name]
+
+    def by_script_server(self, name: str) -> bool:
+        """Whether the script server runs the step's script: it needs no MLflow, but something that is not here."""
+        return bool(script_server.current and self.imports(name)) and not uses_mlflow(self.planner.projects[name])
 
     def start_early_server(self, order: list[str]) -> None:
         """Let the steps that come before the one with the most to import not wait for that."""
         needed = [self.modules([name]) for name in order]
         longest = max(range(len(needed)), key=lambda place: len(needed[place]), default=0)
         self.early = set(order[:longest])
-        self.launcher.start_early_server(module for modules in needed[:longest] for module in modules)
+        if self.early:
+            self.launcher.start_early_server(module for modules in needed[:longest] for module in modules)
 
     def expect(self, names: Iterable[str]) -> None:
         """These steps will probably be started, in this order: have the interpreters of their environments ready."""
@@ -299,7 +332,7 @@ class ProcessExecutor:
         task, project = self.task(step), self.planner.projects[step.name]
         ahead = PrewarmTask(
             task,
-            modules=tuple(m for m in BASE_MODULES if not m.startswith("pipeline.")) if uses_mlflow(project) else (),
+            modules=MLFLOW_MODULES if uses_mlflow(project) else (),
             task_file=str(Path(task.scratch, "task.json")),
             ready_file=str(Path(task.scratch, "ready")),
         )

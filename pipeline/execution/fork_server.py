@@ -6,9 +6,9 @@
                             a step has ended        say its exit code
                             nothing to do           import the next of the modules that steps will need
 
-MLflow is imported once, by the orchestrator, since every fork has what its parent had. There are two servers: one is
-for the steps before the one with the most to import, which need not wait until that is done. `start_method: spawn` in
-config.yaml does without all of this.
+MLflow is imported once, by the orchestrator, since every fork has what its parent had. There may be two servers: one is
+for the steps before the one with the most to import, which need not wait until that is done. Scripts that need no
+MLflow have a server of their own, in script_server.py. `start_method: spawn` in config.yaml does without all of this.
 """
 
 import contextlib
@@ -26,15 +26,18 @@ from typing import Any
 
 from pipeline.execution.processes import stop_group, stop_tree
 
+# skops.io looks for each of its functions in all modules that came before it, which are three thousand with MLflow's.
+# Where the script server imports skops, that is not worth waiting for.
+BEFORE_OTHERS = "scipy.special"
 # What every step's process needs before the step's own code starts.
 BASE_MODULES = (
-    "scipy.special",  # before MLflow: skops.io looks for each of its functions in all modules that came before it
     "pipeline.execution.worker",
     "mlflow.store.tracking.sqlalchemy_store",
     "sqlalchemy.dialects.sqlite",
     "alembic.command",
-    "mlflow.tracing.processor.base_mlflow",
 )
+# What MLflow imports when it is first used: a step need not wait for it, if the server had the time.
+AT_FIRST_USE = ("mlflow.tracing.processor.base_mlflow", "git")
 
 
 IN_SERVER = 0  # the ID of a request that is not for a process
@@ -145,10 +148,7 @@ class Server:
 
     def fork(self, request: Request) -> None:
         """Start a process as asked, and say its process ID."""
-        for module in request.modules:
-            if module in self.modules:
-                self.modules.remove(module)
-                import_quietly(module)
+        import_first(request.modules, self.modules)
         gc.freeze()  # what is imported by now is never looked at again, and so stays shared with the fork
         process = multiprocessing.get_context("fork").Process(target=run_forked, args=(request.target, request.task))
         process.start()
@@ -165,6 +165,14 @@ def run_forked(target: Callable[[Any], None], task: Any) -> None:
     gc.set_threshold(20_000, 20, 20)  # loading a model makes many objects, and none of them is garbage
     gc.enable()
     target(task)
+
+
+def import_first(wanted: Iterable[str], waiting: deque[str]) -> None:
+    """Import those of the modules that wait for their turn which a step wants now."""
+    for module in wanted:
+        if module in waiting:
+            waiting.remove(module)
+            import_quietly(module)
 
 
 def import_quietly(module: str) -> None:

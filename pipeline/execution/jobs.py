@@ -49,6 +49,18 @@ class Status(Protocol):
 S = TypeVar("S", bound=Status)
 
 
+@dataclass(frozen=True)
+class Order:
+    """A step that a cluster is to do, as a job of this name: what it is lies with its run."""
+
+    name: str
+    run_id: str
+    uri: str  # the store's
+    config: Mapping[str, Any]  # the step's backend_config
+    log: Path
+    project: Path | None  # the step's folder, where the nodes see it
+
+
 @dataclass
 class Cluster(Generic[S]):
     """What is known of all jobs, and the nodes that failed."""
@@ -65,20 +77,11 @@ class Cluster(Generic[S]):
         """Whether the nodes see the project's folder, and what lies in it, under the same path."""
         raise NotImplementedError
 
-    def order(
-        self,
-        name: str,
-        told: RemoteTask,
-        run_id: str,
-        uri: str,
-        config: Mapping[str, Any],
-        log: Path,
-        seen: Path | None,
-    ) -> tuple[tuple[str, ...], str]:
-        """The command that submits a step, and what it reads; `seen`: the step's project, where the nodes see it."""
+    def command_for(self, order: Order) -> tuple[tuple[str, ...], str]:
+        """The command that submits what is ordered, and what it reads."""
         raise NotImplementedError
 
-    def job(self, *order: Any) -> "ClusterJob[S]":
+    def job(self, *given: Any) -> "ClusterJob[S]":
         """A step's job; the arguments are those of `ClusterJob`, without the first."""
         raise NotImplementedError
 
@@ -270,7 +273,7 @@ def submission(
     """
     # By which it is cancelled: no two are the same. Kubernetes takes 63 small letters, digits and -.
     name = f"{re.sub('[^a-z0-9]+', '-', told.step.lower())[:24]}-{run_id}".lstrip("-")
-    command, text = cluster.order(name, told, run_id, uri, config, log, folder if is_seen else None)
+    command, text = cluster.command_for(Order(name, run_id, uri, config, log, folder if is_seen else None))
     return Submission(
         folder=str(folder),
         env_manager=told.env_manager if cluster.builds else "",

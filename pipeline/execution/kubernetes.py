@@ -27,7 +27,6 @@ from pipeline.credentials import found_in
 from pipeline.errors import RequestError, unknown
 from pipeline.execution import jobs
 from pipeline.execution.runner import Exit
-from pipeline.execution.task import RemoteTask
 
 AMOUNT, NAMES = (int, float, str), (str, list)
 # What backend_config may hold; docs/clusters.md says what each is.
@@ -88,19 +87,23 @@ def status_of(pod: Mapping[str, Any]) -> Status:
     if told.get("phase") in ("Succeeded", "Failed") or ended or (deleted and disrupted) or told.get("reason") in LOST:
         by_kubernetes = next((one for one in (told, disrupted) if one.get("reason")), {})
         said = by_kubernetes or ({"reason": "Deleted"} if deleted else ended)
-        return Status("ENDED", said.get("reason", ""), first_line(said), ended.get("exitCode"), node)
+        return Status("ENDED", said.get("reason", ""), message_of(said), ended.get("exitCode"), node)
     if (why := waiting.get("reason", "")) in NEVER:
-        never = f"Kubernetes will never start it ({why}: {first_line(waiting)}); see to image and secrets"
+        never = f"Kubernetes will never start it ({why}: {message_of(waiting)}); see to image and secrets"
         return Status("PENDING", why, node=node, never=f"{never} in backend_config")
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
-        return Status("PENDING", scheduled.get("reason", ""), first_line(scheduled))
+        return Status("PENDING", scheduled.get("reason", ""), message_of(scheduled))
     return Status("RUNNING" if "running" in container else "PENDING", node=node)
 
 
-def first_line(said: Mapping[str, Any]) -> str:
+def message_of(said: Mapping[str, Any]) -> str:
     """What Kubernetes adds to a reason."""
-    return str(said.get("message") or "").strip().partition("\n")[0].rstrip(".")
+    return first_line(said.get("message") or "")
+
+
+def first_line(text: object) -> str:
+    return str(text).strip().partition("\n")[0].rstrip(".")
 
 
 @dataclass
@@ -139,21 +142,13 @@ class Cluster(jobs.Cluster[Status]):
     def is_shared(config: Mapping[str, Any]) -> bool:
         return False
 
-    def order(
-        self,
-        name: str,
-        told: RemoteTask,
-        run_id: str,
-        uri: str,
-        config: Mapping[str, Any],
-        log: Path,
-        seen: Path | None,
-    ) -> tuple[tuple[str, ...], str]:
-        labels = {"app": "pipeline-step", "pipeline/session": self.session, "pipeline/run": run_id}
-        return (), json.dumps(job_object(name, run_id, uri, config, labels, self.bad_nodes))
+    def command_for(self, order: jobs.Order) -> tuple[tuple[str, ...], str]:
+        labels = {"app": "pipeline-step", "pipeline/session": self.session, "pipeline/run": order.run_id}
+        wanted = job_object(order.name, order.run_id, order.uri, order.config, labels, self.bad_nodes)
+        return (), json.dumps(wanted)
 
-    def job(self, *order: Any) -> "KubernetesJob":
-        return KubernetesJob(self, *order)
+    def job(self, *given: Any) -> "KubernetesJob":
+        return KubernetesJob(self, *given)
 
     def watch(self, job: jobs.ClusterJob[Status]) -> None:
         self.known[job.job_id] = Status("PENDING")
@@ -264,7 +259,7 @@ class Cluster(jobs.Cluster[Status]):
         try:
             ask()
         except ConfigException as error:
-            return f"nothing says where Kubernetes is ({first_line({'message': error})}); set KUBECONFIG"
+            return f"nothing says where Kubernetes is ({first_line(error)}); set KUBECONFIG"
         except ApiException as error:
             return f"Kubernetes refused the job ({reason(error)}); correct backend_config, or run it elsewhere"
         except (HTTPError, OSError) as error:
@@ -349,7 +344,7 @@ class Cluster(jobs.Cluster[Status]):
         found = self.core.list_namespaced_event(
             watched.namespace, field_selector=selector, _preload_content=False, _request_timeout=PATIENCE
         )
-        messages = [first_line(event) for event in json.loads(found.data)["items"]]
+        messages = [message_of(event) for event in json.loads(found.data)["items"]]
         if messages and "quota" not in messages[-1]:  # which others will give back
             never = f"Kubernetes will never start it ({messages[-1]}); correct backend_config"
             return Status("PENDING", never=never)

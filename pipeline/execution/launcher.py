@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline.execution.fork_server import BASE_MODULES, ForkServer, import_quietly
+from pipeline.execution import script_server
+from pipeline.execution.fork_server import AT_FIRST_USE, BASE_MODULES, BEFORE_OTHERS, ForkServer, import_quietly
 from pipeline.execution.processes import stop_group, stop_tree
 from pipeline.execution.runner import Exit
 
@@ -22,10 +23,18 @@ class Launcher:
         self.early: ForkServer | None = None  # serves the steps that come before the one with the most to import
         self.called: set[tuple[Target, Any]] = set()
 
+    def start_script_server(self, modules: Iterable[str]) -> None:
+        """Start what runs scripts that need no MLflow, if `modules` are what they need; it has not been imported yet.
+
+        See `start_server` for when. On Linux alone: macOS may lose a file on its way to another process.
+        """
+        if (wanted := list(modules)) and sys.platform == "linux":
+            script_server.current = script_server.ScriptServer(wanted)
+
     def import_base_modules(self) -> None:
         """Import here, once, what every step needs: a fork has what its parent had."""
         if self.forks:
-            for module in BASE_MODULES:
+            for module in BASE_MODULES if script_server.current else (BEFORE_OTHERS, *BASE_MODULES):
                 import_quietly(module)
 
     def has_base_modules(self) -> bool:
@@ -38,7 +47,7 @@ class Launcher:
         To be called as long as this process has no threads and no open connections: a fork would share them.
         """
         if self.forks and not self.server:
-            self.server = ForkServer(modules)
+            self.server = ForkServer((*AT_FIRST_USE, *modules))
 
     def start_early_server(self, modules: Iterable[str]) -> None:
         """Start a second one, for steps that need no more than `modules`: they do not wait for what others import.
@@ -64,11 +73,14 @@ class Launcher:
         return Forked((self.early if early else None) or self.server, target, task, modules)
 
     def close(self) -> None:
-        """End the fork server."""
+        """End the servers."""
         for server in (self.early, self.server):
             if server:
                 server.close()
         self.early = self.server = None
+        if script_server.current:
+            script_server.current.close()
+            script_server.current = None
 
 
 class Process:

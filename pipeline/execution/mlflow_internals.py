@@ -1,7 +1,9 @@
-"""All that leans on MLflow's private parts, and may break with a new release: nothing else in the orchestrator does.
+"""All that leans on MLflow's private parts, and may break with a new release: nothing else in the orchestrator does,
+but for how tracking/artifacts.py lists what is in S3, which tests/pipeline/tracking/test_remote_store.py holds.
 
     StepBackend             MLflow's local backend, with the command's exit code kept, and plain Python run in this
-                            process or in a prewarmed interpreter; put in the stock one's place by `use_step_backend`
+                            process, by the script server, or in a prewarmed interpreter; put in the stock one's place
+                            by `use_step_backend`
     ensure_environment      an environment built once, whole, and for one process at a time
     dispose_connections     the connections of an open SQLite store closed, so that forks do not share them
     purge                   what `mlflow gc` does to runs and logged models, and to these alone
@@ -15,6 +17,7 @@ failure. `tests/pipeline/execution/test_mlflow_internals.py` holds each of these
 
 import contextlib
 import logging
+import os
 import shlex
 import shutil
 import subprocess
@@ -44,19 +47,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENV
 from mlflow.utils.process import ShellCommandException
 from mlflow.utils.virtualenv import _create_virtualenv, _get_mlflow_virtualenv_root, _get_virtualenv_name
 
-from pipeline.execution import read_tracer
+from pipeline.execution import script_server
 from pipeline.execution.bytecode import link_bytecode
-from pipeline.execution.prewarmed_interpreter import run_script
 from pipeline.execution.prewarming import Interpreter, script_of
+from pipeline.execution.script_server import Script
+from pipeline.execution.task import Task
 
 
-def use_step_backend(root: str, in_process: bool) -> type["StepBackend"]:
-    """Have `mlflow.run` use StepBackend in this process; `root` is the orchestrator's folder.
-
-    `in_process`: whether a plain Python script may run in this very process.
-    """
+def use_step_backend(task: Task) -> type["StepBackend"]:
+    """Have `mlflow.run` use StepBackend in this process, for this task."""
     loader.MLFLOW_BACKENDS["local"] = StepBackend
-    StepBackend.submitted, StepBackend.root, StepBackend.in_process = None, root, in_process
+    StepBackend.submitted, StepBackend.task = None, task
     return StepBackend
 
 
@@ -176,13 +177,13 @@ def entry_point_command(folder: str, entry_point: str) -> str:
 class StepBackend(LocalBackend):
     """MLflow's local backend, with the exit code kept.
 
-    Plain Python commands run in this very process, or in the prewarmed interpreter of the step's environment.
+    Plain Python commands run in this very process, in one of the script server, or in the prewarmed interpreter of the
+    step's environment.
     """
 
+    task: Task
     submitted: "Submitted | None" = None  # what the latest call of `run` started
     interpreter: Interpreter | None = None  # prewarmed
-    root = ""
-    in_process = True
 
     def run(
         self,
@@ -199,13 +200,15 @@ class StepBackend(LocalBackend):
         env_manager = backend_config[PROJECT_ENV_MANAGER]
         run_id = backend_config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG]
         script = script_of(project.get_entry_point(entry_point).command)
-        in_process = self.in_process and env_manager == "local" and not project.docker_env and bool(script)
+        in_process = self.task.in_process and env_manager == "local" and not project.docker_env and bool(script)
         submitted: Submitted | None = None
         if in_process or self.interpreter:
             command = get_entry_point_command(project, entry_point, params, backend_config[PROJECT_STORAGE_DIR])
             arguments, environ = shlex.split(command[0])[1:], get_run_env_vars(run_id, experiment_id)
             if in_process:
-                submitted = InProcess(run_id, arguments, project_uri, environ, self.root)
+                whole = {**os.environ, **environ}
+                told = Script(arguments, project_uri, whole, self.task.root, self.task.script_modules)
+                submitted = InProcess(run_id, told)
             elif self.interpreter and self.interpreter.send(arguments, project_uri, environ):
                 mlflow.MlflowClient().set_tag(run_id, MLFLOW_PROJECT_ENV, env_manager)
                 submitted = Subprocess(run_id, self.interpreter.process)
@@ -261,25 +264,17 @@ class Subprocess(Submitted):
 
 
 class InProcess(Submitted):
-    """`python x.py …` run as if this process had been started for it."""
+    """`python x.py …` run as if a process had been started for it: by the script server, or by this one."""
 
-    def __init__(self, run_id: str, arguments: list[str], folder: str, environ: Mapping[str, str], root: str):
+    def __init__(self, run_id: str, script: Script):
         super().__init__(run_id)
-        self.arguments, self.folder, self.environ, self.root = arguments, folder, environ, root
+        self.script = script
 
     def wait(self) -> bool:
         """Run it to its end; whether it ended well."""
-        read_tracer.start()
-        forget_orchestrator(self.root)
-        self.code = run_script(self.arguments, self.folder, self.environ)
+        server = script_server.current if self.script.modules else None
+        self.code = server.run(self.script) if server else script_server.run_here(self.script)
         return self.code == 0
-
-
-def forget_orchestrator(root: str) -> None:
-    """Leave to a script what a fresh interpreter would have: nothing of the orchestrator's."""
-    sys.path[:] = ["", *(p for p in sys.path if p and Path(p).resolve() != Path(root))]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
-        del sys.modules[name]
 
 
 if __name__ == "__main__":

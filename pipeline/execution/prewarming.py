@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from pipeline.config import Request
 from pipeline.execution import prewarmed_interpreter
+from pipeline.execution.fork_server import BEFORE_OTHERS
 from pipeline.planning.project import Project
 
 # `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
@@ -23,12 +25,38 @@ def script_of(command: str) -> str:
     return shlex.split(command)[1] if PLAIN_PYTHON.fullmatch(command.strip()) else ""
 
 
+# Packages that MLflow imports itself: scripts with no more than these run where it has been imported anyway.
+OF_MLFLOW = {"numpy", "pandas", "pyarrow", "requests", "tqdm", "urllib3", "yaml", *sys.stdlib_module_names}
 known_imports: dict[Path, list[str]] = {}  # script -> what it imports at its top: reading them all takes a while
 
 
 def modules_of_scripts(projects: Iterable[Project]) -> list[str]:
     """The modules that the scripts of these steps import at their top, each once, and this process has not."""
     return lacking(module for project in projects for module in imports_of(project))
+
+
+def running_here(request: Request, projects: Mapping[str, Project]) -> list[Project]:
+    """Those of the steps' projects that will probably run with the Python, and the packages, of this process.
+
+    `mlflow run` starts us with the Python of the root's environment, if it made one: the steps then have theirs.
+    """
+    own = Path(sys.prefix).name.startswith("mlflow-")
+    if request.env_manager != "local" and (request.env_manager != "inherit" or own):
+        return []
+    steps = request.steps
+    return [
+        project
+        for name, project in projects.items()
+        if steps[name].env_manager in ("inherit", "local") and not steps[name].is_remote
+    ]
+
+
+def modules_without_mlflow(request: Request, projects: Mapping[str, Project]) -> list[str]:
+    """What is imported by the scripts that will probably run here, import no MLflow, and more than MLflow would."""
+    found = [modules_of_scripts([one]) for one in running_here(request, projects) if not uses_mlflow(one)]
+    needing = [modules for modules in found if {name.partition(".")[0] for name in modules} - OF_MLFLOW]
+    wanted = dict.fromkeys(module for modules in needing for module in modules)
+    return sorted(wanted, key=lambda module: module != BEFORE_OTHERS)
 
 
 def lacking(modules: Iterable[str]) -> list[str]:

@@ -22,7 +22,6 @@ from pipeline.config import Step
 from pipeline.errors import RequestError, unknown
 from pipeline.execution import jobs
 from pipeline.execution.runner import Exit, tail
-from pipeline.execution.task import RemoteTask
 from pipeline.files import PROJECT
 
 # What backend_config may ask of sbatch, as its long options are called, with _ for -.
@@ -99,20 +98,12 @@ class Cluster(jobs.Cluster[Status]):
     def is_shared(config: Mapping[str, Any]) -> bool:
         return config.get("shared", True) is not False
 
-    def order(
-        self,
-        name: str,
-        told: RemoteTask,
-        run_id: str,
-        uri: str,
-        config: Mapping[str, Any],
-        log: Path,
-        seen: Path | None,
-    ) -> tuple[tuple[str, ...], str]:
-        return sbatch(name, log, config, self.bad_nodes), script(run_id, log, config, seen)
+    def command_for(self, order: jobs.Order) -> tuple[tuple[str, ...], str]:
+        command = sbatch(order.name, order.log, order.config, self.bad_nodes)
+        return command, script(order.run_id, order.log, order.config, order.project)
 
-    def job(self, *order: Any) -> "SlurmJob":
-        return SlurmJob(self, *order)
+    def job(self, *given: Any) -> "SlurmJob":
+        return SlurmJob(self, *given)
 
     def watch(self, job: jobs.ClusterJob[Status]) -> None:
         self.known[job.job_id] = Status("PENDING")

@@ -30,6 +30,8 @@ class Task:
     verbose: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     in_process: bool = True  # a plain Python script may run in the fork; its own variables want a fresh interpreter
+    # What its script imports beyond MLflow, if that is no MLflow: the script server, if there is one, runs it.
+    script_modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,25 @@
 """What goes on inside a step's process: a session and a log of its own, then `mlflow.run`."""
 
-import atexit
 import contextlib
 import json
 import logging
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, TextIO, cast
+from typing import NoReturn
 
 import mlflow
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.utils.process import ShellCommandException
 
 from pipeline.execution.prewarming import Interpreter, script_of
-from pipeline.execution.processes import stop_tree
+from pipeline.execution.processes import detach, run_exit_handlers
 from pipeline.execution.slurm import refusal
-from pipeline.execution.step_outputs import log_files, read_records
+from pipeline.execution.step_outputs import log_files, log_model, read_records
 from pipeline.execution.task import PrewarmTask, Submission, Task, leave_figures
 from pipeline.files import write_atomically
 
@@ -38,13 +33,13 @@ POLL = 0.01  # seconds between two looks for a task file
 
 def run_step(task: Task) -> NoReturn:
     """Run one step to its end. Leaves by `SystemExit` with the step's exit code, 128 + n for signal n."""
-    detach(task.log)
+    detach_to(task.log)
     run_and_exit(task)
 
 
 def prewarm(ahead: PrewarmTask) -> NoReturn:
     """Get a step's environment and an interpreter of it ready, wait for the step itself, and run it as `run_step`."""
-    detach(ahead.task.log)
+    detach_to(ahead.task.log)
     interpreter = None
     with contextlib.suppress(Exception):  # the step itself will say what is wrong
         interpreter = prewarmed_interpreter(ahead)
@@ -75,7 +70,7 @@ def prewarmed_interpreter(ahead: PrewarmTask) -> Interpreter | None:
 
 def submit(ask: Submission) -> NoReturn:
     """Hand a step to a cluster. Exit code 1, and a sentence: it failed."""
-    detach(ask.log)
+    detach_to(ask.log)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         write_atomically(Path(ask.job_file), hand_over(ask))
@@ -107,6 +102,12 @@ def hand_over(ask: Submission) -> str:
     return job_id
 
 
+def detach_to(log: str) -> None:
+    """Become a process of its own, which writes to the log only."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    detach(file, file)
+
+
 def missing_environment(folder: str) -> Path | None:
     """Where a step's environment will be built; None where it is there, or where nobody knows."""
     with contextlib.suppress(Exception):  # the step itself will say what is wrong
@@ -136,7 +137,7 @@ def run_and_exit(task: Task) -> NoReturn:
 
 def run_project(task: Task) -> int:
     """Run the step here; its command's exit code (on MLflow's stock backend, which forgets it: an exception)."""
-    backend = mlflow_internals.use_step_backend(task.root, task.in_process) if mlflow_internals else None
+    backend = mlflow_internals.use_step_backend(task) if mlflow_internals else None
     try:
         mlflow.run(
             task.folder,
@@ -162,8 +163,11 @@ def record_outputs(task: Task) -> int:
     outputs = Path(task.environ["STEP_OUTPUTS"])
     try:
         if any(outputs.iterdir()):
-            records = read_records(outputs)
+            # MLflow looks there for the experiment of a model, which is its run's.
+            os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+            os.environ["MLFLOW_EXPERIMENT_ID"] = task.experiment_id
             client = mlflow.MlflowClient(task.tracking_uri)
+            records = log_model(outputs, read_records(outputs), client, task.run_id)
             log_files(outputs, records, client, task.run_id, task.requested, task.artifact_uri)
             leave_figures(Path(task.scratch), {"metrics": records.metrics, "tags": records.tags})
     except ValueError as error:
@@ -202,36 +206,3 @@ def dispose_connections() -> None:
     """Close the connections to a database: forks must not share them."""
     if mlflow_internals:
         mlflow_internals.dispose_connections()
-
-
-def detach(log: str) -> None:
-    """Become the head of a session, write to the log only, and die when the orchestrator does."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    for stream in (sys.stdout, sys.stderr):
-        cast(TextIO, stream).reconfigure(line_buffering=True)  # type: ignore[attr-defined] # a TextIOWrapper
-    threading.Thread(target=die_with_parent, daemon=True).start()
-
-
-def die_with_parent() -> None:
-    """The orchestrator may be killed without a chance to end its steps: its end of a pipe tells."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        multiprocessing.connection.wait([parent.sentinel])
-        stop_tree(os.getpid(), signal.SIGKILL)
-
-
-def run_exit_handlers() -> None:
-    """What an interpreter does when it ends, which a forked process leaves out."""
-    with contextlib.suppress(Exception):
-        atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()

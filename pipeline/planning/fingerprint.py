@@ -220,14 +220,23 @@ def record_of(folder: str) -> str:
     return f"{folder}{os.sep}RECORD"
 
 
-@functools.cache
+known_records: dict[tuple[str, Look], bytes] = {}  # reading them all takes a while
+
+
 def record_digest(path: str, looked: Look | None) -> bytes:
-    """SHA-256 of what a RECORD that looks so says of the files that are imported.
+    """SHA-256 of what a RECORD that looks so says of the files that are imported; read once.
 
     Who installed them, where to, and their byte-code make no difference.
     """
     if looked is None:
         return b""
+    if (path, looked) not in known_records:
+        known_records[path, looked] = digest_of_record(path)
+    return known_records[path, looked]
+
+
+def digest_of_record(path: str) -> bytes:
+    """See `record_digest`."""
     imported = [
         line
         for line in Path(path).read_bytes().splitlines()

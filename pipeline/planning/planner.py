@@ -30,6 +30,12 @@ class Planner:
         self.code_files: dict[str, set[Path]] = {}  # step -> all files in its folder, those that do not count too
         self.code_looks: dict[str, dict[Path, Look | None]] = {}  # step -> how its files looked before that
 
+    def anew(self, store: Store) -> "Planner":
+        """Another one, which knows the same code, and nothing yet of what the store holds."""
+        planner = Planner(self.request, self.projects, store, self.root, self.env_manager)
+        planner.known_code, planner.code_files, planner.code_looks = self.known_code, self.code_files, self.code_looks
+        return planner
+
     # What is asked for, against what is there ------------------------------------------------------------------------
 
     def check(self) -> list[str]:

@@ -3,7 +3,6 @@
 import re
 import socket
 import urllib.parse
-import urllib.request
 
 from pipeline.errors import StoreError
 
@@ -21,7 +20,9 @@ def check_connection(uri: str) -> None:
     scheme = parts.scheme.partition("+")[0]
     if scheme not in PORTS or not parts.hostname:
         return
-    if scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
+    from urllib.request import getproxies, proxy_bypass  # takes a while, and most stores are files
+
+    if scheme in getproxies() and not proxy_bypass(parts.hostname):
         return
     try:
         socket.create_connection((parts.hostname, parts.port or PORTS[scheme]), TIMEOUT).close()

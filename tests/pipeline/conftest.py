@@ -48,6 +48,19 @@ with mlflow.start_run():
     mlflow.log_text(read + a.text + "\\n", "out.txt")
     mlflow.log_metric("lines", len(read.splitlines()) + 1)
 """
+# The same without MLflow, and with something that MLflow does not import: the script server runs it.
+LIGHT_STEP = STEP
+for with_mlflow, without in {
+    "import argparse,": "import argparse, contextlib, json,",
+    "import mlflow\n": "import threadpoolctl\n",
+    "with mlflow.start_run():": 'outputs = Path(os.environ["STEP_OUTPUTS"])\nwith contextlib.nullcontext():',
+    'mlflow.log_text(read + a.text + "\\n", "out.txt")': '(outputs / "out.txt").write_text(read + a.text + "\\n")',
+    'mlflow.log_metric("lines", len(read.splitlines()) + 1)': (
+        '(outputs / "metrics.json").write_text(json.dumps({"lines": len(read.splitlines()) + 1}))\n'
+        '    print("with MLflow:", "mlflow" in sys.modules)'
+    ),
+}.items():
+    LIGHT_STEP = LIGHT_STEP.replace(with_mlflow, without)
 MLPROJECT = """
 name: toy
 entry_points:
@@ -79,6 +92,7 @@ class Toy:
     def __init__(self, folder: Path, uri: str):
         self.folder, self.uri = folder, uri
         self.started: list[subprocess.Popen] = []
+        self.script = STEP
         shutil.copy(ROOT / "main.py", folder)
         shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -91,7 +105,7 @@ class Toy:
         """Add a step that appends a line to what it `reads` (another step's out.txt)."""
         (self.folder / name).mkdir(exist_ok=True)
         (self.folder / name / "MLproject").write_text(MLPROJECT if reads else FIRST)
-        (self.folder / name / "run.py").write_text(STEP)
+        (self.folder / name / "run.py").write_text(self.script)
         parameters = {"text": name} | ({"input": f"${{artifact:{reads},out.txt}}"} if reads else {})
         parameters |= block.pop("parameters", {})
         self.config["pipeline"][name] = {"parameters": parameters, **block}
@@ -203,3 +217,10 @@ def toy(store: str, tmp_path: Path) -> Toy:
     for process in toy.started:
         process.kill()
         process.communicate(timeout=HANG)
+
+
+@pytest.fixture(params=["in-a-fork-of-mlflows-process", "by-the-script-server"])
+def any_toy(toy: Toy, request: pytest.FixtureRequest) -> Toy:
+    """A toy whose steps call MLflow, and one whose steps do not."""
+    toy.script = LIGHT_STEP if request.param == "by-the-script-server" else STEP
+    return toy

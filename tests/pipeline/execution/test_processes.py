@@ -1,5 +1,6 @@
 """The orchestrator with real processes: failures, signals, kills, other languages, two at once."""
 
+import os
 import re
 import signal
 import subprocess
@@ -8,9 +9,10 @@ import time
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 
-from tests.pipeline.conftest import AT_ONCE, HANG, wait_until
+from tests.pipeline.conftest import AT_ONCE, HANG, LIGHT_STEP, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -69,47 +71,47 @@ def test_a_damaged_artifact_is_noticed_and_made_again(damage, toy):
     assert f"out.txt of run {run_id[:8]}" in done.out
 
 
-def test_a_failure_skips_what_needs_it_and_tells_how_to_continue(toy):
-    toy.step("a")
-    toy.step("bad", reads="a", parameters={"do": "fail:the input has no header"})
-    toy.step("after_bad", reads="bad")
-    toy.step("apart", reads="a")
-    done = toy.run()
+def test_a_failure_skips_what_needs_it_and_tells_how_to_continue(any_toy):
+    any_toy.step("a")
+    any_toy.step("bad", reads="a", parameters={"do": "fail:the input has no header"})
+    any_toy.step("after_bad", reads="bad")
+    any_toy.step("apart", reads="a")
+    done = any_toy.run()
     assert done.code == 1
-    assert toy.states() == {"a": "executed", "bad": "failed", "apart": "executed", "after_bad": "skipped"}
+    assert any_toy.states() == {"a": "executed", "bad": "failed", "apart": "executed", "after_bad": "skipped"}
     end = done.out.split("bad failed: ")[-1]
     assert end.startswith("the input has no header")
     assert "Traceback" not in done.out + done.err
     log = next(line.split("log: ")[1] for line in end.splitlines() if "log: " in line)
     assert "the input has no header" in Path(log).read_text()
     assert done.out.strip().splitlines()[-1] == "continue with: python main.py 'steps=[bad,after_bad]'"
-    statuses = {run.info.run_name: run.info.status for run in toy.runs()}
+    statuses = {run.info.run_name: run.info.status for run in any_toy.runs()}
     assert statuses == {"pipeline": "FAILED", "a": "FINISHED", "bad": "FAILED", "apart": "FINISHED"}
 
-    toy.step("bad", reads="a")
-    assert toy.run("steps=[bad,after_bad]").code == 0
-    assert toy.states() == {"bad": "executed", "after_bad": "executed"}
+    any_toy.step("bad", reads="a")
+    assert any_toy.run("steps=[bad,after_bad]").code == 0
+    assert any_toy.states() == {"bad": "executed", "after_bad": "executed"}
 
 
-def test_a_bug_in_a_step_keeps_its_trace_in_the_log_without_our_frames(toy):
-    toy.step("a", parameters={"do": "bug"})
-    done = toy.run()
+def test_a_bug_in_a_step_keeps_its_trace_in_the_log_without_our_frames(any_toy):
+    any_toy.step("a", parameters={"do": "bug"})
+    done = any_toy.run()
     assert done.code == 1
     assert "a failed: ZeroDivisionError: a bug" in done.out
     assert "pipeline/execution/worker.py" not in done.out
 
 
-def test_a_step_killed_by_signal_9_hints_at_memory(toy):
-    toy.step("a", parameters={"do": "kill"})
-    (toy.folder / "b").mkdir()
-    (toy.folder / "b" / "MLproject").write_text("name: b\nentry_points:\n  main:\n    command: kill -9 $$\n")
-    toy.config["pipeline"]["b"] = {}
-    toy.save()
-    done = toy.run()
+def test_a_step_killed_by_signal_9_hints_at_memory(any_toy):
+    any_toy.step("a", parameters={"do": "kill"})
+    (any_toy.folder / "b").mkdir()
+    (any_toy.folder / "b" / "MLproject").write_text("name: b\nentry_points:\n  main:\n    command: kill -9 $$\n")
+    any_toy.config["pipeline"]["b"] = {}
+    any_toy.save()
+    done = any_toy.run()
     assert done.code == 1
     for step in ("a", "b"):
         assert f"{step} failed: killed by the system (signal 9), most often because memory ran out" in done.out
-    assert set(toy.statuses()) == {"FAILED"}
+    assert set(any_toy.statuses()) == {"FAILED"}
 
 
 def test_retries_run_again_in_a_run_of_their_own(toy):
@@ -119,69 +121,69 @@ def test_retries_run_again_in_a_run_of_their_own(toy):
     assert toy.manifest()["steps"]["a"]["attempts"] == 2
 
 
-def test_a_timeout_ends_the_whole_process_tree(toy):
-    toy.step("a", parameters={"do": "spawn:600"}, timeout=1)
-    done = toy.run()
+def test_a_timeout_ends_the_whole_process_tree(any_toy):
+    any_toy.step("a", parameters={"do": "spawn:600"}, timeout=1)
+    done = any_toy.run()
     assert done.code == 1
     assert "a failed: it took longer than its timeout of 1 s" in done.out
-    toy.wait_until_gone()
-    assert "RUNNING" not in toy.statuses()
+    any_toy.wait_until_gone()
+    assert "RUNNING" not in any_toy.statuses()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_tree_and_leaves_no_run_running(number, toy):
-    toy.step("a", parameters={"do": "spawn:600"})
-    toy.step("b", parameters={"do": "sleep:600"})
-    process = toy.start("max_parallel=2")
-    toy.wait_for("b  started", process)
-    toy.wait_for_process("sleep 600")
-    toy.wait_until_at_work("b")
+def test_a_signal_ends_the_tree_and_leaves_no_run_running(number, any_toy):
+    any_toy.step("a", parameters={"do": "spawn:600"})
+    any_toy.step("b", parameters={"do": "sleep:600"})
+    process = any_toy.start("max_parallel=2")
+    any_toy.wait_for("b  started", process)
+    any_toy.wait_for_process("sleep 600")
+    any_toy.wait_until_at_work("b")
     process.send_signal(number)
     assert process.wait(timeout=HANG) == 130
-    toy.wait_until_gone()
-    assert toy.statuses() == ["KILLED", "KILLED", "KILLED"]
+    any_toy.wait_until_gone()
+    assert any_toy.statuses() == ["KILLED", "KILLED", "KILLED"]
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_steps_that_ignore_every_signal_are_ended_nevertheless(presses, toy):
+def test_steps_that_ignore_every_signal_are_ended_nevertheless(presses, any_toy):
     deaf = "import signal\nfor number in (1, 2, 15):\n    signal.signal(number, signal.SIG_IGN)\n"
     for step in ("a", "b"):
-        toy.step(step, parameters={"do": "sleep:600"})
-        program = toy.folder / step / "run.py"
+        any_toy.step(step, parameters={"do": "sleep:600"})
+        program = any_toy.folder / step / "run.py"
         program.write_text(deaf + program.read_text())
-    process = toy.start("max_parallel=2")
-    toy.wait_for("b  started", process)
+    process = any_toy.start("max_parallel=2")
+    any_toy.wait_for("b  started", process)
     for step in ("a", "b"):
-        toy.wait_until_at_work(step)
+        any_toy.wait_until_at_work(step)
     for _ in range(presses):
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
     began = time.monotonic()
     assert process.wait(timeout=HANG) == 130
     print(f"ended {time.monotonic() - began:.1f} s after Ctrl-C no. {presses}")
-    toy.wait_until_gone()
-    assert "FINISHED" not in toy.statuses()
-    toy.config["pipeline"] = {}
-    toy.step("a")
-    assert toy.run().code == 0, "and the next run repairs what was left"
-    assert "RUNNING" not in toy.statuses()
+    any_toy.wait_until_gone()
+    assert "FINISHED" not in any_toy.statuses()
+    any_toy.config["pipeline"] = {}
+    any_toy.step("a")
+    assert any_toy.run().code == 0, "and the next run repairs what was left"
+    assert "RUNNING" not in any_toy.statuses()
 
 
-def test_after_kill_9_the_children_die_and_the_next_run_repairs(toy):
-    toy.step("a")
-    toy.step("b", reads="a", parameters={"do": "spawn:600"})
-    process = toy.start()
-    toy.wait_for("b  started", process)
-    toy.wait_for_process("sleep 600")
+def test_after_kill_9_the_children_die_and_the_next_run_repairs(any_toy):
+    any_toy.step("a")
+    any_toy.step("b", reads="a", parameters={"do": "spawn:600"})
+    process = any_toy.start()
+    any_toy.wait_for("b  started", process)
+    any_toy.wait_for_process("sleep 600")
     process.kill()
     process.wait()
-    toy.wait_until_gone()
-    assert toy.statuses().count("RUNNING") == 2  # the pipeline and b: nobody was left to say otherwise
+    any_toy.wait_until_gone()
+    assert any_toy.statuses().count("RUNNING") == 2  # the pipeline and b: nobody was left to say otherwise
 
-    toy.step("b", reads="a")
-    assert toy.run().code == 0
-    assert toy.states() == {"a": "reused", "b": "executed"}
-    assert toy.statuses().count("RUNNING") == 0
+    any_toy.step("b", reads="a")
+    assert any_toy.run().code == 0
+    assert any_toy.states() == {"a": "reused", "b": "executed"}
+    assert any_toy.statuses().count("RUNNING") == 0
 
 
 def test_independent_steps_run_at_the_same_time(toy):
@@ -344,6 +346,22 @@ def test_ctrl_c_before_anything_started_is_one_line(toy):
     out, err = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert (out, err) == ("", "interrupted before anything was started\n")
+    assert toy.runs() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_the_script_server_imports_ends_it_too(number, toy):
+    toy.script = LIGHT_STEP
+    toy.step("a")
+    process = toy.start()
+    wait_until(
+        lambda: any(os.getsid(child.pid) == child.pid for child in psutil.Process(process.pid).children()),
+        lambda: "no script server",
+    )
+    process.send_signal(number)
+    out, err = process.communicate(timeout=HANG)
+    assert (process.returncode, out, err) == (130, "", "interrupted before anything was started\n")
+    toy.wait_until_gone()
     assert toy.runs() == []
 
 

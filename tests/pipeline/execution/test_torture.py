@@ -54,6 +54,15 @@ with mlflow.start_run():
     mlflow.log_text("|".join(made), "out.txt")
     mlflow.log_metric("length", len("|".join(made)) / 7)
 """
+# The same without MLflow, and with something that MLflow does not import: the script server runs it.
+WITHOUT_MLFLOW = {
+    "import mlflow": "import json, threadpoolctl",
+    "with mlflow.start_run():": 'if outputs := Path(os.environ["STEP_OUTPUTS"]):',
+    'mlflow.log_text("|".join(made), "out.txt")': '(outputs / "out.txt").write_text("|".join(made))',
+    'mlflow.log_metric("length", len("|".join(made)) / 7)': (
+        '(outputs / "metrics.json").write_text(json.dumps({"length": len("|".join(made)) / 7}))'
+    ),
+}
 # A way of reading -> the lines that do it. `{name}` is the step's; each reads its own file, module or variable.
 WAYS = {
     "file": 'made.append((OUTSIDE / "{name}.txt").read_text())',
@@ -76,6 +85,7 @@ class Step:
     ways: list[str]
     upstream: str = ""
     reads_metric: bool = False
+    with_mlflow: bool = True
     code: str = "one"
     text: str = "one"
     values: dict[str, str] = field(default_factory=dict)  # way -> value
@@ -103,7 +113,8 @@ class Torture:
             before = list(self.steps)
             upstream = chance.choice([*before, before[-1]]) if before and chance.random() < 0.8 else ""
             ways = chance.sample(list(WAYS), chance.randint(1, 3))
-            step = Step(f"s{number}", ways, upstream, bool(upstream) and chance.random() < 0.3)
+            reads_metric, with_mlflow = bool(upstream) and chance.random() < 0.3, chance.random() < 0.5
+            step = Step(f"s{number}", ways, upstream, reads_metric, with_mlflow)
             self.steps[step.name] = step
             for way in ways:
                 self.change(step, way)
@@ -147,7 +158,10 @@ class Torture:
         folder = self.toy.folder / step.name
         folder.mkdir(exist_ok=True)
         body = "\n".join(f"    {WAYS[way].replace('{name}', step.name)}" for way in step.ways)
-        text = STEP.replace("{code}", step.code).replace("{outside}", str(self.outside)).replace("{body}", body)
+        text = STEP
+        for old, new in () if step.with_mlflow else WITHOUT_MLFLOW.items():
+            text = text.replace(old, new)
+        text = text.replace("{code}", step.code).replace("{outside}", str(self.outside)).replace("{body}", body)
         (folder / "MLproject").write_text(MLPROJECT)
         (folder / "run.py").write_text(text)
         parameters = {"text": step.text}
