@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +48,6 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
     sys.argv[1:] = arguments
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what users see is decided here
 
-    import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -75,7 +74,7 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
 
     with resolvers(root):
         try:
-            hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
+            call_with_configuration(collect, root, arguments)
         except yaml.MarkedYAMLError as error:  # keys that are there twice: the first reading lets them pass
             content = (root / "config.yaml").read_bytes()
             raise RequestError(yaml_reading.sentence(error, "config.yaml", content)) from error
@@ -84,6 +83,29 @@ def compose(root: Path, arguments: list[str]) -> list[Composed]:
     if problems:
         raise RequestError(problems)
     return composed
+
+
+def call_with_configuration(collect: Callable[[Any], None], root: Path, arguments: list[str]) -> None:
+    """Have Hydra call `collect` with the configuration, as often as there are several.
+
+    Its command line composes everything twice, in order to see whether there are: not where that is plain to see.
+
+    Raises:
+        HydraException, OmegaConfBaseException, ValueError, yaml.MarkedYAMLError: it cannot be composed.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    if not any(argument.startswith("-") or "hydra" in argument for argument in arguments):
+        with hydra.initialize_config_dir(str(root), job_name="main", version_base="1.3"):
+            config = hydra.compose("config", arguments, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        if config.hydra.mode in (None, RunMode.RUN):
+            collect(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
+            return
+    hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
 
 
 def stored_by_mlflow(arguments: list[str]) -> list[str]:

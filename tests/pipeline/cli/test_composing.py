@@ -47,6 +47,22 @@ def test_a_setting_that_config_yaml_has_not_can_be_given_on_the_command_line(roo
         compose(root, ["pass_evn=[TOKEN]"])
 
 
+def test_what_is_composed_once_is_what_hydras_command_line_makes_of_it(root):
+    """Hydra's own is taken where an argument is for Hydra itself."""
+    (root / "config.yaml").write_text(
+        CONFIG + "told: ${hydra:job.config_name} ${hydra:runtime.cwd} ${hydra:job.override_dirname}\n"
+    )
+    given = ["b.x=1", "steps=[a,b]", "model_name=cars"]
+    assert compose(root, given) == compose(root, [*given, "hydra.verbose=false"])
+
+
+def test_a_sweep_may_be_asked_for_in_config_yaml(root):
+    sweep = "sweep: {dir: ., subdir: .}, sweeper: {params: {seed: '1,2'}}"
+    settings = f"{{mode: MULTIRUN, run: {{dir: .}}, {sweep}, output_subdir: null}}"
+    (root / "config.yaml").write_text(f"seed: 0\n{CONFIG.partition('hydra: {')[0]}hydra: {settings}\n")
+    assert [one.values["seed"] for one in compose(root, [])] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
