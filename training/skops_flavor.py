@@ -4,6 +4,8 @@ What `save_model` writes, the orchestrator logs (step_outputs.py), and `mlflow.s
 any other model. skops itself writes memory addresses and times into its zip.
 """
 
+import ast
+import functools
 import io
 import json
 import zipfile
@@ -27,6 +29,7 @@ DROPPED_ATTRIBUTES = [
     "_stop_words_id",  # CountVectorizer: the memory address of its stop words; without it, it looks again
     "named_estimators_",  # VotingClassifier: estimators_ once more, under their names
 ]
+NPY_1 = b"\x93NUMPY\x01\x00"  # how a numpy array's file begins, in its first version; its header's length follows
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
@@ -158,14 +161,24 @@ def without_padding(npy: bytes) -> bytes:
 
     The nodes of scikit-learn's trees have seven such bytes each.
     """
-    if b"('', '|V" not in npy[:1000]:  # the name and type of padding in the file's header
+    if not npy.startswith(NPY_1) or b"('', '|V" not in npy[:1000]:  # the name and type of padding in the file's header
         return npy
-    array, buffer = np.load(io.BytesIO(npy), allow_pickle=False), io.BytesIO()
-    clean = np.zeros(array.shape, array.dtype)
-    for name in array.dtype.names:
-        clean[name] = array[name]
-    np.save(buffer, clean, allow_pickle=False)
-    return buffer.getvalue()
+    start = len(NPY_1) + 2 + int.from_bytes(npy[len(NPY_1) :][:2], "little")
+    said, _, _ = npy[len(NPY_1) + 2 : start].partition(b"'fortran_order'")  # of the shape, which each tree has its own
+    used = used_bytes(said)
+    records = np.frombuffer(npy, np.uint8, offset=start).reshape(-1, len(used))
+    return npy[:start] + bytes(records * used)
+
+
+@functools.cache
+def used_bytes(said: bytes) -> np.ndarray:
+    """1 for each byte of a record that belongs to a field, else 0; `said` is what an array's file says of its type."""
+    descriptions = ast.literal_eval(said.decode("latin-1").rstrip(", ") + "}")["descr"]
+    kind = np.lib.format.descr_to_dtype(descriptions)
+    found = np.zeros(kind.itemsize, np.uint8)
+    for field, offset, *_ in (kind.fields or {}).values():
+        found[offset : offset + field.itemsize] = 1
+    return found
 
 
 def renumber(
