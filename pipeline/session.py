@@ -31,6 +31,7 @@ from pipeline.reporting.unchanged import keep_journal
 from pipeline.states import Action, ExitCode, RunStatus, State
 
 if TYPE_CHECKING:  # they import MLflow, which is for after what can be refused without it
+    from pipeline.execution.executor import ProcessExecutor
     from pipeline.reporting.sweep import Sweep
     from pipeline.tracking.recorder import Recorder
 
@@ -189,7 +190,6 @@ class Session(contextlib.ExitStack):
     def run_recorded(self, plan: Plan) -> PipelineRun:
         """`run`; what the store raises is not yet a sentence."""
         from pipeline.execution.executor import ProcessExecutor
-        from pipeline.execution.worker import dispose_connections, open_store
 
         request, recorder = plan.request, plan.recorder
         recorder.mark_dead_runs_killed()
@@ -199,14 +199,10 @@ class Session(contextlib.ExitStack):
         elsewhere = any(request.steps[name].backend in CLUSTERS for name in plan.order)
         shared = self.enter_context(jobs.jobs_folder(self.root)) if elsewhere else None
         executor = ProcessExecutor(request, plan.planner, recorder, plan.launcher, self.scratch, shared)
-        dispose_connections()
-        begun_before = bool(plan.launcher.server)
-        plan.launcher.start_server(executor.modules(plan.order))
-        if begun_before and recorder.store.database():  # else it is open there as it is here
-            plan.launcher.call_once(open_store, recorder.store.uri)
-        executor.start_early_server(plan.order)
+        managed = any(executor.is_managed(request.steps[name]) for name in plan.order)
         with contextlib.closing(executor), recorder.failed_on_error():
-            if any(executor.is_managed(request.steps[name]) for name in plan.order):
+            if managed:
+                self.start_servers(plan, executor)
                 planned = dry_run(request, plan.planner, plan.order)
                 executor.expect(name for name, decision in planned.items() if decision.action == Action.EXECUTE)
             max_parallel = request.max_parallel or executor.cores
@@ -220,6 +216,8 @@ class Session(contextlib.ExitStack):
             if self.sweep is not None:
                 tags |= self.sweep.begin(recorder, request)
             recorder.begin({"steps": ",".join(plan.order)}, tags, request.composed)
+            if not managed:  # now that SQLAlchemy has compiled what the steps will ask the store, too
+                self.start_servers(plan, executor)
             with recorder.alive(), self.listeners(runner, request):
                 runner.listeners.append(executor.prewarm_next)
                 executor.listen(runner.tell)
@@ -230,6 +228,17 @@ class Session(contextlib.ExitStack):
                         runner.tell(Event("reads", name, source))
                 outcomes = runner.run(plan.order)
         return PipelineRun(plan, outcomes, runner.interrupted)
+
+    def start_servers(self, plan: Plan, executor: "ProcessExecutor") -> None:
+        """Start what forks the steps' processes, with the store open as it is here, but for its connections."""
+        from pipeline.execution.worker import dispose_connections, open_store
+
+        dispose_connections()
+        begun_before, database = bool(plan.launcher.server), plan.recorder.store.database()
+        plan.launcher.start_server(executor.modules(plan.order))
+        if begun_before and database:  # else it is open there as it is here
+            plan.launcher.call_once(open_store, plan.recorder.store.uri)
+        executor.start_early_server(plan.order)
 
     @contextlib.contextmanager
     def listeners(self, runner: Runner, request: Request) -> Iterator[None]:

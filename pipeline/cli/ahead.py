@@ -20,11 +20,12 @@ from pipeline.config import SETTINGS, Request
 from pipeline.errors import RequestError
 from pipeline.execution.fork_server import import_quietly
 from pipeline.execution.launcher import Launcher
-from pipeline.execution.prewarming import modules_without_mlflow
+from pipeline.execution.prewarming import known_imports, modules_without_mlflow
 from pipeline.planning.fingerprint import installed_files, known_records
 from pipeline.planning.project import Project, load
 
-FIRST_OF_MLFLOW = ("pandas", "sqlalchemy")  # of what it imports; forks for scripts that want pandas, too, have it
+# Of what it imports; forks for scripts that want pandas, too, have it. Not more: skops looks through all it finds.
+FIRST_OF_MLFLOW = ("pandas", "sqlalchemy")
 
 
 def import_ahead(root: Path, arguments: list[str]) -> tuple[Launcher | None, list[Composed]]:
@@ -57,16 +58,16 @@ def compose_beside(launcher: Launcher, root: Path, arguments: list[str]) -> list
     theirs.close()
     with ours:
         for module in FIRST_OF_MLFLOW:
-            import_quietly(module)
+            if not ours.poll():
+                import_quietly(module)
         try:
-            answer = ours.recv()
+            answer, modules, imports = ours.recv()
         except EOFError:  # it was killed
-            answer = compose(root, arguments)
+            answer, modules, imports = compose(root, arguments), [], {}
         if isinstance(answer, RequestError):
             raise answer
-        with contextlib.suppress(IndexError, OSError, RequestError):  # the plan will say so
-            request = answer[0].request()
-            launcher.start_script_server(modules_without_mlflow(request, projects_here(request, root)))
+        known_imports.update(imports)
+        launcher.start_script_server(modules)
         launcher.import_base_modules()
         with contextlib.suppress(EOFError):
             known_records.update(ours.recv())
@@ -79,12 +80,16 @@ def compose_for(parent: Connection, root: Path, arguments: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the other process says that it was interrupted
         signal.signal(number, signal.SIG_DFL)
     answer: list[Composed] | RequestError
+    modules: list[str] = []
     try:
         answer = compose(root, arguments)
+        with contextlib.suppress(IndexError, OSError, RequestError):  # the plan will say so
+            request = answer[0].request()
+            modules = modules_without_mlflow(request, projects_here(request, root))
     except RequestError as error:
         answer = error
     with contextlib.suppress(OSError):  # nobody wants to know any more
-        parent.send(answer)
+        parent.send((answer, modules, known_imports))
         installed_files()
         parent.send(known_records)
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,8 @@ class ProcessExecutor:
         task = prewarmed.ahead.task if prewarmed else self.task(step)
         uri = self.recorder.artifacts.artifact_uri(run_id) if run_id else ""
         given, asked = self.parameters(step, decision), decision.parameters
-        task = replace(task, run_id=run_id, artifact_uri=uri, parameters=given, requested=asked)
+        folders = self.folders(step, decision, given)
+        task = replace(task, run_id=run_id, artifact_uri=uri, parameters=given, requested=asked, folders=folders)
         Path(task.scratch, INPUTS).write_text(json.dumps(self.known_of_inputs(decision)), encoding="utf-8")
         if prewarmed:
             process = prewarmed.process
@@ -220,6 +221,14 @@ class ProcessExecutor:
                 # A copy of ours is not there.
                 found[name] = str(self.recorder.artifacts.local(found[name]) or found[name])
         return found
+
+    def folders(self, step: Step, decision: Decision, given: Mapping[str, str]) -> dict[str, str]:
+        """Where the models, and other folders, lie here that the step is to get a copy of: never the store's own."""
+        if step.backend != "local":
+            return {}
+        paths = [name for name in decision.inputs if self.planner.projects[step.name].is_path(name)]
+        found = {name: self.recorder.artifacts.folder(given[name]) for name in paths}
+        return {name: str(folder) for name, folder in found.items() if folder}
 
     def known_of_inputs(self, decision: Decision) -> dict[str, dict[str, Any]]:
         """What $STEP_INPUTS says of the parameters that point at content: the URI, and what the run that made it did.

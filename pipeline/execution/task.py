@@ -32,6 +32,7 @@ class Task:
     in_process: bool = True  # a plain Python script may run in the fork; its own variables want a fresh interpreter
     # What its script imports beyond MLflow, if that is no MLflow: the script server, if there is one, runs it.
     script_modules: tuple[str, ...] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)  # parameter -> a folder here, of which it gets a copy
 
 
 @dataclass(frozen=True)

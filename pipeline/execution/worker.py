@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -142,7 +143,7 @@ def run_project(task: Task) -> int:
         mlflow.run(
             task.folder,
             entry_point=task.entry_point,
-            parameters=dict(task.parameters),
+            parameters=dict(task.parameters) | copied_folders(task),
             experiment_id=task.experiment_id,
             run_id=task.run_id,
             env_manager=task.env_manager or None,
@@ -153,6 +154,16 @@ def run_project(task: Task) -> int:
         if backend is None or backend.submitted is None:
             raise
     return backend.submitted.code if backend and backend.submitted else 0
+
+
+def copied_folders(task: Task) -> dict[str, str]:
+    """The parameters that get a copy of a folder: MLflow would make the same one, after many looks at the store."""
+    found = {}
+    for name, folder in task.folders.items():
+        with contextlib.suppress(OSError):  # it went meanwhile: MLflow will say so
+            copy = Path(tempfile.mkdtemp(dir=task.environ["TMPDIR"]), name)
+            found[name] = str(shutil.copytree(folder, copy))
+    return found
 
 
 def record_outputs(task: Task) -> int:

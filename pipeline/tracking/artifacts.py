@@ -41,6 +41,7 @@ class Artifacts:
         self.looks: dict[str, dict[Path, Look | None]] = {}
         # Run ID -> what this pipeline has of a run's outputs that are elsewhere, by name, and how each copy looked.
         self.copies: dict[str, dict[str, tuple[Path, dict[Path, Look | None]]]] = {}
+        self.folders: dict[str, Path] = {}  # URI -> the folder on this machine that was digested for it
         self.listings: dict[str, Listing] = {}  # of logged models that were looked at, by URI
         self.versions: dict[str, str] = {}  # digests of model versions that are elsewhere, by URI: they do not change
 
@@ -111,6 +112,7 @@ class Artifacts:
         """How a run's artifacts look, to be called before they are digested."""
         if local_path(self.known_runs[run_id].info.artifact_uri):
             self.looks[run_id] = looks(outputs.values())
+            self.folders |= {f"runs:/{run_id}/{name}": path for name, path in outputs.items() if path.is_dir()}
 
     def at_hand(self, uri: str) -> Path | None:
         """What there is of `runs:/RUN_ID/PATH` on this machine: where it lies, or an unaltered copy; None: nothing."""
@@ -132,8 +134,7 @@ class Artifacts:
                 with self.outputs(match[1]) as found:
                     path = Path(f"{found[match[2]]}{match[3] or ''}") if match[2] in found else None
                     if path and path.exists():
-                        self.looks[uri] = looks([path])
-                        return content_digest(path)
+                        return self.digest_here(uri, path)
             raise LookupError(f"there is nothing at {uri}; check the run and the path")
         if uri in self.versions:
             return self.versions[uri]
@@ -147,8 +148,7 @@ class Artifacts:
                 raise LookupError(f"there is nothing at {uri}; check the name and version")
             place = local_path(source) if match else None
             if place and place.is_dir():
-                self.looks[uri] = looks([place])
-                return content_digest(place)
+                return self.digest_here(uri, place)
             try:
                 digest = content_digest(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
                 if match:
@@ -161,6 +161,18 @@ class Artifacts:
                         f"there is nothing at {uri} ({first_line(error)}); check the name and version"
                     ) from None
                 raise no_read(uri, error) from error
+
+    def digest_here(self, uri: str, place: Path) -> str:
+        """The digest of what a URI points at, which lies here."""
+        self.looks[uri] = looks([place])
+        if place.is_dir():
+            self.folders[uri] = place
+        return content_digest(place)
+
+    def folder(self, uri: str) -> Path | None:
+        """Where the folder lies on this machine that a `runs:/` or `models:/` URI points at, if that was asked for."""
+        place = self.folders.get(uri)
+        return place if place and place.is_dir() else None  # what was fetched from elsewhere is gone again
 
     def _recorded_digest(self, name: str, version: str) -> str:
         """The digest of a model version elsewhere, as the run that made it has it, if its files are listed as then."""

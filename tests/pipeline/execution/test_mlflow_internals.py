@@ -5,8 +5,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.projects import _project_spec
 from mlflow.projects.backend import loader
 from mlflow.projects.backend.local import LocalBackend
+from mlflow.projects.utils import load_project
 from mlflow.utils.virtualenv import _create_virtualenv
 
 from pipeline.execution import mlflow_internals
@@ -47,6 +49,22 @@ def test_environments_are_built_with_the_arguments_that_mlflow_takes():
 
 def test_the_command_of_an_entry_point_is_read_as_mlflow_reads_it(project):
     assert mlflow_internals.entry_point_command(str(project), "main") == "python run.py --x {x}"
+
+
+def test_a_project_is_read_by_the_parser_in_c_as_by_mlflow(project, monkeypatch):
+    monkeypatch.setattr(_project_spec, "yaml", _project_spec.yaml)
+    monkeypatch.setitem(loader.MLFLOW_BACKENDS, "local", LocalBackend)
+    parameters = "{a: 1e3, ü: {type: path, default: 0o7}, b: {default: 12:30}, c: {default: yes}, d: {default: 1.50}}"
+    (project / "MLproject").write_text(f"{PROJECT}\n  other: {{parameters: {parameters}, command: 'echo: \"1\"'}}\n")
+
+    def read() -> dict[str, object]:
+        points = load_project(str(project))._entry_points
+        return {name: (one.command, [vars(p) for p in one.parameters.values()]) for name, one in points.items()}
+
+    by_mlflow = read()
+    mlflow_internals.use_step_backend(None)
+    assert set(by_mlflow) == {"main", "other"}
+    assert read() == by_mlflow
 
 
 def test_an_open_store_has_no_connection_left_after_disposing(store):

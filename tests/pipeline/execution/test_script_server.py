@@ -193,6 +193,22 @@ def test_a_pipeline_of_such_steps_is_recorded_and_reused_as_any(toy):
     assert toy.states() == {"a": "reused", "b": "reused"}
 
 
+LEAVES_MODEL = """
+(outputs / "model").mkdir()
+(outputs / "model" / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}")
+(outputs / "model.json").write_text('{"path": "model", "name": "houses"}')
+"""
+WRITES_INTO_MODEL = """
+import sys
+from pathlib import Path
+
+model = Path(sys.argv[2])
+print(sorted(file.name for file in model.iterdir()))
+(model / "MLmodel").write_text("broken")
+(model / "more").touch()
+"""
+
+
 @pytest.mark.integration
 def test_a_step_is_told_what_is_known_of_its_inputs(any_toy):
     any_toy.step("a")
@@ -213,12 +229,7 @@ def test_a_step_is_told_what_is_known_of_its_inputs(any_toy):
 def test_a_model_that_a_step_leaves_is_in_its_runs_experiment(toy):
     toy.script = LIGHT_STEP
     toy.step("a", env={"MLFLOW_EXPERIMENT_NAME": "elsewhere"})
-    left = """
-(outputs / "model").mkdir()
-(outputs / "model" / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}")
-(outputs / "model.json").write_text('{"path": "model", "name": "houses"}')
-"""
-    (toy.folder / "a" / "run.py").write_text(toy.script + left)
+    (toy.folder / "a" / "run.py").write_text(toy.script + LEAVES_MODEL)
     assert toy.run().code == 0
     run = next(run for run in toy.runs() if run.info.run_name == "a")
     model = mlflow.get_logged_model(run.outputs.model_outputs[0].model_id)
@@ -228,6 +239,25 @@ def test_a_model_that_a_step_leaves_is_in_its_runs_experiment(toy):
     mlflow.MlflowClient().delete_model_version("houses", "1")
     assert toy.run().code == 0
     assert toy.states() == {"a": "executed"}, "the version that it made is gone"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("model", ["${artifact:a,model}", "${model:houses@none,a,model}", "models:/houses/1"])
+def test_a_step_gets_a_copy_of_a_model_and_may_write_into_it(model, toy):
+    toy.script = LIGHT_STEP
+    toy.step("a")
+    (toy.folder / "a" / "run.py").write_text(toy.script + LEAVES_MODEL)
+    assert toy.run().code == 0
+    toy.step("b", reads="a", parameters={"input": model})
+    (toy.folder / "b" / "run.py").write_text(WRITES_INTO_MODEL)
+    assert toy.run().code == 0
+    assert toy.states() == {"a": "reused", "b": "executed"}
+    runs = {run.info.run_name: run for run in toy.runs()}
+    log = mlflow.artifacts.load_text(f"runs:/{runs['b'].info.run_id}/pipeline/b.log")
+    assert "['MLmodel']" in log, "before it wrote"
+    assert runs["b"].data.params["input"].startswith(("runs:/", "models:/")), "what it was, not where its copy lay"
+    assert toy.run().code == 0
+    assert toy.states() == {"a": "reused", "b": "reused"}, "the model is as it was"
 
 
 @pytest.mark.integration
