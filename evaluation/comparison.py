@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from predictions import PROBABILITY, probability_columns, score
+from predictions import PROBABILITY, probability_columns, rank_auc, score
 from scipy.stats import binomtest, wilcoxon
 from table import BINARY, REGRESSION, Table
 
@@ -145,14 +145,6 @@ def number_measure(truth: np.ndarray, said: np.ndarray) -> Measure:
         return {"r2": r2, "mae": float(np.abs(errors[rows]).mean())}
 
     return measure
-
-
-def rank_auc(positive: np.ndarray, rank: np.ndarray) -> float:
-    """ROC AUC of booleans and the ranks (0, 1, …; ties alike) of their probabilities; 0.5 where undefined."""
-    above = np.bincount(rank, weights=positive)
-    below = np.bincount(rank) - above
-    pairs = above.sum() * below.sum()
-    return float((above * (below.cumsum() - below / 2)).sum() / pairs) if pairs else 0.5
 
 
 def slices(table: Table, rows: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:

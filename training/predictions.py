@@ -98,12 +98,21 @@ def score(table: Table, truth: pd.Series | np.ndarray, predicted: pd.DataFrame) 
 
 def roc_auc(table: Table, truth: pd.Series | np.ndarray, predicted: pd.DataFrame) -> float:
     """The area under the ROC curve of a classification, as in `score`."""
-    from sklearn.metrics import roc_auc_score
-
     truth = np.asarray(truth)
     areas = [
-        roc_auc_score(truth == value, predicted[name].to_numpy(float))
+        rank_auc(truth == value, np.unique(predicted[name], return_inverse=True)[1])
         for name, value in probability_columns(table).items()
         if 0 < (truth == value).mean() < 1
     ]
     return float(np.mean(areas)) if areas else 0.5
+
+
+def rank_auc(positive: np.ndarray, rank: np.ndarray) -> float:
+    """ROC AUC of booleans and the ranks (0, 1, …; ties alike) of their probabilities; 0.5 where undefined.
+
+    What scikit-learn's function says, in a twentieth of its time: it checks what it is given.
+    """
+    above = np.bincount(rank, weights=positive)
+    below = np.bincount(rank) - above
+    pairs = above.sum() * below.sum()
+    return float((above * (below.cumsum() - below / 2)).sum() / pairs) if pairs else 0.5

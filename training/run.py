@@ -70,10 +70,10 @@ def train(record: Record, folder: Path) -> None:
             record.tags = {f"search.{name}": str(value) for name, value in recipe.values.items()}
         model = recipe.fit(parts.train)
         said = predict(model, table, parts.holdout[columns])
+        importance = measure(model, table, columns, parts.holdout, said, asked.seed)
         if judged.companions:
             said = judged.companions.correct(table, said, parts.holdout)
         results = score(table, parts.holdout[table.target.name], said)
-        importance = measure(model, table, columns, parts.holdout, asked.seed)
         if asked.plots:
             from training_plots import draw  # matplotlib takes a while to import
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from comparison import calibration_error, compare, largest_gaps, losses, metrics_of, paired_t, rank_auc, slices
+from comparison import calibration_error, compare, largest_gaps, losses, metrics_of, paired_t, slices
 from declaration import parse_declaration
 from evaluation_report import draw, page
 from gate import (
@@ -21,7 +21,7 @@ from gate import (
     reasons_worse,
 )
 from make_sample import passengers
-from predictions import METRICS, probability_columns
+from predictions import METRICS, probability_columns, rank_auc
 from scipy.stats import ttest_1samp, wilcoxon
 from sklearn.metrics import r2_score, roc_auc_score
 from step_error import StepError
