@@ -101,9 +101,12 @@ def call_with_configuration(collect: Callable[[Any], None], root: Path, argument
     if not any(argument.startswith("-") or "hydra" in argument for argument in arguments):
         with hydra.initialize_config_dir(str(root), job_name="main", version_base="1.3"):
             config = hydra.compose("config", arguments, return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
         if config.hydra.mode in (None, RunMode.RUN):
-            collect(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
+            HydraConfig.instance().set_config(config)
+            try:
+                collect(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
+            finally:
+                HydraConfig.instance().cfg = None  # a step is a fork of this process, and may use Hydra itself
             return
     hydra.main(config_path=str(root), config_name="config", version_base="1.3")(collect)()
 

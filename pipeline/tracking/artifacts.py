@@ -134,7 +134,10 @@ class Artifacts:
                 with self.outputs(match[1]) as found:
                     path = Path(f"{found[match[2]]}{match[3] or ''}") if match[2] in found else None
                     if path and path.exists():
-                        return self.digest_here(uri, path)
+                        self.looks[uri] = looks([path])
+                        if path.is_dir():
+                            self.folders[uri] = path
+                        return content_digest(path)
             raise LookupError(f"there is nothing at {uri}; check the run and the path")
         if uri in self.versions:
             return self.versions[uri]
@@ -148,7 +151,8 @@ class Artifacts:
                 raise LookupError(f"there is nothing at {uri}; check the name and version")
             place = local_path(source) if match else None
             if place and place.is_dir():
-                return self.digest_here(uri, place)
+                self.looks[uri] = looks([place])
+                return content_digest(place)
             try:
                 digest = content_digest(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
                 if match:
@@ -162,15 +166,11 @@ class Artifacts:
                     ) from None
                 raise no_read(uri, error) from error
 
-    def digest_here(self, uri: str, place: Path) -> str:
-        """The digest of what a URI points at, which lies here."""
-        self.looks[uri] = looks([place])
-        if place.is_dir():
-            self.folders[uri] = place
-        return content_digest(place)
-
     def folder(self, uri: str) -> Path | None:
-        """Where the folder lies on this machine that a `runs:/` or `models:/` URI points at, if that was asked for."""
+        """Where the folder lies on this machine that a `runs:/` URI points at, if it was digested.
+
+        Not of `models:/`, where MLflow says in a further file which version it is.
+        """
         place = self.folders.get(uri)
         return place if place and place.is_dir() else None  # what was fetched from elsewhere is gone again
 
