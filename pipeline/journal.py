@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -103,7 +104,7 @@ def write(
         "salt": salt,
         "variables": {name: variable(name, salt) for name in names},
         "others": variable_names(),
-        "files": {str(path): look(path, now) for path in sorted(set(looked_at))},
+        "files": {path: look(path, now) for path in sorted({str(path) for path in looked_at})},
         "database": [str(database), state],
         **said,
     }
@@ -144,33 +145,33 @@ def variable(name: str, salt: str) -> str:
     return hashlib.blake2b(value, key=bytes.fromhex(salt)).hexdigest()
 
 
-def look(path: Path, now: float) -> list[Any]:
+def look(path: str, now: float) -> list[Any]:
     """How a path looks: [size, mtime, ctime, inode, digest]; the digest where its times are too near to be trusted.
 
     A folder looks like the names in it; what is not there is [].
     """
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - the quickest there is
     except OSError:
         return []
-    if path.is_dir():
-        return [names_digest(path)]
-    if not path.is_file():
+    if stat.S_ISDIR(found.st_mode):
+        return [names_digest(Path(path))]
+    if not stat.S_ISREG(found.st_mode):
         return ["neither a file nor a folder"]
     racy = max(found.st_mtime, found.st_ctime) > now - RACY
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, file_digest(path) if racy else ""]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, file_digest(Path(path)) if racy else ""]
 
 
 def looks_as(path: str, seen: list[Any]) -> bool:
     """Whether a path looks as it did."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - the quickest there is
+        found = os.stat(path)  # noqa: PTH116
     except OSError:
         return seen == []
     if seen == ["neither a file nor a folder"]:
-        return not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH112, PTH113
+        return not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode)
     if len(seen) == 1:
-        return os.path.isdir(path) and names_digest(Path(path)) == seen[0]  # noqa: PTH112
+        return stat.S_ISDIR(found.st_mode) and names_digest(Path(path)) == seen[0]
     if [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino] != seen[:4]:
         return False
     return not seen[4] or file_digest(Path(path)) == seen[4]
