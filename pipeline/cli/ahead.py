@@ -24,7 +24,7 @@ from pipeline.execution.prewarming import known_imports, modules_without_mlflow
 from pipeline.planning.fingerprint import installed_files, known_records
 from pipeline.planning.project import Project, load
 
-# Of what it imports; forks for scripts that want pandas, too, have it. Not more: skops looks through all it finds.
+# Of what it imports, those that come first: forks for scripts that want pandas, too, have it.
 FIRST_OF_MLFLOW = ("pandas", "sqlalchemy")
 
 

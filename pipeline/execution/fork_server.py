@@ -17,6 +17,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -26,9 +27,6 @@ from typing import Any
 
 from pipeline.execution.processes import stop_group, stop_tree
 
-# skops.io looks for each of its functions in all modules that came before it, which are three thousand with MLflow's.
-# Where the script server imports skops, that is not worth waiting for.
-BEFORE_OTHERS = "scipy.special"
 # What every step's process needs before the step's own code starts.
 BASE_MODULES = (
     "pipeline.execution.worker",
@@ -179,5 +177,19 @@ def import_first(wanted: Iterable[str], waiting: deque[str]) -> None:
 
 def import_quietly(module: str) -> None:
     """Import a module ahead of time; where it cannot be, the step that needs it will say so."""
+    if module.partition(".")[0] == "skops":
+        import_quietly("scipy.special")
+        look_up_first("numpy", "scipy")
     with contextlib.suppress(Exception, SystemExit):
         importlib.import_module(module)
+
+
+def look_up_first(*packages: str) -> None:
+    """Put the modules of these packages before all others in `sys.modules`, and leave their order as it is.
+
+    skops looks for each of SciPy's and NumPy's functions in all modules, in this order, when it is imported: half of
+    the time that this takes, after MLflow more. Only where no other thread imports anything.
+    """
+    for name in [*sys.modules]:
+        if name.partition(".")[0] not in packages:
+            sys.modules[name] = sys.modules.pop(name)

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from pipeline.execution import script_server
-from pipeline.execution.fork_server import AT_FIRST_USE, BASE_MODULES, BEFORE_OTHERS, UNUSED, ForkServer, import_quietly
+from pipeline.execution.fork_server import AT_FIRST_USE, BASE_MODULES, UNUSED, ForkServer, import_quietly
 from pipeline.execution.lazy_modules import lazily_loaded
 from pipeline.execution.processes import stop_group, stop_tree
 from pipeline.execution.runner import Exit
@@ -39,7 +39,7 @@ class Launcher:
         """Import here, once, what every step needs: a fork has what its parent had."""
         if self.forks:
             with entry_points_read_once(), lazily_loaded(*UNUSED):
-                for module in BASE_MODULES if script_server.current else (BEFORE_OTHERS, *BASE_MODULES):
+                for module in BASE_MODULES:
                     import_quietly(module)
 
     def has_base_modules(self) -> bool:

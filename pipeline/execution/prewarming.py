@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pipeline.config import Request
 from pipeline.execution import prewarmed_interpreter
-from pipeline.execution.fork_server import BEFORE_OTHERS
 from pipeline.planning.project import Project
 
 # `python x.py …` and nothing that only a shell understands; `{name}` is where MLflow puts a (quoted) value.
@@ -55,8 +54,7 @@ def modules_without_mlflow(request: Request, projects: Mapping[str, Project]) ->
     """What is imported by the scripts that will probably run here, import no MLflow, and more than MLflow would."""
     found = [modules_of_scripts([one]) for one in running_here(request, projects) if not uses_mlflow(one)]
     needing = [modules for modules in found if {name.partition(".")[0] for name in modules} - OF_MLFLOW]
-    wanted = dict.fromkeys(module for modules in needing for module in modules)
-    return sorted(wanted, key=lambda module: module != BEFORE_OTHERS)
+    return list(dict.fromkeys(module for modules in needing for module in modules))
 
 
 def lacking(modules: Iterable[str]) -> list[str]:

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.execution import read_tracer
-from pipeline.execution.fork_server import import_first, import_quietly, run_forked
+from pipeline.execution.fork_server import UNUSED, import_first, import_quietly, run_forked
+from pipeline.execution.lazy_modules import lazily_loaded
 from pipeline.execution.prewarmed_interpreter import run_script
 from pipeline.execution.processes import detach, run_exit_handlers, stop_group, stop_tree
 
@@ -75,7 +76,6 @@ class ScriptServer:
         """End the server, and whatever it started."""
         if self.process.pid and self.process.exitcode is None:
             stop_tree(self.process.pid, signal.SIGKILL)
-        self.process.join()
         self.socket.close()
 
 
@@ -90,8 +90,9 @@ def serve(requests: socket.socket, orchestrators_end: socket.socket, modules: de
     orchestrators_end.close()
     gc.disable()  # nothing that an import makes is garbage: looking for it takes a quarter of the time
     server = Server(requests, modules)
-    while server.attend():
-        pass
+    with lazily_loaded(*UNUSED):
+        while server.attend():
+            pass
     for process, _ in server.running.values():
         stop_tree(process.pid or 0, signal.SIGKILL)
     os._exit(0)
